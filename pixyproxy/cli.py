@@ -1,0 +1,272 @@
+"""The command line."""
+
+import argparse
+import asyncio
+import logging.config
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pixyproxy import bootstrap
+from pixyproxy.core.exceptions import ConfigurationError, ConflictError, PixyProxyException
+from pixyproxy.data.init import migrate, open_engine, schema_is_current
+from pixyproxy.generation.demo import DemoUpstream
+from pixyproxy.service.keys import KeyService, is_well_formed, new_key
+from pixyproxy.settings import PREFIX, Settings, read_settings
+from pixyproxy.web import server
+from pixyproxy.web.log_format import log_config
+
+T = TypeVar("T")
+
+EMBEDDED_KEY_NAME = "first-start"
+EXIT_FAILURE = 1
+EXIT_CONFIGURATION = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. The exit status is 0, 1 for a failure, 2 for a wrong command line or configuration."""
+    options = parser().parse_args(arguments)
+    try:
+        settings = read_settings()
+        logging.config.dictConfig(log_config(form=settings.log_format, level=settings.log_level))
+        command: Callable[[Settings, argparse.Namespace], int] = options.command
+        return command(settings, options)
+    except ConfigurationError as error:
+        print(f"pixyproxy: {error.detail}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    except PixyProxyException as error:
+        print(f"pixyproxy: {error.title}: {error.detail}{cause(error)}", file=sys.stderr)
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return 130
+
+
+def cause(error: PixyProxyException) -> str:
+    """The type of what lies behind an error; its words might hold a password."""
+    return f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    root = argparse.ArgumentParser(
+        prog="pixyproxy",
+        description="Every image you pay an image model for, kept in your own bucket and database, at a lasting URL.",
+        epilog="Everything else is set by environment variables; the README lists them.",
+    )
+    root.add_argument("--version", action="version", version=bootstrap.version())
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="serve the API")
+    serve.add_argument("--host", help=f"address to listen on (default: {PREFIX}HOST, 127.0.0.1)")
+    serve.add_argument("--port", type=port, help=f"port to listen on (default: {PREFIX}PORT, 8000)")
+    serve.add_argument("--workers", type=positive, default=1, help="processes (default: 1)")
+    serve.set_defaults(command=run_serve)
+
+    migration = commands.add_parser("migrate", help="bring the database's schema to this version")
+    migration.add_argument("--create-bucket", action="store_true", help="make the bucket too, unless it exists")
+    migration.set_defaults(command=run_migrate)
+
+    keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="COMMAND")
+    create = keys.add_parser("create", help="make a key and show it, once")
+    create.add_argument("name", metavar="NAME", help="who will use it: 1 to 64 of A-Z a-z 0-9 . _ @ -")
+    create.set_defaults(command=run_keys_create)
+    keys.add_parser("list", help="all keys, without the keys themselves").set_defaults(command=run_keys_list)
+    revoke = keys.add_parser("revoke", help="end a key")
+    revoke.add_argument("name", metavar="NAME")
+    revoke.set_defaults(command=run_keys_revoke)
+
+    upstream = commands.add_parser("demo-upstream", help="the demo upstream over HTTP, for trying and for tests")
+    upstream.add_argument("--host", default="127.0.0.1")
+    upstream.add_argument("--port", type=port, default=8001, help="(default: 8001)")
+    upstream.add_argument("--delay", type=seconds, default=0.0, metavar="SECONDS", help="before each answer")
+    upstream.set_defaults(command=run_demo_upstream)
+    return root
+
+
+def port(text: str) -> int:
+    """A port's number; 0 takes a free one."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time of 0 to 3600 seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3600:
+        raise argparse.ArgumentTypeError("must be a number of seconds, 0 to 3600")
+    return value
+
+
+def run_serve(settings: Settings, options: argparse.Namespace) -> int:
+    """Check everything that can be checked, say how to begin, and serve."""
+    host, number = options.host or settings.host, settings.port if options.port is None else options.port
+    url = bootstrap.database_url(settings)
+    if settings.embedded:
+        os.makedirs(settings.data_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 -- Path.mkdir has no mode for parents
+        migrate(url)
+    require_current_schema(url)
+    require_free(host, number)
+    parts = bootstrap.build(settings)
+    key_file = run(lambda: embedded_key(settings, parts.services.keys), parts)
+    greet(settings, address=f"http://{host}:{number}", key_file=key_file)
+    server.serve(
+        "pixyproxy.bootstrap:app_from_environment",
+        host=host,
+        port=number,
+        workers=options.workers,
+        log_config=log_config(form=settings.log_format, level=settings.log_level),
+    )
+    return 0
+
+
+def require_current_schema(url: str) -> None:
+    """`ConfigurationError` unless the schema is the one of this version."""
+    engine = open_engine(url, connections=1)
+    try:
+        if not schema_is_current(engine):
+            raise ConfigurationError(
+                f"the schema of {PREFIX}DATABASE_URL is not the one of this version: run 'pixyproxy migrate'"
+            )
+    finally:
+        engine.dispose()
+
+
+def require_free(host: str, number: int) -> None:
+    """`ConfigurationError` if the address cannot be listened on, before anything else is said."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, number))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {host}:{number} ({error.strerror}): choose another with {PREFIX}PORT or --port"
+            ) from None
+
+
+def run(work: Callable[[], Awaitable[T]], parts: bootstrap.Parts) -> T:
+    """Run a coroutine with the parts, and close them."""
+
+    async def closing() -> T:
+        try:
+            return await work()
+        finally:
+            await parts.close()
+
+    return asyncio.run(closing())
+
+
+async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
+    """The file with the key of the embedded default, made at its first start; None if a key was configured."""
+    if not settings.embedded or settings.api_key is not None:
+        return None
+    file = settings.data_dir / "api-key"
+    if file.exists():
+        key = file.read_text().strip()
+        if not is_well_formed(key):
+            raise ConfigurationError(f"{file} holds no API key: delete it, and the next start makes a new one")
+    else:
+        key = new_key()
+        file.touch(mode=0o600)
+        file.write_text(key + "\n")
+    try:
+        await keys.add(f"{EMBEDDED_KEY_NAME}-{key[-6:]}", key=key)
+    except ConflictError:
+        return file  # recorded at an earlier start
+    print(f"Your API key (made now, kept in {file}): {key}\n")
+    return file
+
+
+def greet(settings: Settings, *, address: str, key_file: Path | None) -> None:
+    """What a newcomer must know, before the log begins."""
+    if key_file is not None:
+        key = f"$(cat {key_file})"
+        print(f"The API key is in {key_file}.")
+    else:
+        key = f"${PREFIX}API_KEY" if settings.api_key is not None else "$KEY"
+        if settings.api_key is None:
+            print("Make an API key with: pixyproxy keys create NAME")
+    if settings.draws_demo:
+        print("Pictures come from the demo upstream, which costs nothing. For real ones set OPENAI_API_KEY.")
+    print(
+        f"PixyProxy listens on {address} (its API is described at {address}/docs). Try:\n\n"
+        f'  curl {address}/image -H "Authorization: Bearer {key}" \\\n'
+        "    -H 'Content-Type: application/json' -d '{\"prompt\": \"a lighthouse at dawn\"}'\n",
+        flush=True,
+    )
+
+
+def run_migrate(settings: Settings, options: argparse.Namespace) -> int:
+    """Bring the schema to this version, and make the bucket if that was asked for."""
+    migrate(bootstrap.database_url(settings))
+    print("The database's schema is up to date.")
+    if options.create_bucket:
+        made = asyncio.run(bootstrap.open_bucket(settings).create_bucket(region=settings.s3_region))
+        print("The bucket was made." if made else "The bucket exists.")
+    return 0
+
+
+def run_keys_create(settings: Settings, options: argparse.Namespace) -> int:
+    """Print a new key on a line of its own."""
+    parts = key_parts(settings)
+    print(run(lambda: parts.services.keys.create(options.name), parts))
+    print("This is the only time that the key is shown.", file=sys.stderr)
+    return 0
+
+
+def run_keys_list(settings: Settings, _: argparse.Namespace) -> int:
+    """Print a line a key."""
+    parts = key_parts(settings)
+    for key in run(parts.services.keys.list, parts):
+        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M:%SZ}" if key.revoked_at else "in force"
+        print(f"{key.name:<40} {key.prefix}…  created {key.created_at:%Y-%m-%d %H:%M:%SZ}  {state}")
+    return 0
+
+
+def run_keys_revoke(settings: Settings, options: argparse.Namespace) -> int:
+    """End a key."""
+    parts = key_parts(settings)
+    run(lambda: parts.services.keys.revoke(options.name), parts)
+    print(f"{options.name} is revoked.")
+    return 0
+
+
+def key_parts(settings: Settings) -> bootstrap.Parts:
+    """The parts, over a database whose schema is current."""
+    url = bootstrap.database_url(settings)
+    if settings.embedded:
+        migrate(url)
+    require_current_schema(url)
+    return bootstrap.build(settings)
+
+
+def run_demo_upstream(settings: Settings, options: argparse.Namespace) -> int:
+    """Serve the demo upstream over HTTP."""
+    require_free(options.host, options.port)
+    address = f"http://{options.host}:{options.port}/v1"
+    print(f"The demo upstream listens on {address}: set OPENAI_BASE_URL to it, OPENAI_API_KEY to anything.", flush=True)
+    server.serve_plain(
+        DemoUpstream(delay=options.delay).app,
+        host=options.host,
+        port=options.port,
+        log_config=log_config(form=settings.log_format, level=settings.log_level),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

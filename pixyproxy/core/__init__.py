@@ -1,0 +1,1 @@
+"""The words of the product: models, exceptions, and the Protocols that the adapters fulfil."""

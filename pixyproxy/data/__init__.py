@@ -1,0 +1,1 @@
+"""SQL: repositories over MySQL, MariaDB and SQLite."""

@@ -1,0 +1,157 @@
+"""The database seen from the repositories: three verbs, transactions, and the one place for driver errors."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Engine, RowMapping, exc, text
+
+from pixyproxy.core.exceptions import (
+    ConflictError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    PixyProxyException,
+)
+from pixyproxy.core.threads import Threads
+
+T = TypeVar("T")
+Row = RowMapping
+
+# 1205 lock wait, 1213 deadlock, 1020 record changed: the transaction may simply be run again.
+RETRYABLE = frozenset({1020, 1205, 1213})
+# The server goes away or refuses work for now (MySQL and MariaDB server errors 1xxx to 4xxx, client errors 2xxx).
+# 3024 and 1969 are the statement timeouts of MySQL and MariaDB.
+UNAVAILABLE = RETRYABLE | {
+    *(1040, 1053, 1129, 1158, 1159, 1160, 1161, 1203, 1290, 1836, 1927, 1969),
+    *(2002, 2003, 2006, 2013, 2014, 2045, 2055, 3024, 4031),
+}
+# The pooled connection is of no more use, which SQLAlchemy does not know of these: shutdown, read-only.
+DISCONNECTING = frozenset({1053, 1290, 1836})
+DUPLICATE = frozenset({1062})
+SQLITE_UNAVAILABLE = tuple(f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "FULL", "IOERR", "READONLY"))
+SQLITE_DUPLICATE = ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
+
+ATTEMPTS = 3
+"""How often a transaction is run that ends in a deadlock or a lock wait."""
+PATIENCE = 3.0
+"""Seconds that a statement waits for a free thread and its connection."""
+
+
+def error_code(error: exc.DBAPIError) -> int | str:
+    """The number of a MySQL error, the name of an SQLite one; 0 where the driver gives neither."""
+    name: str | None = getattr(error.orig, "sqlite_errorname", None)
+    if name is not None:
+        return name
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else 0
+
+
+def domain_error(error: exc.SQLAlchemyError) -> PixyProxyException:
+    """What an error of SQLAlchemy or of a driver means to us."""
+    if isinstance(error, exc.TimeoutError):
+        return DatabaseUnavailableError("Every database connection is busy.")
+    if isinstance(error, exc.DBAPIError):
+        code = error_code(error)
+        if code in DUPLICATE or code in SQLITE_DUPLICATE:
+            return ConflictError("A record with this name or key exists already.")
+        if code in UNAVAILABLE or error.connection_invalidated:
+            return DatabaseUnavailableError("The database does not answer.")
+        if isinstance(code, str) and code.startswith(SQLITE_UNAVAILABLE):
+            return DatabaseUnavailableError("The database file cannot be used now.")
+    return DatabaseError()
+
+
+@contextmanager
+def driver_errors() -> Iterator[None]:
+    """Every error that leaves the block is one of ours, chained to the driver's."""
+    try:
+        yield
+    except exc.SQLAlchemyError as error:
+        raise domain_error(error) from error
+
+
+class Transaction:
+    """Statements on one connection, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _run(self, sql: str, parameters: Mapping[str, Any]) -> CursorResult[Any]:
+        return self._connection.execute(text(sql), parameters)
+
+    def one(self, sql: str, **parameters: Any) -> Row | None:
+        """The first row, or None."""
+        return self._run(sql, parameters).mappings().first()
+
+    def all(self, sql: str, **parameters: Any) -> Sequence[Row]:
+        """All rows."""
+        return self._run(sql, parameters).mappings().all()
+
+    def execute(self, sql: str, **parameters: Any) -> int:
+        """The number of rows that the statement found."""
+        return self._run(sql, parameters).rowcount
+
+
+class Database:
+    """The three verbs and transactions, for async callers; each runs in a thread with a pooled connection.
+
+    Raises `DatabaseUnavailableError`, `ConflictError` for a duplicate, `DatabaseError` for everything else.
+    """
+
+    def __init__(self, engine: Engine, *, connections: int) -> None:
+        self._engine = engine
+        self._threads = Threads(
+            connections,
+            patience=PATIENCE,
+            busy=lambda: DatabaseUnavailableError("Every database connection is busy."),
+        )
+
+    async def one(self, sql: str, **parameters: Any) -> Row | None:
+        """The first row, or None."""
+        return await self._read(lambda transaction: transaction.one(sql, **parameters))
+
+    async def all(self, sql: str, **parameters: Any) -> Sequence[Row]:
+        """All rows."""
+        return await self._read(lambda transaction: transaction.all(sql, **parameters))
+
+    async def execute(self, sql: str, **parameters: Any) -> int:
+        """Commit the statement; the number of rows that it found."""
+        return await self.transaction(lambda transaction: transaction.execute(sql, **parameters))
+
+    async def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """Commit what `work` does, or nothing of it. `work` runs again after a deadlock."""
+
+        def attempt() -> T:
+            with self._engine.connect() as connection:
+                writing = connection.execution_options(writes=True)
+                with writing.begin():
+                    return work(Transaction(writing))
+
+        def attempts() -> T:
+            for remaining in reversed(range(ATTEMPTS)):
+                try:
+                    return attempt()
+                except exc.DBAPIError as error:
+                    if error_code(error) not in RETRYABLE or not remaining:
+                        raise
+            raise AssertionError("unreachable")
+
+        return await self._run(attempts)
+
+    async def probe(self) -> None:
+        """Return if the database answers now."""
+        await self.one("SELECT 1")
+
+    async def _read(self, work: Callable[[Transaction], T]) -> T:
+        def read() -> T:
+            with self._engine.connect() as connection:
+                return work(Transaction(connection))
+
+        return await self._run(read)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            with driver_errors():
+                return work()
+
+        return await self._threads.run(guarded)

@@ -1,0 +1,187 @@
+"""The upstream through the official openai client: one request, a total deadline, an answer that is checked."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import httpx2
+import openai
+from pydantic import BaseModel, Field, ValidationError
+
+from pixyproxy.core.exceptions import (
+    PixyProxyException,
+    UpstreamAnswerError,
+    UpstreamCredentialsError,
+    UpstreamDeadlineError,
+    UpstreamError,
+    UpstreamRefusedError,
+    UpstreamUnavailableError,
+    UpstreamUnknownOutcomeError,
+)
+from pixyproxy.core.models import Drawing, GenerationRequest
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+CONNECT_TIMEOUT = 5.0
+MAX_ANSWER_BYTES = 100 * 1024 * 1024
+"""Over the base64 of the largest picture that we keep, and its JSON."""
+MAX_USAGE_BYTES = 8192
+MAX_REASON = 1000
+DEFAULT_RETRY_AFTER = 20
+MAX_RETRY_AFTER = 3600
+
+NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+
+
+class AnsweredImage(BaseModel):
+    """One element of `data`; a `url` is not read, for fetching it would let the upstream choose our requests."""
+
+    b64_json: str
+
+
+class Answer(BaseModel):
+    """What we read of an ImagesResponse (OpenAI API reference, «Create image»)."""
+
+    data: list[AnsweredImage] = Field(min_length=1, max_length=10)
+    usage: dict[str, Any] | None = None
+
+
+def open_client(
+    *, api_key: str, base_url: str | None, deadline: float, asgi_app: Callable[..., Any] | None = None
+) -> openai.AsyncOpenAI:
+    """A client that sends each request once and follows no redirect; one for the process.
+
+    `asgi_app` answers instead of the network: the demo upstream inside the process.
+    """
+    timeout = httpx2.Timeout(deadline, connect=CONNECT_TIMEOUT)
+    transport = None if asgi_app is None else httpx2.ASGITransport(app=asgi_app)
+    return openai.AsyncOpenAI(
+        api_key=api_key,
+        base_url=base_url or OPENAI_BASE_URL,
+        max_retries=0,
+        timeout=timeout,
+        http_client=openai.DefaultAsyncHttpx2Client(
+            follow_redirects=False, timeout=timeout, **({} if transport is None else {"transport": transport})
+        ),
+    )
+
+
+class OpenAIImageGenerator:
+    """`ImageGenerator` over an OpenAI-compatible Images API. `deadline` is in seconds, for the whole call."""
+
+    def __init__(self, client: openai.AsyncOpenAI, *, deadline: float) -> None:
+        self._client = client
+        self._deadline = deadline
+
+    async def draw(self, request: GenerationRequest) -> Drawing:
+        """Have the request drawn, once. The SDK's own timeout is per read: the deadline here is total."""
+        try:
+            with anyio.fail_after(self._deadline):
+                return await self._draw(request)
+        except TimeoutError as error:
+            raise UpstreamDeadlineError(
+                f"The upstream did not answer within {self._deadline:g} seconds. It may have drawn and billed."
+            ) from error
+        except openai.APIStatusError as error:
+            raise self._status_error(error) from error
+        except openai.APIConnectionError as error:
+            raise connection_error(error.__cause__ or error) from error
+        except httpx2.HTTPError as error:  # from reading the body, which the SDK leaves to us
+            raise connection_error(error) from error
+        except openai.OpenAIError as error:
+            raise UpstreamError("The upstream's client failed.") from error
+
+    async def _draw(self, request: GenerationRequest) -> Drawing:
+        body = bytearray()
+        async with self._client.images.with_streaming_response.generate(**request.parameters(), n=1) as response:
+            async for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise UpstreamAnswerError(f"The upstream's answer is over {MAX_ANSWER_BYTES} bytes.")
+            request_id = response.headers.get("x-request-id")
+        return read_answer(bytes(body), request_id=request_id)
+
+    def _status_error(self, error: openai.APIStatusError) -> PixyProxyException:
+        status, code = error.status_code, safe_code(error.code)
+        known = {"upstream_status": status} | ({"upstream_code": code} if code else {})
+        if status in (400, 422) or (status == 404 and code == "model_not_found"):
+            return UpstreamRefusedError(f"The upstream refused the request: {self._reason(error)}", extra=known)
+        if status in (401, 403):
+            return UpstreamCredentialsError(
+                "The upstream refused PixyProxy's own key (OPENAI_API_KEY), not yours: "
+                "whoever runs this service must mend it.",
+                extra=known,
+            )
+        if status == 429 or (status == 503 and "retry-after" in error.response.headers):
+            if code == "insufficient_quota":
+                return UpstreamUnavailableError(
+                    "The quota of PixyProxy's own upstream account is used up.", retry_after=MAX_RETRY_AFTER
+                )
+            return UpstreamUnavailableError(
+                "The upstream asks to wait; nothing was drawn.",
+                retry_after=retry_after_of(error.response.headers.get("retry-after")),
+            )
+        if status == 404 or 300 <= status < 400:
+            return UpstreamError(
+                f"The upstream answered {status}: OPENAI_BASE_URL does not lead to an Images API.", extra=known
+            )
+        return UpstreamError(f"The upstream failed with status {status}.", extra=known)
+
+    def _reason(self, error: openai.APIStatusError) -> str:
+        body = error.body
+        message = body.get("message") if isinstance(body, dict) else None
+        if not isinstance(message, str) or not message.strip():
+            return f"status {error.status_code}, without a reason."
+        readable = message.encode("utf-8", "replace").decode().replace(self._client.api_key, "[key]")
+        readable = "".join(character if character.isprintable() else " " for character in readable)
+        return readable[:MAX_REASON]
+
+
+def connection_error(cause: BaseException) -> PixyProxyException:
+    """Whether the request can have reached the upstream decides what a broken connection means."""
+    if isinstance(cause, NEVER_SENT):
+        return UpstreamUnavailableError("The upstream cannot be reached; nothing was drawn.")
+    if isinstance(cause, httpx2.DecodingError):
+        return UpstreamAnswerError("The upstream's answer cannot be decoded.")
+    return UpstreamUnknownOutcomeError(
+        "The connection to the upstream broke before its answer was whole. It may have drawn and billed."
+    )
+
+
+def read_answer(body: bytes, *, request_id: str | None) -> Drawing:
+    """The drawing in the body of a successful answer; `UpstreamAnswerError` if there is none."""
+    try:
+        answer = Answer.model_validate_json(body)
+        pictures = tuple(base64.b64decode(image.b64_json, validate=True) for image in answer.data)
+    except ValidationError as error:
+        raise UpstreamAnswerError("The upstream's answer is not an ImagesResponse with base64.") from error
+    except (binascii.Error, ValueError) as error:
+        raise UpstreamAnswerError("The upstream's answer holds broken base64.") from error
+    return Drawing(
+        pictures=pictures,
+        usage=storable_usage(answer.usage),
+        upstream_request_id=None if request_id is None else re.sub(r"[^!-~]", "", request_id)[:128],
+    )
+
+
+def storable_usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The usage if a JSON column takes it: a picture that was paid for is not lost for an odd figure beside it."""
+    try:
+        text = json.dumps(usage, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
+        return None
+    return usage if len(text) <= MAX_USAGE_BYTES else None
+
+
+def safe_code(code: str | None) -> str | None:
+    """The upstream's error code, if it is one: a word, not a sentence."""
+    return code if code and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", code) else None
+
+
+def retry_after_of(value: str | None) -> int:
+    """Seconds of a Retry-After header, within bounds; its date form is not used by the upstreams we know."""
+    seconds = int(value) if value and re.fullmatch(r"[0-9]{1,6}", value) else DEFAULT_RETRY_AFTER
+    return min(max(seconds, 1), MAX_RETRY_AFTER)

@@ -1,0 +1,1 @@
+"""What the product does, without HTTP, SQL or S3."""

@@ -1,0 +1,94 @@
+"""API keys: made, kept as digests only, checked, listed and revoked."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+import zlib
+
+from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, NotFoundError
+from pixyproxy.core.models import KEY_NAME, ApiKey, Caller
+from pixyproxy.core.protocols import ApiKeyRepository
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+RANDOM_LENGTH = 43
+"""Base62 characters: 256 bits."""
+CHECK_LENGTH = 6
+"""Base62 characters: the 32 bits of a CRC, which tells a mistyped key from a key without asking the database."""
+KEY = re.compile(rf"pxp_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECK_LENGTH}}}")
+PREFIX_LENGTH = 8
+
+CONFIGURED_CALLER = Caller(api_key_id=0, name="PIXYPROXY_API_KEY")
+"""Whoever has the key of PIXYPROXY_API_KEY, which has no record."""
+
+
+def new_key() -> str:
+    """A fresh key."""
+    random = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
+    return f"pxp_{random}{checksum(random)}"
+
+
+def checksum(random: str) -> str:
+    """The CRC32 of the random part, in base62."""
+    value = zlib.crc32(random.encode())
+    digits = ""
+    for _ in range(CHECK_LENGTH):
+        value, digit = divmod(value, len(ALPHABET))
+        digits = ALPHABET[digit] + digits
+    return digits
+
+
+def is_well_formed(key: str) -> bool:
+    """Whether `new_key` can have made this."""
+    return bool(KEY.fullmatch(key)) and hmac.compare_digest(
+        checksum(key[4 : 4 + RANDOM_LENGTH]).encode(), key[-CHECK_LENGTH:].encode()
+    )
+
+
+def digest(key: str) -> str:
+    """What is stored of a key: its SHA-256, in hexadecimal. 256 random bits need no slow hash."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class KeyService:
+    """Who may make private requests."""
+
+    def __init__(self, repository: ApiKeyRepository, *, configured_key: str | None = None) -> None:
+        self._repository = repository
+        self._configured_digest = None if configured_key is None else digest(configured_key).encode()
+
+    async def authenticate(self, key: str) -> Caller:
+        """Who has this key; `AuthenticationError` for a wrong and for a revoked one."""
+        sha256 = digest(key)
+        if self._configured_digest is not None and hmac.compare_digest(sha256.encode(), self._configured_digest):
+            return CONFIGURED_CALLER
+        if not is_well_formed(key):
+            raise AuthenticationError
+        try:
+            api_key = await self._repository.get(sha256=sha256)
+        except NotFoundError:
+            raise AuthenticationError from None
+        if api_key.revoked_at is not None:
+            raise AuthenticationError
+        return Caller(api_key_id=api_key.id, name=api_key.name)
+
+    async def create(self, name: str) -> str:
+        """A new key, which can be read here and never again; `ConflictError` if the name is taken."""
+        key = new_key()
+        await self.add(name, key=key)
+        return key
+
+    async def add(self, name: str, *, key: str) -> ApiKey:
+        """Record a key that was made before."""
+        if not KEY_NAME.fullmatch(name):
+            raise ConfigurationError("A key's name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '@' and '-'.")
+        return await self._repository.add(name=name, prefix=key[:PREFIX_LENGTH], sha256=digest(key))
+
+    async def list(self) -> tuple[ApiKey, ...]:
+        """All keys, oldest first."""
+        return await self._repository.list()
+
+    async def revoke(self, name: str) -> None:
+        """End a key, from its next request on; `NotFoundError` if none in force has the name."""
+        await self._repository.revoke(name=name)

@@ -1,0 +1,38 @@
+"""Public requests: whoever has the guid may see the image."""
+
+from uuid import UUID
+
+from pydantic import ConfigDict, TypeAdapter
+
+from pixyproxy.core.exceptions import ImageContentLostError, ObjectNotFoundError
+from pixyproxy.core.models import Image
+from pixyproxy.core.protocols import ImageRepository, ImageStorage, StoredObject
+from pixyproxy.service.validation import revalidated
+
+
+class PublicImageService:
+    """Images by their guid."""
+
+    def __init__(self, *, images: ImageRepository, storage: ImageStorage) -> None:
+        self._images = images
+        self._storage = storage
+
+    async def get(self, guid: UUID) -> Image:
+        """The image; `ImageNotFoundError` if there is none."""
+        return await self._images.get(revalidated(_GUID, guid))
+
+    async def open_content(self, image: Image) -> StoredObject:
+        """The image's bytes, opened. `ImageContentLostError` if they are not in the storage, whole."""
+        image = revalidated(_IMAGE, image)
+        try:
+            content = await self._storage.open(image.filename)
+        except ObjectNotFoundError as error:
+            raise ImageContentLostError("The storage holds no object for this image.") from error
+        if content.size_bytes != image.size_bytes:
+            await content.aclose()
+            raise ImageContentLostError("The storage holds an object of another size for this image.")
+        return content
+
+
+_GUID: TypeAdapter[UUID] = TypeAdapter(UUID, config=ConfigDict(hide_input_in_errors=True))
+_IMAGE: TypeAdapter[Image] = TypeAdapter(Image)

@@ -1,0 +1,121 @@
+"""The settings, read from the environment. Only cli and bootstrap read them; the README lists every one."""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pixyproxy.core.exceptions import ConfigurationError
+
+PREFIX = "PIXYPROXY_"
+
+
+class Settings(BaseSettings):
+    """Every setting, under its name in the environment. An empty value counts as unset, but for the quality."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
+    )
+
+    data_dir: Path = Path("./pixyproxy-data")
+    database_url: SecretStr | None = None
+    storage_url: str | None = None
+    s3_endpoint_url: str | None = None
+    s3_region: str = "us-east-1"
+    openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(default=None, alias="OPENAI_BASE_URL")
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=64)] | None = None
+    quality: str = Field(default="medium", pattern=r"^[A-Za-z0-9]*$", max_length=64)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    api_key: SecretStr | None = None
+    public_url: str | None = None
+    generation_deadline: float = Field(default=300, gt=0, le=3600)
+    max_generations: int = Field(default=64, ge=1, le=100_000)
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    demo: bool = False
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def empty_is_unset(cls, value: object, info: object) -> object:
+        """Compose files pass on variables that nobody has set as empty ones."""
+        name = getattr(info, "field_name", "")
+        if value == "" and name != "quality":
+            return cls.model_fields[name].get_default()
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def upper_case(cls, value: object) -> object:
+        """`info` is as good as `INFO`."""
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("api_key")
+    @classmethod
+    def strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        """A key that can stand in a header and cannot be guessed at once."""
+        if value is not None and not re.fullmatch(r"[!-~]{20,}", value.get_secret_value()):
+            raise ValueError("needs 20 or more printable ASCII characters, without spaces")
+        return value
+
+    @field_validator("public_url", "s3_endpoint_url", "openai_base_url")
+    @classmethod
+    def is_http(cls, value: str | None) -> str | None:
+        """An address that a client can use; without the slash at its end."""
+        if value is not None and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]_-]+(/[!-~]*)?", value):
+            raise ValueError("must be an http:// or https:// URL")
+        return value.rstrip("/") if value else value
+
+    @model_validator(mode="after")
+    def nothing_is_half_set(self) -> Self:
+        """A real database with images in a local folder, or the reverse, is a mistake that loses images."""
+        if (self.database_url is None) != (self.storage_url is None):
+            missing, given, example = (
+                ("STORAGE_URL", "DATABASE_URL", "s3://bucket, or file:/folder")
+                if self.storage_url is None
+                else ("DATABASE_URL", "STORAGE_URL", "mysql+pymysql://user:password@host/pixyproxy, or sqlite:////file")
+            )
+            raise ConfigurationError(
+                f"{PREFIX}{missing} is not set, but {PREFIX}{given} is: set both ({example}) or neither"
+            )
+        if self.s3_endpoint_url is not None and not (self.storage_url or "").startswith("s3:"):
+            raise ConfigurationError(
+                f"{PREFIX}S3_ENDPOINT_URL is set, but {PREFIX}STORAGE_URL is no s3:// URL: set both or neither"
+            )
+        if not self.embedded and self.openai_api_key is None and not self.demo:
+            raise ConfigurationError(
+                f"OPENAI_API_KEY is not set: set it, or {PREFIX}DEMO=1 for pictures from the demo upstream"
+            )
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is the embedded default: SQLite and a folder under `data_dir`."""
+        return self.database_url is None
+
+    @property
+    def draws_demo(self) -> bool:
+        """Whether pictures come from the demo upstream inside the process."""
+        return self.demo or self.openai_api_key is None
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings; `ConfigurationError` names the first that is wrong, and never its value."""
+    known = {f"{PREFIX}{name}".upper() for name, field in Settings.model_fields.items() if field.alias is None}
+    for name in sorted(os.environ if environment is None else environment):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ConfigurationError(f"{name} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        name = field if field.startswith("OPENAI_") else f"{PREFIX}{field.upper()}"
+        raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -1,0 +1,1 @@
+"""Bytes: where the pictures lie, a folder or an S3-compatible bucket."""

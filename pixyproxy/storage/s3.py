@@ -1,0 +1,230 @@
+"""The bytes in a bucket at AWS S3, MinIO, SeaweedFS or another S3-compatible server."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+import urllib3.exceptions
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pixyproxy.core.exceptions import (
+    ConfigurationError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
+from pixyproxy.core.threads import Threads
+from pixyproxy.storage.keys import checked
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from types_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+CONNECTIONS = 32
+"""Pooled connections of one process, and threads that use them."""
+PATIENCE = 5.0
+CONNECT_TIMEOUT = 3
+READ_TIMEOUT = 20
+PROBE_TIMEOUT = 3
+ATTEMPTS = 3
+CHUNK = 256 * 1024
+
+# What the server says when it, or our right to use it, is away for now. Everything else is a fault.
+UNAVAILABLE = frozenset(
+    {
+        *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "RequestTimeTooSkewed"),
+        *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
+        *("NoSuchBucket", "403", "500", "502", "503", "504"),
+    }
+)
+MISSING = frozenset({"NoSuchKey", "404"})
+
+
+@dataclass(frozen=True)
+class BucketAddress:
+    """A bucket, and the prefix of the keys in it ('' or 'some/prefix/')."""
+
+    bucket: str
+    prefix: str
+
+
+def parse_url(url: str) -> BucketAddress:
+    """The bucket of `s3://bucket` or `s3://bucket/prefix`; `ConfigurationError` says what is wrong."""
+    parts = urlsplit(url)
+    if parts.scheme != "s3" or parts.query or parts.fragment or parts.netloc != parts.hostname:
+        raise ConfigurationError("it must be s3://bucket or s3://bucket/prefix")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
+        raise ConfigurationError("a bucket's name has 3 to 63 characters of a-z, 0-9, '.' and '-'")
+    prefix = parts.path.strip("/")
+    return BucketAddress(bucket=parts.netloc, prefix=f"{prefix}/" if prefix else "")
+
+
+@contextmanager
+def s3_errors() -> Iterator[None]:
+    """Exactly two answers of a server have a meaning of their own: no such object, and unavailable."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in MISSING:
+            raise ObjectNotFoundError("The bucket holds no such object.") from error
+        if code in UNAVAILABLE or status >= 500:
+            raise StorageUnavailableError(f"The storage refused the request ({code}).") from error
+        raise StorageError from error
+    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
+        raise StorageUnavailableError("The storage does not answer.") from error
+
+
+class OpenS3Object:
+    """The body of a GetObject on its way; the `StoredObject` of S3."""
+
+    def __init__(self, body: "StreamingBody", *, size_bytes: int, threads: Threads) -> None:
+        self._body = body
+        self._size_bytes = size_bytes
+        self._threads = threads
+
+    @property
+    def size_bytes(self) -> int:
+        """The object's size in bytes."""
+        return self._size_bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The bytes, in chunks; `StorageUnavailableError` if they break off."""
+
+        def read() -> bytes:
+            with s3_errors():
+                chunk: bytes = self._body.read(CHUNK)
+                return chunk
+
+        while chunk := await self._threads.run(read):
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it if the body was not read to its end."""
+        self._body.close()
+
+
+def busy() -> StorageUnavailableError:
+    """What a request hears that found no free connection."""
+    return StorageUnavailableError("Every connection to the storage is busy.")
+
+
+class S3ImageStorage:
+    """`ImageStorage` in a bucket. The clients come from `open_storage`; making one costs milliseconds."""
+
+    def __init__(self, client: "S3Client", *, probe_client: "S3Client", address: BucketAddress) -> None:
+        self._client = client
+        self._probe_client = probe_client
+        self._address = address
+        self._threads = Threads(CONNECTIONS, patience=PATIENCE, busy=busy)
+        # Its own threads: a probe must not wait behind the requests of a storage that hangs.
+        self._probe_threads = Threads(2, patience=PATIENCE, busy=busy)
+
+    def _key(self, key: str) -> str:
+        return self._address.prefix + checked(key)
+
+    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
+        """Store the bytes whole or not at all: a PutObject is atomic."""
+        name = self._key(key)
+        await self._run(
+            lambda: self._client.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type)
+        )
+
+    async def open(self, key: str) -> OpenS3Object:
+        """Open the object; `ObjectNotFoundError` if there is none."""
+        name = self._key(key)
+        answer = await self._run(lambda: self._client.get_object(Bucket=self._address.bucket, Key=name))
+        return OpenS3Object(answer["Body"], size_bytes=answer["ContentLength"], threads=self._threads)
+
+    async def head(self, key: str) -> int:
+        """The object's size in bytes; `ObjectNotFoundError` if there is none."""
+        name = self._key(key)
+        answer = await self._run(lambda: self._client.head_object(Bucket=self._address.bucket, Key=name))
+        return answer["ContentLength"]
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+        name = self._key(key)
+        await self._run(lambda: self._client.delete_object(Bucket=self._address.bucket, Key=name))
+
+    async def probe(self) -> None:
+        """Return if the bucket exists and may be used by us: one HeadBucket, one attempt."""
+
+        def head_bucket() -> None:
+            try:
+                with s3_errors():
+                    self._probe_client.head_bucket(Bucket=self._address.bucket)
+            except ObjectNotFoundError as error:
+                raise StorageUnavailableError("The bucket does not exist.") from error
+
+        await self._probe_threads.run(head_bucket)
+
+    async def create_bucket(self, *, region: str) -> bool:
+        """Make the bucket unless it exists; whether it was made."""
+
+        def create() -> bool:
+            try:
+                with s3_errors():
+                    self._client.head_bucket(Bucket=self._address.bucket)
+            except ObjectNotFoundError:
+                with s3_errors():
+                    if region == "us-east-1":  # the one region that must not be named
+                        self._client.create_bucket(Bucket=self._address.bucket)
+                    else:
+                        self._client.create_bucket(
+                            Bucket=self._address.bucket,
+                            CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
+                        )
+                return True
+            return False
+
+        return await self._threads.run(create)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            with s3_errors():
+                return work()
+
+        return await self._threads.run(guarded)
+
+
+def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageStorage:
+    """The storage of an `s3://` URL, with credentials from boto3's own chain.
+
+    Raises `ConfigurationError` if the URL is wrong or the chain finds no credentials.
+    """
+    address = parse_url(url)
+    session = boto3.Session(region_name=region)
+    try:
+        credentials = session.get_credentials()
+    except BotoCoreError as error:
+        raise ConfigurationError(f"the AWS credentials are incomplete: {type(error).__name__}") from error
+    if credentials is None:
+        raise ConfigurationError(
+            "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give an instance role"
+        )
+
+    def client(*, connect: int, read: int, attempts: int, pool: int) -> "S3Client":
+        config = Config(
+            signature_version="s3v4",  # for a custom endpoint boto3 would presign with SigV2
+            s3={"addressing_style": "path" if endpoint_url else "auto"},
+            connect_timeout=connect,
+            read_timeout=read,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            max_pool_connections=pool,
+        )
+        return session.client("s3", endpoint_url=endpoint_url, config=config)
+
+    return S3ImageStorage(
+        client(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT, attempts=ATTEMPTS, pool=CONNECTIONS),
+        probe_client=client(connect=PROBE_TIMEOUT, read=PROBE_TIMEOUT, attempts=1, pool=2),
+        address=address,
+    )

@@ -1,0 +1,1 @@
+"""HTTP: routes, authentication, the request log and the one exception handler."""

@@ -1,0 +1,70 @@
+"""The application: routes, the exception handler, and the request log around everything."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from pixyproxy.core.exceptions import PixyProxyException
+from pixyproxy.web import health, private, public
+from pixyproxy.web.problems import Problem, handle_exception
+from pixyproxy.web.request_log import RequestLog, note_route
+from pixyproxy.web.services import Services
+
+DESCRIPTION = """
+Every image you pay an image model for, kept in your own bucket, recorded in your own database, served at a URL that
+does not expire. Errors are RFC 9457 problems; every answer carries `X-Request-ID`.
+"""
+
+
+def create_api(services: Services, *, version: str, close: Callable[[], Awaitable[None]] | None = None) -> FastAPI:
+    """The FastAPI application; `close` is awaited when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if close is not None:
+            await close()
+
+    api = FastAPI(
+        title="PixyProxy",
+        version=version,
+        description=DESCRIPTION,
+        dependencies=[Depends(note_route)],
+        redirect_slashes=False,
+        lifespan=lifespan,
+        # It would hand bodies and stack traces to whatever collector the environment names.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
+    )
+    api.state.services = services
+    for router in (public.router, private.router, health.router):
+        api.include_router(router)
+    for kind in (PixyProxyException, RequestValidationError, HTTPException, Exception):
+        api.add_exception_handler(kind, handle_exception)
+    describe_problems(api)
+    return api
+
+
+def describe_problems(api: FastAPI) -> None:
+    """Put the schema of problems into OpenAPI, where the routes' `responses` refer to it."""
+    generate = api.openapi
+
+    def openapi() -> dict[str, object]:
+        if api.openapi_schema is None:
+            schema = generate()
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = schema["components"]["schemas"]
+            schemas |= problem.pop("$defs", {})
+            schemas["Problem"] = problem
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+        return api.openapi_schema or {}
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+
+def create_app(services: Services, *, version: str, close: Callable[[], Awaitable[None]] | None = None) -> RequestLog:
+    """The whole as an ASGI application."""
+    return RequestLog(create_api(services, version=version, close=close))

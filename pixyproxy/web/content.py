@@ -1,0 +1,58 @@
+"""The answer that carries an image's bytes."""
+
+import logging
+
+import anyio
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from pixyproxy.core.exceptions import PixyProxyException
+from pixyproxy.core.models import Image
+from pixyproxy.core.protocols import StoredObject
+
+logger = logging.getLogger(__name__)
+
+
+def content_headers(image: Image) -> dict[str, str]:
+    """The headers of every answer about an image's bytes: cacheable for ever, harmless wherever it is opened."""
+    return {
+        "Content-Type": image.content_type,
+        "Content-Length": str(image.size_bytes),
+        "Content-Disposition": f'inline; filename="{image.filename}"',
+        "ETag": f'"{image.sha256}"',
+        "Cache-Control": "public, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
+
+
+def head_response(image: Image) -> Response:
+    """The answer to HEAD: what GET would say, known from the record alone."""
+    response = Response()
+    for name, value in content_headers(image).items():
+        response.headers[name] = value
+    return response
+
+
+class ContentResponse(StreamingResponse):
+    """Streams an opened object. One that breaks off ends the connection: its length was announced."""
+
+    def __init__(self, image: Image, content: StoredObject) -> None:
+        super().__init__(content, headers=content_headers(image), media_type=image.content_type)
+        self._content = content
+
+    async def stream_response(self, send: Send) -> None:
+        """Send start and chunks; without the last message the server closes the connection uncleanly."""
+        try:
+            await super().stream_response(send)
+        except PixyProxyException as error:
+            logger.error("the content broke off: %s", error.detail)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send everything, and close the object whatever becomes of the client."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._content.aclose()

@@ -1,0 +1,169 @@
+"""The request log: two lines a request, whatever happens to it, and a request-id on every line and answer.
+
+`RequestLog` is pure ASGI and stands outside the whole application, so that nothing escapes it. The dependency
+`note_route` tells it what only a route knows. The format is described in DESIGN and in the README.
+"""
+
+import json
+import logging
+import re
+import socket
+import threading
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SCOPE_KEY = "pixyproxy.request"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RequestRecord:
+    """What is known of the request that is being served."""
+
+    request_id: str
+    method: str
+    path: str
+    client_request_id: str | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+current: ContextVar[RequestRecord | None] = ContextVar("pixyproxy_request", default=None)
+
+
+class RequestIds:
+    """Makes request-ids: host-datetime-threadid, in UTC with microseconds, no two alike in a process."""
+
+    def __init__(self, host: str | None = None) -> None:
+        self._host = re.sub(r"[^A-Za-z0-9._-]", "_", host or socket.gethostname())[:64]
+        self._last = datetime.min.replace(tzinfo=UTC)
+
+    def new(self) -> str:
+        """The next id. Two requests within a microsecond are told apart by moving the later one on."""
+        self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
+        return f"{self._host}-{self._last:%Y%m%dT%H%M%S%f}-{threading.get_native_id()}"
+
+
+def record_of(scope: Scope) -> RequestRecord:
+    """The record of the request with this scope."""
+    record: RequestRecord = scope[SCOPE_KEY]
+    return record
+
+
+async def note_route(request: Request) -> None:
+    """The dependency of the whole app: route and guid into the record."""
+    facts = record_of(request.scope).facts
+    facts["route"] = request.scope["route"].path
+    if "guid" in request.path_params:
+        facts["guid"] = printable(request.path_params["guid"])
+
+
+def printable(text: str) -> str:
+    """ASCII without control characters: nothing that a client sends can begin a line or colour a terminal."""
+    return "".join(character if "!" <= character <= "~" else "?" for character in text)[:300]
+
+
+def log_start(record: RequestRecord) -> None:
+    """The first line. The query is left out of the path: a search is a piece of a prompt."""
+    facts: dict[str, Any] = {"method": record.method, "path": record.path}
+    if record.client_request_id is not None:
+        facts["client_request_id"] = record.client_request_id
+    suffix = f" client={record.client_request_id}" if record.client_request_id else ""
+    logger.info("REQUEST START %s %s%s", record.method, record.path, suffix, extra={"facts": facts})
+
+
+def log_end(record: RequestRecord, *, status: int, milliseconds: float, size: int) -> None:
+    """The second line; status 0 stands for a request that got no answer."""
+    facts = {
+        "method": record.method,
+        "path": record.path,
+        "status": status,
+        "duration_ms": round(milliseconds, 1),
+        "bytes": size,
+        **record.facts,
+    }
+    noted = "".join(f" {name}={value}" for name, value in record.facts.items() if name not in ("route", "guid"))
+    logger.info(
+        "REQUEST END %s %s %d %.1fms %dB%s",
+        *(record.method, record.path, status, milliseconds, size, noted),
+        extra={"facts": facts},
+    )
+
+
+class RequestLog:
+    """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception."""
+
+    def __init__(self, app: ASGIApp, *, ids: RequestIds | None = None) -> None:
+        self._app = app
+        self._ids = ids or RequestIds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = RequestRecord(
+            request_id=self._ids.new(),
+            method=printable(scope["method"]),
+            path=printable(scope.get("raw_path", scope["path"].encode()).decode("latin-1")),
+            client_request_id=client_request_id(scope),
+        )
+        scope[SCOPE_KEY] = record
+        token = current.set(record)
+        status, size = 0, 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", record.request_id.encode())]
+                message = {**message, "headers": headers}
+            elif message["type"] == "http.response.body":
+                size += len(message.get("body", b""))
+            await send(message)
+
+        started = time.perf_counter()
+        log_start(record)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            if "problem" not in record.facts:
+                logger.exception("An exception left the application")
+                record.facts["problem"] = "internal-error"
+            if not status:
+                await send_last_resort(send_with_id, record)
+        finally:
+            milliseconds = (time.perf_counter() - started) * 1000
+            log_end(record, status=status, milliseconds=milliseconds, size=size)
+            current.reset(token)
+
+
+def client_request_id(scope: Scope) -> str | None:
+    """The client's own X-Request-ID, if it is one that can be logged as it is."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if CLIENT_REQUEST_ID.fullmatch(text) else None
+    return None
+
+
+async def send_last_resort(send: Send, record: RequestRecord) -> None:
+    """The 500 of a request for which even the exception handler failed."""
+    body = json.dumps(
+        {
+            "type": "urn:pixyproxy:problem:internal-error",
+            "title": "Internal error",
+            "status": 500,
+            "request_id": record.request_id,
+        }
+    ).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,1 @@
+"""The tests. Fakes and real servers pass the same suites."""

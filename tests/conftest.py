@@ -1,0 +1,98 @@
+"""Fixtures that several files share, and the end of the report: what ran on which real server."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pixyproxy.web.log_format import TextFormatter
+from tests import planted
+from tests.servers import MariaDB, SeaweedFS
+
+SERVERS = ("mariadb", "seaweedfs")
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of every log of this run: ours, and those of the processes that the tests start."""
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_log(logs: Path) -> Iterator[None]:
+    """What the product logs inside the test process goes to a file too, in its production form."""
+    handler = logging.FileHandler(logs / "in-process.log")
+    handler.setFormatter(TextFormatter())
+    root, ours = logging.getLogger(), logging.getLogger("pixyproxy")
+    root.addHandler(handler)
+    ours.setLevel(logging.DEBUG)
+    yield
+    root.removeHandler(handler)
+    handler.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A MariaDB server for the whole run."""
+    server = MariaDB(tmp_path_factory.mktemp("mariadb") / "server")
+    VERSIONS["mariadb"] = f"MariaDB {server.version}"
+    yield server
+    server.process.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A SeaweedFS server for the whole run."""
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs") / "server")
+    VERSIONS["seaweedfs"] = "SeaweedFS"
+    yield server
+    server.process.stop()
+
+
+@pytest.fixture(scope="session")
+def unique() -> Callable[[], str]:
+    """Names that no other test of this run has, for databases and buckets."""
+    counter = iter(range(1, 1_000_000))
+    return lambda: f"pixy{next(counter):06d}"
+
+
+@pytest.fixture
+def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials of SeaweedFS where boto3's own chain finds them, and nothing else there."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", planted.S3_ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", planted.S3_SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+
+
+VERSIONS: dict[str, str] = {}
+PASSED: dict[str, int] = dict.fromkeys(SERVERS, 0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a real server, and put the look at the log of the whole run last."""
+    for item in items:
+        for server in SERVERS:
+            if server in getattr(item, "fixturenames", ()):
+                item.add_marker(server)
+    items.sort(key=lambda item: item.path.name == "test_log_secrets.py")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Count the tests that passed on a real server, those included that get it by `getfixturevalue`."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.when == "call" and report.passed:
+        for server in SERVERS:
+            if server in getattr(item, "funcargs", {}) or server in getattr(item, "used_servers", ()):
+                PASSED[server] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what ran on real servers."""
+    terminalreporter.section("real servers")
+    for server, count in PASSED.items():
+        terminalreporter.write_line(f"{count} tests passed on {VERSIONS.get(server, server + ' (not started)')}")
