@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from pixyproxy import bootstrap
-from pixyproxy.core.exceptions import ConfigurationError, ConflictError, PixyProxyException
+from pixyproxy.core.exceptions import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    PixyProxyException,
+)
 from pixyproxy.data.init import migrate, open_engine, schema_is_current
 from pixyproxy.generation.demo import DemoUpstream
-from pixyproxy.service.keys import KeyService, is_well_formed, new_key
+from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.web import server
 from pixyproxy.web.log_format import log_config
@@ -184,11 +189,21 @@ async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
         file.touch(mode=0o600)
         file.write_text(key + "\n")
     try:
-        await keys.add(f"{EMBEDDED_KEY_NAME}-{key[-6:]}", key=key)
-    except ConflictError:
-        return file  # recorded at an earlier start
-    print(f"Your API key (made now, kept in {file}): {key}\n")
+        await keys.authenticate(key)
+    except AuthenticationError:
+        await record_key(keys, key, file=file)
+        print(f"Your API key (kept in {file}): {key}\n")
     return file
+
+
+async def record_key(keys: KeyService, key: str, *, file: Path) -> None:
+    """Record the key of a first start; `ConfigurationError` if it was revoked since."""
+    try:
+        await keys.add(f"{EMBEDDED_KEY_NAME}-{digest(key)[:8]}", key=key)
+    except ConflictError:
+        raise ConfigurationError(
+            f"the key in {file} is revoked: delete the file, and the next start makes a new one"
+        ) from None
 
 
 def greet(settings: Settings, *, address: str, key_file: Path | None) -> None:

@@ -1,6 +1,7 @@
 """Fixtures that several files share, and the end of the report: what ran on which real server."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     server = MariaDB(tmp_path_factory.mktemp("mariadb") / "server")
     VERSIONS["mariadb"] = f"MariaDB {server.version}"
     yield server
-    server.process.stop()
+    server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs") / "server")
     VERSIONS["seaweedfs"] = "SeaweedFS"
     yield server
-    server.process.stop()
+    server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +97,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("real servers")
     for server, count in PASSED.items():
         terminalreporter.write_line(f"{count} tests passed on {VERSIONS.get(server, server + ' (not started)')}")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of the service."""
+    return "asyncio"

@@ -1,4 +1,4 @@
-"""Real servers for the tests: MariaDB, SeaweedFS, PixyProxy itself. Each listens on 127.0.0.1 and ends with its owner."""
+"""Real servers for the tests: MariaDB, SeaweedFS, PixyProxy itself, each on 127.0.0.1."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import boto3
 import httpx2
@@ -19,6 +20,9 @@ import pytest
 from botocore.config import Config
 
 from tests import planted
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 BIN = Path(sys.executable).parent
 SHARES = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
@@ -45,7 +49,9 @@ def wait_until(answers: Callable[[], object], *, seconds: float, what: str, proc
             if process is not None and process.handle.poll() is not None:
                 raise AssertionError(f"{what} ended: {process.output()[-3000:]}") from error
             if time.monotonic() > end:
-                raise AssertionError(f"{what} does not answer: {process.output()[-3000:] if process else error}") from error
+                raise AssertionError(
+                    f"{what} does not answer: {process.output()[-3000:] if process else error}"
+                ) from error
             time.sleep(0.05)
         else:
             return
@@ -97,7 +103,7 @@ class Process:
         return self.log.read_text(errors="replace")
 
 
-def missing(server: str, how: str) -> None:
+def missing(server: str, how: str) -> NoReturn:
     """With CI=true a missing server is a failure, elsewhere a skip."""
     said = f"{server} is not installed: {how}"
     if os.environ.get("CI") == "true":
@@ -147,27 +153,34 @@ class MariaDB:
             folder / "mariadb.log",
         )
         self.start()
-        with self.root().cursor() as cursor:
-            cursor.execute("CREATE USER %s@'127.0.0.1' IDENTIFIED BY %s", (self.user, planted.DATABASE_PASSWORD))
-            cursor.execute("GRANT ALL ON `test\\_%%`.* TO %s@'127.0.0.1'", (self.user,))
-            cursor.execute("SELECT VERSION()")
-            (self.version,) = cursor.fetchone() or ("",)
+        password = planted.DATABASE_PASSWORD
+        self.query("CREATE USER %s@'127.0.0.1' IDENTIFIED BY %s", self.user, password)
+        self.query("GRANT ALL ON `test\\_%%`.* TO %s@'127.0.0.1'", self.user)
+        self.version: str = self.query("SELECT VERSION()")[0][0]
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         self.process.start()
-        wait_until(lambda: self.root().close(), seconds=60, what="MariaDB", process=self.process)
 
-    def root(self, database: str | None = None) -> "pymysql.Connection[pymysql.cursors.Cursor]":
-        """A connection of the superuser, to look at the other side with plain SQL."""
-        return pymysql.connect(
+        def answers() -> None:
+            if not (self.folder / "socket").exists():  # PyMySQL leaks the socket of a connection that fails
+                raise ConnectionError
+            self.query("SELECT 1")
+
+        wait_until(answers, seconds=60, what="MariaDB", process=self.process)
+
+    def query(self, sql: str, *parameters: object, database: str | None = None) -> list[Any]:
+        """The rows of a statement of the superuser: a look at the other side with plain SQL."""
+        connection = pymysql.connect(
             unix_socket=str(self.folder / "socket"), user="root", database=database, autocommit=True, charset="utf8mb4"
         )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            return list(cursor.fetchall())
 
     def create(self, name: str) -> str:
         """An empty database, and the URL under which PixyProxy reaches it."""
-        with self.root() as connection, connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE `test_{name}`")
+        self.query(f"CREATE DATABASE `test_{name}`")
         return self.url(name)
 
     def url(self, name: str, *, port: int | None = None) -> str:
@@ -194,7 +207,10 @@ class SeaweedFS:
         credentials = [{"accessKey": planted.S3_ACCESS_KEY, "secretKey": planted.S3_SECRET}]
         admin = {"name": "pixyproxy", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
         identities.write_text(json.dumps({"identities": [admin]}))
-        flags = [f"-{name.replace('.', '.port.', 1) if '.' in name else name + '.port'}={port}" for name, port in ports.items()]
+        flags = [
+            f"-{name.replace('.', '.port.', 1) if '.' in name else name + '.port'}={port}"
+            for name, port in ports.items()
+        ]
         self.process = Process(
             [
                 str(weed),
@@ -211,7 +227,7 @@ class SeaweedFS:
                 f"-filer.localSocket={folder / 'filer.sock'}",
                 "-master.telemetry=false",
                 "-master.volumeSizeLimitMB=256",
-                "-volume.max=64",
+                "-volume.max=2000",
                 *flags,
             ],
             folder / "seaweedfs.log",
@@ -230,7 +246,7 @@ class SeaweedFS:
 
         wait_until(stores, seconds=60, what="SeaweedFS", process=self.process)
 
-    def client(self):  # type: ignore[no-untyped-def]
+    def client(self) -> "S3Client":
         """A plain boto3 client, to look at the other side."""
         return boto3.session.Session().client(
             "s3",
@@ -254,9 +270,11 @@ class SeaweedFS:
 
 
 class PixyProxy:
-    """`pixyproxy serve` (or another command that listens) as a process, with nothing in its environment but what is given."""
+    """`pixyproxy serve`, or another command that listens, as a process that sees only the environment given."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], *, arguments: tuple[str, ...] = ("serve",)) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], *, arguments: tuple[str, ...] = ("serve",)
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -280,7 +298,9 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONWARNINGS": "error", **environment}
 
 
-def run_cli(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+def run_cli(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Run a `pixyproxy` command to its end."""
     return subprocess.run(
         [str(BIN / "pixyproxy"), *arguments],

@@ -1,0 +1,50 @@
+"""Models for the tests; a test names only the values that it is about."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from pixyproxy.core.models import Drawing, Generation, GenerationRequest, GenerationState, Image
+from tests import planted
+
+MOMENT = datetime(2026, 11, 22, 10, 15, 2, 123456, tzinfo=UTC)
+
+
+def a_generation(**values: Any) -> Generation:
+    """A running generation."""
+    known: dict[str, Any] = {
+        "guid": uuid4(),
+        "api_key_id": 1,
+        "request": GenerationRequest(prompt=planted.PROMPT, model="gpt-image-2"),
+        "state": GenerationState.RUNNING,
+        "lease_expires_at": MOMENT + timedelta(minutes=5),
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+    }
+    return Generation(**{**known, **values})
+
+
+def an_image(generation: Generation | None = None, **values: Any) -> Image:
+    """An image of the generation, or of none that is recorded."""
+    guid: UUID = values.get("guid") or (generation.image_guid(0) if generation else uuid4())
+    known: dict[str, Any] = {
+        "guid": guid,
+        "generation_guid": generation.guid if generation else uuid4(),
+        "filename": f"{guid}.png",
+        "prompt": planted.PROMPT,
+        "content_type": "image/png",
+        "size_bytes": 1234,
+        "width": 1024,
+        "height": 768,
+        "sha256": "ab" * 32,
+        "model": "gpt-image-2",
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+    }
+    return Image(**{**known, **values})
+
+
+def a_drawing(**values: Any) -> Drawing:
+    """What the upstream sent."""
+    known: dict[str, Any] = {"pictures": (b"",), "usage": {"total_tokens": 3}, "upstream_request_id": "req_1"}
+    return Drawing(**{**known, **values})

@@ -1,0 +1,87 @@
+"""The application over fakes, with a client: the stage of most tests."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from pixyproxy.service.generations import GenerationService
+from pixyproxy.service.keys import KeyService
+from pixyproxy.service.private import PrivateImageService
+from pixyproxy.service.public import PublicImageService
+from pixyproxy.service.readiness import Readiness
+from pixyproxy.web.app import create_app
+from pixyproxy.web.request_log import RequestLog
+from pixyproxy.web.services import Services
+from tests import planted
+from tests.fakes import (
+    FakeApiKeyRepository,
+    FakeDatabase,
+    FakeGenerationRepository,
+    FakeGenerator,
+    FakeImageRepository,
+    FakeStorage,
+)
+
+BASE_URL = "http://pixy.test"
+KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
+
+
+@dataclass
+class Stage:
+    """Every fake, and the services over them."""
+
+    database: FakeDatabase = field(default_factory=FakeDatabase)
+    images: FakeImageRepository = field(default_factory=FakeImageRepository)
+    storage: FakeStorage = field(default_factory=FakeStorage)
+    generator: FakeGenerator = field(default_factory=FakeGenerator)
+    key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
+    maximum: int = 64
+    public_url: str | None = None
+
+    def __post_init__(self) -> None:
+        self.generations = FakeGenerationRepository(self.images)
+        self.readiness = Readiness(database=self.database, storage=self.storage)
+        self.keys = KeyService(self.key_records, configured_key=planted.API_KEY)
+        self.public = PublicImageService(images=self.images, storage=self.storage)
+        self.private = PrivateImageService(
+            images=self.images,
+            generations=GenerationService(
+                generations=self.generations,
+                storage=self.storage,
+                generator=self.generator,
+                readiness=self.readiness,
+                deadline=30,
+                maximum=self.maximum,
+            ),
+            model="gpt-image-2",
+            quality="medium",
+        )
+        self.app: RequestLog = create_app(
+            Services(
+                public=self.public,
+                private=self.private,
+                keys=self.keys,
+                readiness=self.readiness,
+                public_url=self.public_url,
+            ),
+            version="test",
+        )
+
+    @asynccontextmanager
+    async def client(self, *, key: bool = True) -> AsyncIterator[httpx2.AsyncClient]:
+        """A client of the application, with the configured key or with none."""
+        transport = httpx2.ASGITransport(app=self.app)
+        headers = KEY if key else {}
+        async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers=headers) as client:
+            yield client
+
+    async def create(self, **body: Any) -> dict[str, Any]:
+        """The details of a new image."""
+        async with self.client() as client:
+            response = await client.post("/image", json={"prompt": planted.PROMPT, **body})
+        assert response.status_code == 201, response.text
+        details: dict[str, Any] = response.json()
+        return details

@@ -1,0 +1,247 @@
+"""One contract for every storage: the fake, the folder, moto's server, and a real SeaweedFS."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from pixyproxy.core.exceptions import (
+    ConfigurationError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
+from pixyproxy.core.protocols import ImageStorage
+from pixyproxy.storage.folder import FolderImageStorage
+from pixyproxy.storage.s3 import S3ImageStorage, open_storage, parse_url
+from tests import planted
+from tests.fakes import FakeStorage
+from tests.servers import SeaweedFS, free_ports
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("s3_credentials")]
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """The endpoint of a moto server."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def bucket_at(endpoint: str, name: str) -> S3ImageStorage:
+    """The storage of a fresh bucket, below a prefix."""
+    boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
+    return open_storage(f"s3://{name}/some/prefix", endpoint_url=endpoint, region="us-east-1")
+
+
+@pytest.fixture(params=["fake", "folder", "moto", "seaweedfs"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> ImageStorage:
+    """An empty storage."""
+    if request.param == "fake":
+        return FakeStorage()
+    if request.param == "folder":
+        return FolderImageStorage(tmp_path / "images")
+    if request.param == "moto":
+        return bucket_at(request.getfixturevalue("moto"), unique())
+    request.node.used_servers = ("seaweedfs",)
+    return bucket_at(request.getfixturevalue("seaweedfs").endpoint, unique())
+
+
+def a_key(suffix: str = "png") -> str:
+    return f"{uuid4()}.{suffix}"
+
+
+async def content(storage: ImageStorage, key: str) -> bytes:
+    """The whole object."""
+    stored = await storage.open(key)
+    try:
+        return b"".join([chunk async for chunk in stored])
+    finally:
+        await stored.aclose()
+
+
+@pytest.mark.parametrize("size", [1, 5000, 3_000_000])
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+async def test_what_was_put_is_what_is_read(storage: ImageStorage, size: int, suffix: str) -> None:
+    key, data = a_key(suffix), os.urandom(size)
+    await storage.put(key, data, content_type="image/png")
+    assert await content(storage, key) == data
+    assert await storage.head(key) == size
+    stored = await storage.open(key)
+    assert stored.size_bytes == size
+    await stored.aclose()
+    await stored.aclose()
+
+
+async def test_the_same_put_again_changes_nothing_and_another_replaces(storage: ImageStorage) -> None:
+    key = a_key()
+    for data in (b"one", b"one", b"another"):
+        await storage.put(key, data, content_type="image/png")
+        assert await content(storage, key) == data
+
+
+async def test_a_missing_object_is_known_before_its_first_byte(storage: ImageStorage) -> None:
+    with pytest.raises(ObjectNotFoundError):
+        await storage.open(a_key())
+    with pytest.raises(ObjectNotFoundError):
+        await storage.head(a_key())
+
+
+async def test_delete_removes_and_deleting_nothing_is_no_error(storage: ImageStorage) -> None:
+    key = a_key()
+    await storage.put(key, b"data", content_type="image/png")
+    await storage.delete(key)
+    await storage.delete(key)
+    with pytest.raises(ObjectNotFoundError):
+        await storage.head(key)
+
+
+async def test_a_storage_that_works_answers_the_probe(storage: ImageStorage) -> None:
+    await storage.probe()
+
+
+@pytest.mark.parametrize(
+    "key", ["", "../etc/passwd", "x.png", f"{uuid4()}.svg", f"a/{uuid4()}.png", f"{uuid4()}.png\n"]
+)
+async def test_only_our_own_keys_are_touched(storage: ImageStorage, key: str) -> None:
+    for refused in (
+        lambda: storage.put(key, b"data", content_type="image/png"),
+        lambda: storage.open(key),
+        lambda: storage.head(key),
+        lambda: storage.delete(key),
+    ):
+        with pytest.raises(StorageError):
+            await refused()
+
+
+async def test_many_at_once_do_not_disturb_each_other(storage: ImageStorage) -> None:
+    objects = {a_key(): os.urandom(20_000) for _ in range(60)}
+
+    async def there_and_back(key: str, data: bytes) -> None:
+        await storage.put(key, data, content_type="image/png")
+        assert await content(storage, key) == data
+
+    await asyncio.gather(*(there_and_back(key, data) for key, data in objects.items()))
+
+
+async def test_a_bucket_holds_the_object_under_prefix_and_key_with_its_type(
+    seaweedfs: SeaweedFS, unique: Callable[[], str]
+) -> None:
+    name = unique()
+    storage = bucket_at(seaweedfs.endpoint, name)
+    key = a_key("webp")
+    await storage.put(key, b"data", content_type="image/webp")
+    found = seaweedfs.client().get_object(Bucket=name, Key=f"some/prefix/{key}")
+    assert (found["Body"].read(), found["ContentType"]) == (b"data", "image/webp")
+
+
+async def test_a_bucket_is_made_once(seaweedfs: SeaweedFS, unique: Callable[[], str]) -> None:
+    storage = open_storage(f"s3://{unique()}", endpoint_url=seaweedfs.endpoint, region="us-east-1")
+    assert await storage.create_bucket(region="us-east-1") is True
+    assert await storage.create_bucket(region="us-east-1") is False
+    await storage.probe()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "planted-wrong-secret")],
+)
+async def test_wrong_credentials_make_the_storage_unavailable(
+    seaweedfs: SeaweedFS, unique: Callable[[], str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    bucket = unique()
+    right = bucket_at(seaweedfs.endpoint, bucket)
+    key = a_key()
+    await right.put(key, b"data", content_type="image/png")
+    monkeypatch.setenv(name, value)
+    wrong = open_storage(f"s3://{bucket}/some/prefix", endpoint_url=seaweedfs.endpoint, region="us-east-1")
+    for refused in (
+        lambda: wrong.put(a_key(), b"data", content_type="image/png"),
+        lambda: wrong.open(key),
+        lambda: wrong.head(key),
+        lambda: wrong.delete(key),
+        wrong.probe,
+    ):
+        with pytest.raises(StorageUnavailableError) as caught:
+            await refused()
+        assert planted.S3_SECRET not in str(caught.value)
+    assert await content(right, key) == b"data"
+
+
+async def test_a_missing_bucket_is_a_storage_that_is_away_not_a_missing_image(seaweedfs: SeaweedFS) -> None:
+    storage = open_storage("s3://never-made", endpoint_url=seaweedfs.endpoint, region="us-east-1")
+    for refused in (
+        lambda: storage.open(a_key()),
+        lambda: storage.put(a_key(), b"data", content_type="image/png"),
+        storage.probe,
+    ):
+        with pytest.raises(StorageUnavailableError):
+            await refused()
+
+
+async def test_a_storage_that_refuses_connections_is_unavailable() -> None:
+    (port,) = free_ports(1)
+    storage = open_storage("s3://bucket", endpoint_url=f"http://127.0.0.1:{port}", region="us-east-1")
+    with pytest.raises(StorageUnavailableError):
+        await storage.probe()
+    with pytest.raises(StorageUnavailableError):
+        await storage.open(a_key())
+
+
+async def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    storage = FolderImageStorage(tmp_path / "file")
+    with pytest.raises(StorageUnavailableError):
+        await storage.probe()
+    with pytest.raises(StorageUnavailableError):
+        await storage.put(a_key(), b"data", content_type="image/png")
+
+
+async def test_a_failed_write_leaves_no_file_behind(tmp_path: Path) -> None:
+    storage = FolderImageStorage(tmp_path / "images")
+    key = a_key()
+    storage.path(key).mkdir(parents=True)  # a rename onto a folder fails
+    with pytest.raises(StorageUnavailableError):
+        await storage.put(key, b"data", content_type="image/png")
+    assert [path for path in (tmp_path / "images").rglob("*") if path.is_file()] == []
+
+
+async def test_a_folder_spreads_its_files(tmp_path: Path) -> None:
+    storage = FolderImageStorage(tmp_path)
+    key = a_key()
+    await storage.put(key, b"data", content_type="image/png")
+    assert (tmp_path / key[:2] / key[2:4] / key).read_bytes() == b"data"
+
+
+def test_a_storage_url_is_a_bucket_and_a_prefix() -> None:
+    assert (parse_url("s3://bucket").bucket, parse_url("s3://bucket").prefix) == ("bucket", "")
+    assert parse_url("s3://bucket/").prefix == ""
+    assert parse_url("s3://bucket/a/b/").prefix == "a/b/"
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "s3://UPPER", "s3://a", "s3://user:pw@bucket", "s3://bucket?x=1", "https://bucket"]
+)
+def test_a_wrong_storage_url_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_url(url)
+    assert "pw" not in caught.value.detail
+
+
+def test_credentials_that_are_half_there_or_missing_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(ConfigurationError, match="incomplete"):
+        open_storage("s3://bucket", endpoint_url=None, region="us-east-1")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    with pytest.raises(ConfigurationError, match="no AWS credentials"):
+        open_storage("s3://bucket", endpoint_url=None, region="us-east-1")
