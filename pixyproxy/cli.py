@@ -27,6 +27,7 @@ from pixyproxy.web.log_format import log_config
 T = TypeVar("T")
 
 EMBEDDED_KEY_NAME = "first-start"
+ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
 
@@ -127,7 +128,7 @@ def run_serve(settings: Settings, options: argparse.Namespace) -> int:
     require_free(host, number)
     parts = bootstrap.build(settings)
     key_file = run(lambda: embedded_key(settings, parts.services.keys), parts)
-    greet(settings, address=f"http://{host}:{number}", key_file=key_file)
+    greet(settings, address=f"http://{'localhost' if host in ANY_ADDRESS else host}:{number}", key_file=key_file)
     server.serve(
         "pixyproxy.bootstrap:app_from_environment",
         host=host,

@@ -36,14 +36,14 @@ def every_route() -> list[tuple[str, str]]:
     api = Stage().app._app
     assert isinstance(api, FastAPI)
     return sorted(
-        (method, context.path) for context in iter_route_contexts(api.routes) for method in context.methods or ()
+        (method, str(context.path)) for context in iter_route_contexts(api.routes) for method in context.methods or ()
     )
 
 
 def test_the_walk_sees_every_route() -> None:
     routes = set(every_route())
     assert {("POST", "/image"), ("POST", "/image/"), ("GET", "/image"), ("GET", "/image/")} <= routes
-    assert PUBLIC <= routes
+    assert routes >= PUBLIC
 
 
 BODIES = {

@@ -136,9 +136,8 @@ FAULTS: dict[str, tuple[Fault, type[PixyProxyException], str]] = {
 async def test_a_misdeed_becomes_its_error_after_exactly_one_request(
     fault: Fault, kind: type[PixyProxyException], said: str
 ) -> None:
-    with upstream(fault) as (demo, base_url):
-        with pytest.raises(PixyProxyException) as caught:
-            await draw(base_url)
+    with upstream(fault) as (demo, base_url), pytest.raises(PixyProxyException) as caught:
+        await draw(base_url)
     assert type(caught.value) is kind
     assert said in caught.value.detail
     assert caught.value.__cause__ is not None
@@ -180,9 +179,8 @@ async def test_an_upstream_that_is_not_there_is_unavailable() -> None:
 
 
 async def test_a_wrong_key_is_said_to_be_ours_and_never_shown() -> None:
-    with upstream(key="sk-another") as (demo, base_url):
-        with pytest.raises(UpstreamCredentialsError) as caught:
-            await draw(base_url)
+    with upstream(key="sk-another") as (demo, base_url), pytest.raises(UpstreamCredentialsError) as caught:
+        await draw(base_url)
     assert demo.received == 1
     assert "sk-" not in caught.value.detail
 
@@ -269,9 +267,8 @@ def test_a_picture_is_known_by_its_bytes(output_format: str, content_type: str) 
     ],
 )
 async def test_the_demo_upstream_refuses_what_the_images_api_refuses(change: dict[str, object], said: str) -> None:
-    with upstream() as (_, base_url):
-        with pytest.raises(UpstreamRefusedError, match=said):
-            await draw(base_url, request=REQUEST.model_copy(update=change))
+    with upstream() as (_, base_url), pytest.raises(UpstreamRefusedError, match=said):
+        await draw(base_url, request=REQUEST.model_copy(update=change))
 
 
 def test_the_demo_upstream_draws_the_same_for_the_same_prompt_and_another_for_another() -> None:

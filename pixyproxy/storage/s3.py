@@ -31,10 +31,22 @@ CONNECTIONS = 32
 """Pooled connections of one process, and threads that use them."""
 PATIENCE = 5.0
 CONNECT_TIMEOUT = 3
-READ_TIMEOUT = 20
-PROBE_TIMEOUT = 3
-ATTEMPTS = 3
 CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a client waits for the server's next bytes, in seconds, and how often it asks."""
+
+    read_timeout: int
+    attempts: int
+
+
+WRITING = Patience(read_timeout=20, attempts=3)
+"""A picture that was paid for is worth waiting for."""
+READING = Patience(read_timeout=6, attempts=2)
+"""A reader hears of a storage that hangs within some 15 s."""
+PROBING = Patience(read_timeout=3, attempts=1)
 
 # What the server says when it, or our right to use it, is away for now. Everything else is a fault.
 UNAVAILABLE = frozenset(
@@ -118,11 +130,10 @@ def busy() -> StorageUnavailableError:
 
 
 class S3ImageStorage:
-    """`ImageStorage` in a bucket. The clients come from `open_storage`; making one costs milliseconds."""
+    """`ImageStorage` in a bucket; `open_storage` makes one. `client` makes a client with the patience it is given."""
 
-    def __init__(self, client: "S3Client", *, probe_client: "S3Client", address: BucketAddress) -> None:
-        self._client = client
-        self._probe_client = probe_client
+    def __init__(self, client: "Callable[[Patience], S3Client]", *, address: BucketAddress) -> None:
+        self._writer, self._reader, self._prober = client(WRITING), client(READING), client(PROBING)
         self._address = address
         self._threads = Threads(CONNECTIONS, patience=PATIENCE, busy=busy)
         # Its own threads: a probe must not wait behind the requests of a storage that hangs.
@@ -135,25 +146,25 @@ class S3ImageStorage:
         """Store the bytes whole or not at all: a PutObject is atomic."""
         name = self._key(key)
         await self._run(
-            lambda: self._client.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type)
+            lambda: self._writer.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type)
         )
 
     async def open(self, key: str) -> OpenS3Object:
         """Open the object; `ObjectNotFoundError` if there is none."""
         name = self._key(key)
-        answer = await self._run(lambda: self._client.get_object(Bucket=self._address.bucket, Key=name))
+        answer = await self._run(lambda: self._reader.get_object(Bucket=self._address.bucket, Key=name))
         return OpenS3Object(answer["Body"], size_bytes=answer["ContentLength"], threads=self._threads)
 
     async def head(self, key: str) -> int:
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""
         name = self._key(key)
-        answer = await self._run(lambda: self._client.head_object(Bucket=self._address.bucket, Key=name))
+        answer = await self._run(lambda: self._reader.head_object(Bucket=self._address.bucket, Key=name))
         return answer["ContentLength"]
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
         name = self._key(key)
-        await self._run(lambda: self._client.delete_object(Bucket=self._address.bucket, Key=name))
+        await self._run(lambda: self._writer.delete_object(Bucket=self._address.bucket, Key=name))
 
     async def probe(self) -> None:
         """Return if the bucket exists and may be used by us: one HeadBucket, one attempt."""
@@ -161,7 +172,7 @@ class S3ImageStorage:
         def head_bucket() -> None:
             try:
                 with s3_errors():
-                    self._probe_client.head_bucket(Bucket=self._address.bucket)
+                    self._prober.head_bucket(Bucket=self._address.bucket)
             except ObjectNotFoundError as error:
                 raise StorageUnavailableError("The bucket does not exist.") from error
 
@@ -173,13 +184,13 @@ class S3ImageStorage:
         def create() -> bool:
             try:
                 with s3_errors():
-                    self._client.head_bucket(Bucket=self._address.bucket)
+                    self._prober.head_bucket(Bucket=self._address.bucket)
             except ObjectNotFoundError:
                 with s3_errors():
                     if region == "us-east-1":  # the one region that must not be named
-                        self._client.create_bucket(Bucket=self._address.bucket)
+                        self._writer.create_bucket(Bucket=self._address.bucket)
                     else:
-                        self._client.create_bucket(
+                        self._writer.create_bucket(
                             Bucket=self._address.bucket,
                             CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
                         )
@@ -212,19 +223,15 @@ def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageS
             "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give an instance role"
         )
 
-    def client(*, connect: int, read: int, attempts: int, pool: int) -> "S3Client":
+    def client(patience: Patience) -> "S3Client":
         config = Config(
             signature_version="s3v4",  # for a custom endpoint boto3 would presign with SigV2
             s3={"addressing_style": "path" if endpoint_url else "auto"},
-            connect_timeout=connect,
-            read_timeout=read,
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            max_pool_connections=pool,
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=patience.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": patience.attempts},
+            max_pool_connections=CONNECTIONS,
         )
         return session.client("s3", endpoint_url=endpoint_url, config=config)
 
-    return S3ImageStorage(
-        client(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT, attempts=ATTEMPTS, pool=CONNECTIONS),
-        probe_client=client(connect=PROBE_TIMEOUT, read=PROBE_TIMEOUT, attempts=1, pool=2),
-        address=address,
-    )
+    return S3ImageStorage(client, address=address)

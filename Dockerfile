@@ -1,0 +1,41 @@
+# PixyProxy as an image: docker build -t pixyproxy . && docker run -p 127.0.0.1:8000:8000 -v pixyproxy:/data pixyproxy
+# With nothing configured it keeps everything in /data (SQLite and a folder) and prints its API key at the first start.
+
+# The Python and the Debian that the tests run on.
+FROM python:3.11-slim-bookworm AS builder
+WORKDIR /build
+# Without pip of its own: the final image can install nothing.
+RUN python -m venv --without-pip /opt/pixyproxy
+COPY requirements.txt ./
+RUN pip --python /opt/pixyproxy/bin/python install --no-cache-dir --disable-pip-version-check \
+    --only-binary :all: --require-hashes -r requirements.txt
+COPY pyproject.toml README.md ./
+COPY pixyproxy ./pixyproxy
+RUN pip --python /opt/pixyproxy/bin/python install --no-cache-dir --disable-pip-version-check --no-deps .
+
+FROM python:3.11-slim-bookworm
+# ca-certificates: the upstream's TLS certificate is checked against the system's store. Unpinned, since Debian's archive
+# keeps no old versions, and the newest certificates are the right ones.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 pixyproxy \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin pixyproxy \
+    && install -d -o 10001 -g 10001 -m 0700 /data
+COPY --from=builder /opt/pixyproxy /opt/pixyproxy
+ENV PATH=/opt/pixyproxy/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PIXYPROXY_HOST=0.0.0.0 \
+    PIXYPROXY_DATA_DIR=/data
+WORKDIR /data
+# By number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+VOLUME ["/data"]
+EXPOSE 8000
+# Without curl, and past any HTTP_PROXY: is the process alive? (What it stands on is asked by /readyz.)
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(f\"http://127.0.0.1:{os.environ.get('PIXYPROXY_PORT') or 8000}/healthz\", timeout=4)"]
+ENTRYPOINT ["pixyproxy"]
+CMD ["serve"]

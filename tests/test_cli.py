@@ -1,0 +1,261 @@
+"""The command line, as processes: what a newcomer sees, what a mistake gets, and what keys do."""
+
+import json
+import re
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from pixyproxy.service.keys import is_well_formed
+from tests import planted
+from tests.servers import MariaDB, PixyProxy, run_cli, wait_until
+
+
+@pytest.fixture
+def started(tmp_path: Path, logs: Path) -> Iterator[Callable[..., PixyProxy]]:
+    """Starts processes, and ends them."""
+    processes: list[PixyProxy] = []
+
+    def start(environment: dict[str, str] | None = None, *arguments: str, path: str = "/healthz") -> PixyProxy:
+        process = PixyProxy(tmp_path, environment or {}, arguments=arguments or ("serve",))
+        process.process.log = logs / f"cli-{len(list(logs.iterdir()))}.log"
+        processes.append(process)
+        return process.start(path=path)
+
+    yield start
+    for process in processes:
+        process.process.stop()
+
+
+ROOM = 5
+"""How much slower than promised a start may be before a test fails: the machine has other work. README: measured."""
+
+ENDED = (0, -signal.SIGTERM)
+"""uvicorn ends its work and then passes the signal on to itself, as a shell expects it."""
+
+
+def key_of(folder: Path) -> str:
+    return (folder / "pixyproxy-data" / "api-key").read_text().strip()
+
+
+def post(server: PixyProxy, key: str, **body: object) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx2.post(f"{server.url}/image", json={"prompt": planted.PROMPT, **body}, headers=headers, timeout=30)
+
+
+def test_a_first_start_says_all_that_a_newcomer_needs(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
+    server = started()
+    said = server.process.output()
+    key = key_of(tmp_path)
+    assert is_well_formed(key)
+    assert f"Your API key (kept in pixyproxy-data/api-key): {key}" in said
+    assert f"PixyProxy listens on {server.url}" in said
+    assert "demo upstream" in said
+    assert "OPENAI_API_KEY" in said
+    assert f'curl {server.url}/image -H "Authorization: Bearer $(cat pixyproxy-data/api-key)"' in said
+    assert said.index("Try:") < said.index("REQUEST") if "REQUEST" in said else True
+    mode = stat.S_IMODE((tmp_path / "pixyproxy-data" / "api-key").stat().st_mode)
+    assert mode == 0o600
+    details = post(server, key).json()
+    assert details["model"] == "pixyproxy-demo"
+    assert httpx2.get(details["url"]).content.startswith(b"\x89PNG")
+
+
+def test_a_second_start_keeps_the_key_and_the_images_and_prints_no_key(
+    started: Callable[..., PixyProxy], tmp_path: Path
+) -> None:
+    server = started()
+    key = key_of(tmp_path)
+    details = post(server, key).json()
+    assert server.process.stop() in ENDED
+    server = started()
+    assert key_of(tmp_path) == key
+    assert key not in server.process.output()
+    assert httpx2.get(f"{server.url}/image/{details['guid']}").json()["sha256"] == details["sha256"]
+    assert post(server, key).status_code == 201
+
+
+def test_a_second_start_answers_within_three_seconds(started: Callable[..., PixyProxy]) -> None:
+    started().process.stop()
+    begin = time.monotonic()
+    started()
+    assert time.monotonic() - begin < 3 * ROOM
+
+
+def test_a_lost_key_file_is_replaced_and_a_revoked_or_broken_one_refused(
+    started: Callable[..., PixyProxy], tmp_path: Path
+) -> None:
+    started().process.stop()
+    first = key_of(tmp_path)
+    file = tmp_path / "pixyproxy-data" / "api-key"
+    file.unlink()
+    server = started()
+    assert key_of(tmp_path) != first
+    assert post(server, key_of(tmp_path)).status_code == post(server, first).status_code == 201
+    server.process.stop()
+    name = run_cli(tmp_path, "keys", "list").stdout.splitlines()[-1].split()[0]
+    assert run_cli(tmp_path, "keys", "revoke", name).returncode == 0
+    refused = run_cli(tmp_path, "serve", "--port", "0")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "is revoked: delete the file" in refused.stderr
+    file.write_text("nonsense\n")
+    refused = run_cli(tmp_path, "serve", "--port", "0")
+    assert refused.returncode == 2
+    assert "holds no API key" in refused.stderr
+    assert "nonsense" not in refused.stderr
+
+
+def test_two_workers_answer_and_end_together(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
+    server = started({"PIXYPROXY_API_KEY": planted.API_KEY}, "serve", "--workers", "2")
+    assert not (tmp_path / "pixyproxy-data" / "api-key").exists()
+    threads = set()
+    for _ in range(200):
+        threads.add(httpx2.get(f"{server.url}/healthz").headers["x-request-id"].rpartition("-")[2])
+        if len(threads) == 2:
+            break
+    assert len(threads) == 2, "request-ids tell the worker processes apart"
+    assert post(server, planted.API_KEY).status_code == 201
+    assert server.process.stop(how=signal.SIGTERM) in ENDED
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(server.url)
+
+
+def test_sigterm_lets_a_running_generation_finish(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
+    upstream = started({}, "demo-upstream", "--delay", "2", path="/")
+    settings = {"OPENAI_API_KEY": planted.UPSTREAM_KEY, "OPENAI_BASE_URL": f"{upstream.url}/v1"}
+    server = started(settings | {"PIXYPROXY_API_KEY": planted.API_KEY})
+    with httpx2.Client(timeout=30) as client:
+        request = client.build_request(
+            "POST",
+            f"{server.url}/image",
+            json={"prompt": planted.PROMPT},
+            headers={"Authorization": f"Bearer {planted.API_KEY}"},
+        )
+        answers: list[httpx2.Response] = []
+        waiting = threading.Thread(target=lambda: answers.append(client.send(request)))
+        waiting.start()
+        wait_until(lambda: post_has_begun(server), seconds=10, what="the generation")
+        server.process.handle.terminate()
+        waiting.join(30)
+    assert answers[0].status_code == 201
+    assert server.process.handle.wait(20) in ENDED
+
+
+def post_has_begun(server: PixyProxy) -> None:
+    assert "REQUEST START POST /image" in server.process.output()
+
+
+def test_json_logs_are_json_line_by_line(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
+    server = started({"PIXYPROXY_LOG_FORMAT": "json", "PIXYPROXY_API_KEY": planted.API_KEY})
+    post(server, planted.API_KEY)
+    server.process.stop()
+    lines = [line for line in server.process.output().splitlines() if line.startswith("{")]
+    facts = [json.loads(line) for line in lines]
+    assert [fact for fact in facts if fact.get("status") == 201 and fact.get("caller") == "PIXYPROXY_API_KEY"]
+
+
+def test_keys_are_made_shown_once_listed_and_revoked(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
+    made = run_cli(tmp_path, "keys", "create", "laptop")
+    key = made.stdout.strip()
+    assert is_well_formed(key)
+    assert "only time" in made.stderr
+    server = started({"PIXYPROXY_API_KEY": planted.API_KEY})
+    assert post(server, key).status_code == 201
+    assert "caller=laptop" in server.process.output()
+    listed = run_cli(tmp_path, "keys", "list").stdout
+    assert re.fullmatch(rf"laptop +{key[:8]}…  created \S+ \S+Z  in force\n", listed)
+    assert key not in listed
+    assert run_cli(tmp_path, "keys", "revoke", "laptop").stdout == "laptop is revoked.\n"
+    assert post(server, key).status_code == 401
+    assert "revoked 20" in run_cli(tmp_path, "keys", "list").stdout
+    again = run_cli(tmp_path, "keys", "create", "laptop")
+    assert (again.returncode, again.stdout) == (1, "")
+    nobody = run_cli(tmp_path, "keys", "revoke", "nobody")
+    assert nobody.returncode == 1
+    assert "nobody" in nobody.stderr
+
+
+def test_the_demo_upstream_serves_over_http(started: Callable[..., PixyProxy]) -> None:
+    upstream = started({}, "demo-upstream", path="/")
+    answer = httpx2.post(
+        f"{upstream.url}/v1/images/generations",
+        json={"prompt": "a dot", "size": "32x32"},
+        headers={"Authorization": "Bearer anything"},
+    )
+    assert answer.status_code == 200
+    assert answer.json()["data"][0]["b64_json"].startswith("iVBOR")
+
+
+def test_serve_refuses_an_old_schema_and_says_what_to_do(
+    mariadb: MariaDB, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    real = {
+        "PIXYPROXY_DATABASE_URL": mariadb.create(unique()),
+        "PIXYPROXY_STORAGE_URL": f"file:{tmp_path}/images",
+        "PIXYPROXY_DEMO": "1",
+    }
+    refused = run_cli(tmp_path, "serve", "--port", "0", environment=real)
+    assert refused.returncode == 2
+    assert "run 'pixyproxy migrate'" in refused.stderr
+    assert run_cli(tmp_path, "keys", "list", environment=real).returncode == 2
+    assert run_cli(tmp_path, "migrate", environment=real).returncode == 0
+    assert run_cli(tmp_path, "keys", "list", environment=real).returncode == 0
+
+
+MISTAKES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
+    "no command": ([], {}, 2, "COMMAND"),
+    "unknown command": (["sevre"], {}, 2, "invalid choice"),
+    "port": (["serve", "--port", "x"], {}, 2, "0 to 65535"),
+    "workers": (["serve", "--workers", "0"], {}, 2, "from 1 on"),
+    "delay": (["demo-upstream", "--delay", "-1"], {}, 2, "seconds"),
+    "key name": (["keys", "create", "a b"], {}, 2, "1 to 64 characters"),
+    "setting": (["serve"], {"PIXYPROXY_PORT": "x"}, 2, "PIXYPROXY_PORT"),
+    "half set": (["serve"], {"PIXYPROXY_STORAGE_URL": "s3://bucket"}, 2, "PIXYPROXY_DATABASE_URL"),
+    "bucket of a folder": (["migrate", "--create-bucket"], {}, 2, "PIXYPROXY_STORAGE_URL"),
+    "no database": (
+        ["serve"],
+        {
+            "PIXYPROXY_DATABASE_URL": f"mysql+pymysql://u:{planted.DATABASE_PASSWORD}@127.0.0.1:9/x",
+            "PIXYPROXY_STORAGE_URL": "file:x",
+            "PIXYPROXY_DEMO": "1",
+        },
+        1,
+        "database does not answer",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "environment", "status", "said"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_gets_a_line_that_names_it(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], status: int, said: str
+) -> None:
+    result = run_cli(tmp_path, *arguments, environment=environment)
+    assert result.returncode == status
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert planted.DATABASE_PASSWORD not in result.stderr
+    if environment:
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_address_that_is_taken_is_said_before_anything_else(
+    started: Callable[..., PixyProxy], tmp_path: Path
+) -> None:
+    server = started()
+    result = run_cli(tmp_path, "serve", "--port", str(server.port))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"cannot listen on 127.0.0.1:{server.port}" in result.stderr
+
+
+def test_version_and_help_name_every_command(tmp_path: Path) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", run_cli(tmp_path, "--version").stdout)
+    said = run_cli(tmp_path, "--help").stdout
+    for command in ("serve", "migrate", "keys", "demo-upstream"):
+        assert command in said
+    assert list(tmp_path.iterdir()) == []
