@@ -3,21 +3,22 @@
 import argparse
 import asyncio
 import logging.config
-import os
+import math
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pixyproxy import bootstrap
 from pixyproxy.core.exceptions import (
     AuthenticationError,
     ConfigurationError,
     ConflictError,
+    DatabaseUnavailableError,
     PixyProxyException,
 )
-from pixyproxy.data.init import migrate, open_engine, schema_is_current
+from pixyproxy.data.init import migrate, require_current_schema
 from pixyproxy.generation.demo import DemoUpstream
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
 from pixyproxy.settings import PREFIX, Settings, read_settings
@@ -27,6 +28,8 @@ from pixyproxy.web.log_format import log_config
 T = TypeVar("T")
 
 EMBEDDED_KEY_NAME = "first-start"
+AFTER_DEADLINE = 270
+"""Seconds that a generation may still take to be kept after the upstream's deadline: waits, puts, the commit."""
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
@@ -37,14 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         settings = read_settings()
+        logging.captureWarnings(capture=True)
         logging.config.dictConfig(log_config(form=settings.log_format, level=settings.log_level))
         command: Callable[[Settings, argparse.Namespace], int] = options.command
         return command(settings, options)
     except ConfigurationError as error:
         print(f"pixyproxy: {error.detail}", file=sys.stderr)
         return EXIT_CONFIGURATION
+    except DatabaseUnavailableError as error:
+        print(f"pixyproxy: {PREFIX}DATABASE_URL: {error.detail}", file=sys.stderr)
+        return EXIT_FAILURE
     except PixyProxyException as error:
-        print(f"pixyproxy: {error.title}: {error.detail}{cause(error)}", file=sys.stderr)
+        print(f"pixyproxy: {error.detail}{cause(error)}", file=sys.stderr)
         return EXIT_FAILURE
     except KeyboardInterrupt:
         return 130
@@ -53,6 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def cause(error: PixyProxyException) -> str:
     """The type of what lies behind an error; its words might hold a password."""
     return f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
+
+
+def program() -> str:
+    """How this command was called, so that what we say can be typed."""
+    return sys.argv[0] if sys.argv[0].endswith("/pixyproxy") else "pixyproxy"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -120,60 +132,62 @@ def seconds(text: str) -> float:
 def run_serve(settings: Settings, options: argparse.Namespace) -> int:
     """Check everything that can be checked, say how to begin, and serve."""
     host, number = options.host or settings.host, settings.port if options.port is None else options.port
-    url = bootstrap.database_url(settings)
-    if settings.embedded:
-        os.makedirs(settings.data_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 -- Path.mkdir has no mode for parents
-        migrate(url)
-    require_current_schema(url)
-    require_free(host, number)
     parts = bootstrap.build(settings)
-    key_file = run(lambda: embedded_key(settings, parts.services.keys), parts)
-    greet(settings, address=f"http://{'localhost' if host in ANY_ADDRESS else host}:{number}", key_file=key_file)
+    prepare_database(settings)
+    number = require_free(host, number, mend=f"{PREFIX}HOST, {PREFIX}PORT, --host or --port")
+    key_file = asyncio.run(prepare(settings, parts))
+    greet(settings, address=address_of(host, number), key_file=key_file)
     server.serve(
         "pixyproxy.bootstrap:app_from_environment",
         host=host,
         port=number,
         workers=options.workers,
+        patience=math.ceil(settings.generation_deadline) + AFTER_DEADLINE,
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0
 
 
-def require_current_schema(url: str) -> None:
-    """`ConfigurationError` unless the schema is the one of this version."""
-    engine = open_engine(url, connections=1)
+def prepare_database(settings: Settings) -> None:
+    """Bring the embedded default's schema to this version; `ConfigurationError` if another one is not at it."""
+    url = bootstrap.database_url(settings)
+    if settings.embedded:
+        bootstrap.make_data_dir(settings)
+        migrate(url)
+    with bootstrap.naming(f"{PREFIX}DATABASE_URL"):
+        require_current_schema(url)
+
+
+def require_free(host: str, number: int, *, mend: str) -> int:
+    """The port, a free one for 0; `ConfigurationError` if it cannot be listened on, before anything else is said."""
     try:
-        if not schema_is_current(engine):
-            raise ConfigurationError(
-                f"the schema of {PREFIX}DATABASE_URL is not the one of this version: run 'pixyproxy migrate'"
-            )
+        family, kind, _, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            bound: int = probe.getsockname()[1]
+            return bound
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{number} ({error.strerror}): choose another with {mend}"
+        ) from None
+
+
+def address_of(host: str, number: int) -> str:
+    """The URL that leads to what listens there."""
+    if host in ANY_ADDRESS:
+        host = "localhost"
+    return f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
+
+
+async def prepare(settings: Settings, parts: bootstrap.Parts) -> Path | None:
+    """Warn of parts that do not answer, and make the embedded default's key; the file that holds it."""
+    try:
+        for name, failure in (await parts.services.readiness.failures()).items():
+            print(f"Warning: the {name} is not ready: {failure.detail}", file=sys.stderr)
+        return await embedded_key(settings, parts.services.keys)
     finally:
-        engine.dispose()
-
-
-def require_free(host: str, number: int) -> None:
-    """`ConfigurationError` if the address cannot be listened on, before anything else is said."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, number))
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {host}:{number} ({error.strerror}): choose another with {PREFIX}PORT or --port"
-            ) from None
-
-
-def run(work: Callable[[], Awaitable[T]], parts: bootstrap.Parts) -> T:
-    """Run a coroutine with the parts, and close them."""
-
-    async def closing() -> T:
-        try:
-            return await work()
-        finally:
-            await parts.close()
-
-    return asyncio.run(closing())
+        await parts.close()
 
 
 async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
@@ -182,7 +196,7 @@ async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
         return None
     file = settings.data_dir / "api-key"
     if file.exists():
-        key = file.read_text().strip()
+        key = file.read_text(errors="replace").strip()
         if not is_well_formed(key):
             raise ConfigurationError(f"{file} holds no API key: delete it, and the next start makes a new one")
     else:
@@ -215,7 +229,7 @@ def greet(settings: Settings, *, address: str, key_file: Path | None) -> None:
     else:
         key = f"${PREFIX}API_KEY" if settings.api_key is not None else "$KEY"
         if settings.api_key is None:
-            print("Make an API key with: pixyproxy keys create NAME")
+            print(f"Make an API key with: {program()} keys create NAME")
     if settings.draws_demo:
         print("Pictures come from the demo upstream, which costs nothing. For real ones set OPENAI_API_KEY.")
     print(
@@ -228,26 +242,29 @@ def greet(settings: Settings, *, address: str, key_file: Path | None) -> None:
 
 def run_migrate(settings: Settings, options: argparse.Namespace) -> int:
     """Bring the schema to this version, and make the bucket if that was asked for."""
-    migrate(bootstrap.database_url(settings))
+    bucket = bootstrap.open_bucket(settings) if options.create_bucket else None
+    url = bootstrap.database_url(settings)
+    if settings.embedded:
+        bootstrap.make_data_dir(settings)
+    with bootstrap.naming(f"{PREFIX}DATABASE_URL"):
+        migrate(url)
     print("The database's schema is up to date.")
-    if options.create_bucket:
-        made = asyncio.run(bootstrap.open_bucket(settings).create_bucket(region=settings.s3_region))
+    if bucket is not None:
+        made = asyncio.run(bucket.create_bucket(region=settings.s3_region))
         print("The bucket was made." if made else "The bucket exists.")
     return 0
 
 
 def run_keys_create(settings: Settings, options: argparse.Namespace) -> int:
     """Print a new key on a line of its own."""
-    parts = key_parts(settings)
-    print(run(lambda: parts.services.keys.create(options.name), parts))
+    print(with_keys(settings, lambda keys: keys.create(options.name)))
     print("This is the only time that the key is shown.", file=sys.stderr)
     return 0
 
 
 def run_keys_list(settings: Settings, _: argparse.Namespace) -> int:
     """Print a line a key."""
-    parts = key_parts(settings)
-    for key in run(parts.services.keys.list, parts):
+    for key in with_keys(settings, lambda keys: keys.list()):
         state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M:%SZ}" if key.revoked_at else "in force"
         print(f"{key.name:<40} {key.prefix}…  created {key.created_at:%Y-%m-%d %H:%M:%SZ}  {state}")
     return 0
@@ -255,30 +272,35 @@ def run_keys_list(settings: Settings, _: argparse.Namespace) -> int:
 
 def run_keys_revoke(settings: Settings, options: argparse.Namespace) -> int:
     """End a key."""
-    parts = key_parts(settings)
-    run(lambda: parts.services.keys.revoke(options.name), parts)
+    with_keys(settings, lambda keys: keys.revoke(options.name))
     print(f"{options.name} is revoked.")
     return 0
 
 
-def key_parts(settings: Settings) -> bootstrap.Parts:
-    """The parts, over a database whose schema is current."""
-    url = bootstrap.database_url(settings)
-    if settings.embedded:
-        migrate(url)
-    require_current_schema(url)
-    return bootstrap.build(settings)
+def with_keys(settings: Settings, work: Callable[[KeyService], Coroutine[Any, Any, T]]) -> T:
+    """The result of `work` on the keys of a database that exists."""
+    if settings.embedded and not settings.data_dir.exists():
+        raise ConfigurationError(
+            f"nothing is at {settings.data_dir}: set {PREFIX}DATA_DIR or {PREFIX}DATABASE_URL to where the server "
+            f"keeps its data, or start '{program()} serve' here once"
+        )
+    prepare_database(settings)
+    keys, close = bootstrap.open_keys(settings)
+    try:
+        return asyncio.run(work(keys))
+    finally:
+        close()
 
 
 def run_demo_upstream(settings: Settings, options: argparse.Namespace) -> int:
     """Serve the demo upstream over HTTP."""
-    require_free(options.host, options.port)
-    address = f"http://{options.host}:{options.port}/v1"
+    number = require_free(options.host, options.port, mend="--host or --port")
+    address = f"{address_of(options.host, number)}/v1"
     print(f"The demo upstream listens on {address}: set OPENAI_BASE_URL to it, OPENAI_API_KEY to anything.", flush=True)
     server.serve_plain(
         DemoUpstream(delay=options.delay).app,
         host=options.host,
-        port=options.port,
+        port=number,
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0

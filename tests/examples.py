@@ -29,7 +29,6 @@ def an_image(generation: Generation | None = None, **values: Any) -> Image:
     guid: UUID = values.get("guid") or (generation.image_guid(0) if generation else uuid4())
     known: dict[str, Any] = {
         "guid": guid,
-        "generation_guid": generation.guid if generation else uuid4(),
         "filename": f"{guid}.png",
         "prompt": planted.PROMPT,
         "content_type": "image/png",

@@ -65,6 +65,7 @@ class FakeGenerationRepository:
         self.images = images
         self.generations: dict[UUID, Generation] = {}
         self.failure: Exception | None = None
+        self.after_add: Callable[[], None] | None = None
 
     def _raise(self) -> None:
         if self.failure is not None:
@@ -75,6 +76,8 @@ class FakeGenerationRepository:
         if generation.guid in self.generations:
             raise ConflictError("It exists.")
         self.generations[generation.guid] = generation
+        if self.after_add is not None:
+            self.after_add()
 
     async def get(self, guid: UUID) -> Generation:
         if guid not in self.generations:
@@ -134,11 +137,10 @@ class FakeObject:
         self.failure: Exception | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        half = len(self._data) // 2
-        yield self._data[:half]
-        if self.failure is not None:
-            raise self.failure
-        yield self._data[half:]
+        for start in range(0, len(self._data), 65_536):
+            yield self._data[start : start + 65_536][: len(self._data) // 2 if self.failure else None]
+            if self.failure is not None:
+                raise self.failure
 
     async def aclose(self) -> None:
         self.closed = True

@@ -1,6 +1,7 @@
 """The application over fakes, with a client: the stage of most tests."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,10 +41,12 @@ class Stage:
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
     maximum: int = 64
     public_url: str | None = None
+    client_patience: float = 60
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
-        self.readiness = Readiness(database=self.database, storage=self.storage)
+        self.readiness = Readiness(database=self.database, storage=self.storage, clock=self.clock)
         self.keys = KeyService(self.key_records, configured_key=planted.API_KEY)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.private = PrivateImageService(
@@ -66,6 +69,7 @@ class Stage:
                 keys=self.keys,
                 readiness=self.readiness,
                 public_url=self.public_url,
+                client_patience=self.client_patience,
             ),
             version="test",
         )

@@ -1,9 +1,11 @@
 """The HTTP contract, over fakes."""
 
 import hashlib
+import socket
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import anyio
 import httpx2
 import pytest
 from openapi_spec_validator import validate
@@ -23,7 +25,8 @@ from pixyproxy.web.app import create_api
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.listening import listening
-from tests.stage import BASE_URL, Stage
+from tests.servers import wait_until
+from tests.stage import BASE_URL, KEY, Stage
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +131,62 @@ async def test_content_that_breaks_off_ends_the_connection() -> None:
     assert stage.storage.opened[0].closed
 
 
+def test_a_reader_that_stalls_is_let_go_and_its_object_closed() -> None:
+    stage = Stage(client_patience=0.3)
+    stage.generator.pictures = (tiny_picture() + b"\0" * 30_000_000,)
+    with listening(stage.app) as address:
+        details = httpx2.post(f"{address}/image", json={"prompt": "a dot"}, headers=KEY).json()
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(f"GET /image/{details['guid']}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            wait_until(lambda: closed(stage), seconds=10, what="the object")
+
+
+def closed(stage: Stage) -> None:
+    """Every object that was opened is closed again."""
+    assert stage.storage.opened
+    assert all(opened.closed for opened in stage.storage.opened)
+
+
+def test_a_reader_that_leaves_is_logged_as_gone_and_its_object_closed(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    stage.generator.pictures = (tiny_picture() + b"\0" * 30_000_000,)
+    with listening(stage.app) as address:
+        details = httpx2.post(f"{address}/image", json={"prompt": "a dot"}, headers=KEY).json()
+        host, port = address.removeprefix("http://").split(":")
+        for pipelined in (1, 20):
+            with socket.create_connection((host, int(port))) as connection:
+                request = f"GET /image/{details['guid']}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+                connection.sendall(request * pipelined)
+                connection.recv(1000)
+            wait_until(lambda: closed(stage), seconds=10, what="the object")
+            wait_until(lambda: aborted(caplog), seconds=10, what="the log")
+    assert "internal-error" not in caplog.text
+
+
+def aborted(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says that a client left."""
+    assert "aborted=yes" in caplog.text
+
+
+def test_a_client_that_hangs_up_changes_nothing_for_its_generation() -> None:
+    stage = Stage()
+
+    async def slowly() -> None:
+        await anyio.sleep(0.5)
+
+    stage.generator.before = slowly
+    with listening(stage.app) as address:
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.post(f"{address}/image", json={"prompt": planted.PROMPT}, headers=KEY, timeout=0.2)
+        wait_until(lambda: kept(stage), seconds=10, what="the image")
+
+
+def kept(stage: Stage) -> None:
+    """An image is there, in both stores."""
+    assert len(stage.images.images) == len(stage.storage.objects) == 1
+
+
 async def test_the_list_is_newest_first_in_pages_that_link_to_the_next() -> None:
     stage = Stage()
     made = [await stage.create(prompt=f"{planted.PROMPT} number {number}") for number in range(5)]
@@ -197,7 +256,7 @@ async def test_a_failure_is_a_problem(failure: Exception, status: int, retry_aft
     assert problem.get("upstream_code") == (expected.extra.get("upstream_code") if expected else None)
 
 
-async def test_storage_and_database_faults_of_content_are_problems() -> None:
+async def test_storage_faults_of_content_are_problems() -> None:
     stage = Stage()
     details = await stage.create()
     for failure, status in ((StorageUnavailableError("away"), 503), (StorageError("broken"), 500)):
@@ -255,7 +314,7 @@ async def test_every_answer_carries_its_own_request_id() -> None:
 def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> None:
     stage = Stage()
     api = create_api(
-        stage.app._app.state.services,  # type: ignore[attr-defined]
+        stage.app.app.state.services,  # type: ignore[attr-defined]
         version="test",
     )
     document = api.openapi()
@@ -272,6 +331,6 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
                     (schema,) = response["content"].values()
                     assert schema == {"schema": {"$ref": "#/components/schemas/Problem"}}
     assert set(paths["/image"]["post"]["responses"]) == {
-        *("201", "400", "401", "413", "415", "422", "500", "502", "503", "504")
+        *("201", "400", "401", "408", "413", "415", "422", "500", "502", "503", "504")
     }
     assert paths["/image"]["post"]["requestBody"]["required"] is True

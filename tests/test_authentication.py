@@ -33,7 +33,7 @@ PUBLIC = {
 
 def every_route() -> list[tuple[str, str]]:
     """Each method and path of the application."""
-    api = Stage().app._app
+    api = Stage().app.app
     assert isinstance(api, FastAPI)
     return sorted(
         (method, str(context.path)) for context in iter_route_contexts(api.routes) for method in context.methods or ()

@@ -4,7 +4,9 @@ import json
 import logging
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any, cast
 from uuid import uuid4
 
@@ -81,26 +83,26 @@ BODIES: dict[str, tuple[bytes, str, str]] = {
     "missing": (json.dumps({"model": MARK}).encode(), "#/prompt", "required"),
     "null": (b'{"prompt": null}', "#/prompt", "string"),
     "a number": (b'{"prompt": 7}', "#/prompt", "string"),
-    "empty": (b'{"prompt": ""}', "#/prompt", "at least 1"),
-    "spaces": (b'{"prompt": " \\t\\n\\u00a0 "}', "#/prompt", "at least 1"),
-    "too long": (body(prompt=MARK + "x" * (32_001 - len(MARK))), "#/prompt", "32000"),
+    "empty": (b'{"prompt": ""}', "#/prompt", "at least 1 character"),
+    "spaces": (b'{"prompt": " \\t\\n\\u00a0 "}', "#/prompt", "at least 1 character"),
+    "too long": (body(prompt=MARK + "x" * (32_001 - len(MARK))), "#/prompt", "at most 32000 characters"),
     "NUL": (body(prompt=MARK + "\x00"), "#/prompt", "NUL"),
     "lone surrogate": (b'{"prompt": "planted-input \\ud800"}', "#/prompt", "surrogate"),
     "NaN": (b'{"prompt": NaN}', "#/prompt", "string"),
     "Infinity": (b'{"prompt": "planted-input", "output_compression": Infinity}', "#/output_compression", "integer"),
-    "an array": (b'["planted-input"]', "#", "object"),
+    "an array": (b'["planted-input"]', "#", "JSON object"),
     "a string": (b'"planted-input"', "#", "object"),
-    "null alone": (b"null", "#", "object"),
+    "null alone": (b"null", "#", "JSON object"),
     "nothing": (b"", "#", "required"),
-    "unknown field": (body(n=2), "#/n", "not a known field"),
+    "unknown field": (body(n=2), "#", "field that is not known"),
     "unknown format": (body(output_format="svg"), "#/output_format", "'png', 'webp' or 'jpeg'"),
     "gif": (body(output_format="gif"), "#/output_format", "'png', 'webp' or 'jpeg'"),
     "compression 101": (body(output_compression=101), "#/output_compression", "100"),
     "compression -1": (body(output_compression=-1), "#/output_compression", "0"),
     "compression as text": (body(output_compression="50"), "#/output_compression", "integer"),
-    "model with a line break": (body(model="x\r\nplanted-input"), "#/model", "pattern"),
+    "model with a line break": (body(model="x\r\nplanted-input"), "#/model", "one word"),
     "model too long": (body(model="x" * 65), "#/model", "64"),
-    "size with a space": (body(size="1024 x 1024"), "#/size", "pattern"),
+    "size with a space": (body(size="1024 x 1024"), "#/size", "one word"),
     "background": (body(background="planted-input"), "#/background", "'transparent'"),
     "moderation": (body(moderation="none"), "#/moderation", "'low'"),
 }
@@ -120,15 +122,13 @@ async def test_a_body_that_breaks_a_rule_gets_422_that_names_it(
 
 async def test_every_broken_rule_is_named_at_once(log: list[str]) -> None:
     problem = await refused(Stage(), "POST", "/image", content=b'{"prompt": "", "n": 1, "output_compression": 101}')
-    assert {error["pointer"] for error in errors_of(problem)} == {"#/prompt", "#/n", "#/output_compression"}
+    assert {error["pointer"] for error in errors_of(problem)} == {"#/prompt", "#", "#/output_compression"}
 
 
-async def test_the_name_of_an_unknown_field_is_cut_and_printable(log: list[str]) -> None:
-    name = "a/b~\x1b[31m" + "é" * 500
-    problem = await refused(Stage(), "POST", "/image", content=json.dumps({"prompt": "x", name: 1}).encode())
-    (error,) = errors_of(problem)
-    assert error["pointer"].startswith("#/a~1b~0?[31m??")
-    assert len(error["pointer"]) < 80
+async def test_the_name_of_an_unknown_field_is_not_repeated_and_thousands_are_not_listed(log: list[str]) -> None:
+    fields = {f"{MARK}\x1b[31m{number}": 1 for number in range(3000)}
+    problem = await refused(Stage(), "POST", "/image", content=json.dumps({"prompt": "x", **fields}).encode())
+    assert len(errors_of(problem)) == 20
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ async def test_a_size_that_breaks_the_upstreams_rules_gets_the_upstreams_reason(
         ("q=%00planted-input", "?q"),
         ("cursor=" + "x" * 201, "?cursor"),
         ("cursor=planted-input", "?cursor"),
-        ("offset=10", "?offset"),
+        ("planted-input=10", "?"),
     ],
 )
 async def test_a_query_that_breaks_a_rule_gets_422_that_names_it(log: list[str], query: str, pointer: str) -> None:
@@ -291,6 +291,57 @@ def test_bytes_that_are_no_http_request_get_400_with_a_request_id(log: list[str]
     assert "content-type: application/problem+json" in head
     assert MARK not in text
     assert [line.rpartition("] ")[2].split()[:2] for line in log] == [["REQUEST", "START"], ["REQUEST", "END"]]
+
+
+def test_a_head_over_the_limit_gets_431_with_a_request_id(log: list[str]) -> None:
+    with listening(Stage().app) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")
+            answer = b""
+            try:
+                for _ in range(64):  # 4 MiB of a header that does not end
+                    connection.sendall(b"x" * 65_536)
+            except OSError:
+                pass
+            with suppress(OSError):
+                answer = connection.recv(65_536)
+        fine = exchange(
+            address, b"GET /healthz HTTP/1.1\r\nConnection: close\r\nX-Long: " + b"x" * 30_000 + b"\r\n\r\n"
+        )
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")  # the reset may overtake the answer
+    assert " 431 " in log[1]
+    assert "problem=header-too-large" in log[1]
+    assert fine.startswith("HTTP/1.1 200 ")
+
+
+def test_a_request_that_asks_for_an_upgrade_is_served_as_it_is(log: list[str]) -> None:
+    body = json.dumps({"prompt": "a dot"}).encode()
+    head = (
+        f"POST /image HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {planted.API_KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n\r\n"
+    ).encode()
+    with listening(Stage().app) as address:
+        host, port = address.removeprefix("http://").split(":")
+        for pieces in ([head + body], [head, body], [head[:40], head[40:] + body[:3], body[3:]]):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(0.05)
+                assert connection.recv(65_536).startswith(b"HTTP/1.1 201 ")
+    assert [line for line in log if "WARNING" in line] == []
+
+
+def test_a_body_that_stalls_gets_408(log: list[str]) -> None:
+    request = (
+        f"POST /image HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {planted.API_KEY}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 50\r\nConnection: close\r\n\r\n{"
+    )
+    with listening(Stage(client_patience=0.3).app) as address:
+        answer = exchange(address, request.encode())
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert "urn:pixyproxy:problem:request-timeout" in answer
 
 
 INJECTIONS = {

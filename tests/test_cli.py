@@ -155,17 +155,19 @@ def test_json_logs_are_json_line_by_line(started: Callable[..., PixyProxy], tmp_
     server = started({"PIXYPROXY_LOG_FORMAT": "json", "PIXYPROXY_API_KEY": planted.API_KEY})
     post(server, planted.API_KEY)
     server.process.stop()
-    lines = [line for line in server.process.output().splitlines() if line.startswith("{")]
-    facts = [json.loads(line) for line in lines]
+    log = server.process.output().partition("lighthouse at dawn\"}'\n")[2]  # what follows the greeting
+    facts = [json.loads(line) for line in log.splitlines() if line]
     assert [fact for fact in facts if fact.get("status") == 201 and fact.get("caller") == "PIXYPROXY_API_KEY"]
 
 
 def test_keys_are_made_shown_once_listed_and_revoked(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
+    nothing = run_cli(tmp_path, "keys", "list")
+    assert (nothing.returncode, "nothing is at pixyproxy-data" in nothing.stderr) == (2, True)
+    server = started({"PIXYPROXY_API_KEY": planted.API_KEY})
     made = run_cli(tmp_path, "keys", "create", "laptop")
     key = made.stdout.strip()
     assert is_well_formed(key)
     assert "only time" in made.stderr
-    server = started({"PIXYPROXY_API_KEY": planted.API_KEY})
     assert post(server, key).status_code == 201
     assert "caller=laptop" in server.process.output()
     listed = run_cli(tmp_path, "keys", "list").stdout
@@ -176,6 +178,7 @@ def test_keys_are_made_shown_once_listed_and_revoked(started: Callable[..., Pixy
     assert "revoked 20" in run_cli(tmp_path, "keys", "list").stdout
     again = run_cli(tmp_path, "keys", "create", "laptop")
     assert (again.returncode, again.stdout) == (1, "")
+    assert "the name 'laptop' already, in force or revoked" in again.stderr
     nobody = run_cli(tmp_path, "keys", "revoke", "nobody")
     assert nobody.returncode == 1
     assert "nobody" in nobody.stderr
@@ -198,15 +201,22 @@ def test_serve_refuses_an_old_schema_and_says_what_to_do(
     real = {
         "PIXYPROXY_DATABASE_URL": mariadb.create(unique()),
         "PIXYPROXY_STORAGE_URL": f"file:{tmp_path}/images",
-        "PIXYPROXY_DEMO": "1",
     }
+    without_upstream = run_cli(tmp_path, "serve", "--port", "0", environment=real)
+    assert (without_upstream.returncode, "OPENAI_API_KEY" in without_upstream.stderr) == (2, True)
+    assert run_cli(tmp_path, "keys", "list", environment=real).returncode == 2, "not for want of an upstream"
+    real["PIXYPROXY_DEMO"] = "1"
     refused = run_cli(tmp_path, "serve", "--port", "0", environment=real)
     assert refused.returncode == 2
+    assert "PIXYPROXY_DATABASE_URL" in refused.stderr
     assert "run 'pixyproxy migrate'" in refused.stderr
     assert run_cli(tmp_path, "keys", "list", environment=real).returncode == 2
     assert run_cli(tmp_path, "migrate", environment=real).returncode == 0
     assert run_cli(tmp_path, "keys", "list", environment=real).returncode == 0
 
+
+REAL = {"PIXYPROXY_STORAGE_URL": "file:x", "PIXYPROXY_DEMO": "1"}
+UNREACHABLE = f"mysql+pymysql://u:{planted.DATABASE_PASSWORD}@127.0.0.1:9/x"
 
 MISTAKES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
     "no command": ([], {}, 2, "COMMAND"),
@@ -214,20 +224,35 @@ MISTAKES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
     "port": (["serve", "--port", "x"], {}, 2, "0 to 65535"),
     "workers": (["serve", "--workers", "0"], {}, 2, "from 1 on"),
     "delay": (["demo-upstream", "--delay", "-1"], {}, 2, "seconds"),
-    "key name": (["keys", "create", "a b"], {}, 2, "1 to 64 characters"),
+    "key name": (["keys", "create", "a b"], {"PIXYPROXY_DATA_DIR": "."}, 2, "1 to 64 characters"),
     "setting": (["serve"], {"PIXYPROXY_PORT": "x"}, 2, "PIXYPROXY_PORT"),
     "half set": (["serve"], {"PIXYPROXY_STORAGE_URL": "s3://bucket"}, 2, "PIXYPROXY_DATABASE_URL"),
     "bucket of a folder": (["migrate", "--create-bucket"], {}, 2, "PIXYPROXY_STORAGE_URL"),
-    "no database": (
-        ["serve"],
-        {
-            "PIXYPROXY_DATABASE_URL": f"mysql+pymysql://u:{planted.DATABASE_PASSWORD}@127.0.0.1:9/x",
-            "PIXYPROXY_STORAGE_URL": "file:x",
-            "PIXYPROXY_DEMO": "1",
-        },
-        1,
-        "database does not answer",
+    "no database": (["serve"], REAL | {"PIXYPROXY_DATABASE_URL": UNREACHABLE}, 1, "PIXYPROXY_DATABASE_URL"),
+    "password with @": (
+        ["migrate"],
+        REAL | {"PIXYPROXY_DATABASE_URL": f"mysql+pymysql://u:a@b:{planted.DATABASE_PASSWORD}@127.0.0.1:9/x"},
+        2,
+        "PIXYPROXY_DATABASE_URL",
     ),
+    "option": (["migrate"], REAL | {"PIXYPROXY_DATABASE_URL": f"{UNREACHABLE}?foo=bar"}, 2, "PIXYPROXY_DATABASE_URL"),
+    "TLS": (
+        ["serve"],
+        REAL | {"PIXYPROXY_DATABASE_URL": f"{UNREACHABLE}?ssl_ca=/none.pem"},
+        2,
+        "PIXYPROXY_DATABASE_URL",
+    ),
+    "data dir": (["serve"], {"PIXYPROXY_DATA_DIR": "/dev/null"}, 2, "PIXYPROXY_DATA_DIR"),
+    "data dir below nothing": (["serve"], {"PIXYPROXY_DATA_DIR": "/proc/x"}, 2, "PIXYPROXY_DATA_DIR"),
+    "host": (["serve"], {"PIXYPROXY_HOST": "192.0.2.1"}, 2, "PIXYPROXY_HOST"),
+    "upstream key": (["serve"], {"OPENAI_API_KEY": "planted-key\n"}, 2, "OPENAI_API_KEY"),
+    "profile": (
+        ["serve"],
+        REAL | {"PIXYPROXY_DATABASE_URL": UNREACHABLE, "PIXYPROXY_STORAGE_URL": "s3://bucket", "AWS_PROFILE": "nobody"},
+        2,
+        "PIXYPROXY_STORAGE_URL",
+    ),
+    "lower case": (["serve"], {"pixyproxy_port": "9"}, 2, "did you mean PIXYPROXY_PORT"),
 }
 
 

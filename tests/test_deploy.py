@@ -20,6 +20,8 @@ import yaml  # type: ignore[import-untyped]
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from pixyproxy.bootstrap import build
+from pixyproxy.cli import AFTER_DEADLINE
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.web.server import KEEP_ALIVE
@@ -234,7 +236,7 @@ def test_without_an_upstream_key_the_demo_must_be_asked_for(monkeypatch: pytest.
     for name, value in services({**env_example(), "PIXYPROXY_DEMO": ""})["api"]["environment"].items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
-        read_settings()
+        build(read_settings())
 
 
 def test_the_address_follows_the_port() -> None:
@@ -243,7 +245,7 @@ def test_the_address_follows_the_port() -> None:
 
 
 def test_every_time_is_longer_than_the_one_inside_it() -> None:
-    deadline = Settings.model_fields["generation_deadline"].default
+    deadline = Settings.model_fields["generation_deadline"].default + AFTER_DEADLINE
     assert seconds(nginx_value("proxy_read_timeout")) > deadline
     found = services(env_example())
     assert seconds(found["api"]["stop_grace_period"]) > deadline

@@ -10,7 +10,7 @@ import pytest
 from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     InvalidRequestError,
-    PixyProxyException,
+    PictureNotKeptError,
     StorageUnavailableError,
     TooManyGenerationsError,
     UpstreamAnswerError,
@@ -18,6 +18,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image
 from pixyproxy.service.private import ImageQuery
+from pixyproxy.storage.s3 import AFTER_DRAWING, CONNECT_TIMEOUT, WRITING
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.stage import Stage
@@ -79,11 +80,12 @@ async def test_the_steps_happen_in_their_order() -> None:
     assert seen == [(GenerationState.RUNNING, 0, 0)]  # reserved before it is drawn, kept after it
 
 
-async def test_the_lease_covers_the_deadline() -> None:
+async def test_the_lease_covers_the_deadline_and_the_keeping() -> None:
     stage = Stage()
     await create(stage)
     generation = the_generation(stage)
-    assert generation.lease_expires_at - generation.created_at > timedelta(seconds=30)
+    keeping = AFTER_DRAWING + WRITING.attempts * (WRITING.read_timeout + CONNECT_TIMEOUT)
+    assert generation.lease_expires_at - generation.created_at > timedelta(seconds=30 + keeping)
 
 
 async def test_a_storage_that_is_away_costs_nothing() -> None:
@@ -92,6 +94,21 @@ async def test_a_storage_that_is_away_costs_nothing() -> None:
     with pytest.raises(StorageUnavailableError):
         await create(stage)
     assert (stage.generator.requests, stage.generations.generations) == ([], {})
+
+
+async def test_a_storage_that_goes_away_while_the_reservation_is_written_costs_nothing() -> None:
+    now = [0.0]
+    stage = Stage(clock=lambda: now[0])
+
+    def six_seconds_pass() -> None:
+        now[0] += 6
+        stage.storage.failure = StorageUnavailableError("away")
+
+    stage.generations.after_add = six_seconds_pass
+    with pytest.raises(StorageUnavailableError):
+        await create(stage)
+    assert stage.generator.requests == []
+    assert the_generation(stage).state is GenerationState.FAILED
 
 
 async def test_a_database_that_is_away_costs_nothing() -> None:
@@ -114,6 +131,7 @@ async def test_an_upstream_that_refuses_is_recorded_as_failed() -> None:
         "title": "The upstream refused the request",
         "status": 422,
         "detail": "not this",
+        "upstream_code": "moderation_blocked",
     }
     assert (stage.storage.objects, stage.images.images) == ({}, {})
 
@@ -138,8 +156,10 @@ async def test_a_failure_after_the_picture_leaves_the_outcome_open(part: str) ->
             stage.generations.failure = DatabaseUnavailableError("away")
 
     stage.generator.before = lose
-    with pytest.raises(PixyProxyException):
+    with pytest.raises(PictureNotKeptError) as caught:
         await create(stage)
+    assert str(the_generation(stage).guid) in caught.value.detail
+    assert caught.value.headers == {}, "nothing that tells a client to buy again"
     assert the_generation(stage).state is GenerationState.RUNNING
     assert stage.images.images == {}
     assert len(stage.storage.objects) == (0 if part == "storage" else 1)
@@ -191,7 +211,7 @@ async def test_generations_share_one_probe_of_the_storage() -> None:
     async with anyio.create_task_group() as running:
         for _ in range(20):
             running.start_soon(create, stage)
-    assert stage.storage.probes == 1
+    assert stage.storage.probes == 1, "a probe holds for 5 s, and those who come together share it"
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
 
-from pixyproxy.core.exceptions import DatabaseUnavailableError
-from pixyproxy.data.init import migrate, open_engine, schema_is_current
+from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
+from pixyproxy.data.init import migrate, open_engine, require_current_schema
 from tests.servers import MariaDB, free_ports
 
 TABLES = {"alembic_version", "api_keys", "generations", "images"}
@@ -26,7 +27,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str
 
 
 def tables(url: str) -> set[str]:
-    engine = open_engine(url)
+    engine = open_engine(url, use="writing")
     listing = (
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         if engine.dialect.name == "sqlite"
@@ -39,10 +40,11 @@ def tables(url: str) -> set[str]:
 
 
 def is_current(url: str) -> bool:
-    engine = open_engine(url)
-    current = schema_is_current(engine)
-    engine.dispose()
-    return current
+    try:
+        require_current_schema(url)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def test_an_empty_database_is_migrated_to_head_and_again_without_a_change(url: str) -> None:
@@ -67,7 +69,7 @@ def test_ten_processes_may_migrate_at_once(url: str) -> None:
 
 def test_an_older_schema_is_not_current_and_is_brought_up(url: str) -> None:
     migrate(url)
-    engine = open_engine(url)
+    engine = open_engine(url, use="writing")
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
         connection.execute(text("DROP TABLE images"))
@@ -93,14 +95,64 @@ def test_tables_on_mariadb_say_their_character_set_whatever_the_servers_is(
     }
 
 
-def test_connections_are_in_utc_read_committed_and_end_long_statements(
+def test_a_newer_schema_is_said_to_be_newer(url: str) -> None:
+    migrate(url)
+    engine = open_engine(url, use="writing")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    for refused in (require_current_schema, migrate):
+        with pytest.raises(ConfigurationError, match="newer version"):
+            refused(url)
+
+
+def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str) -> None:
+    migrate(url)
+    for noted in ("0000", "0001", "0002"):
+        engine = open_engine(url, use="writing")
+        with engine.begin() as connection:
+            statement = (
+                "UPDATE alembic_version SET version_num = :noted" if noted > "0000" else "DELETE FROM alembic_version"
+            )
+            connection.execute(text(statement), {"noted": noted} if noted > "0000" else {})
+        engine.dispose()
+        migrate(url)
+        assert is_current(url)
+
+
+def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
     mariadb: MariaDB, unique: Callable[[], str]
 ) -> None:
-    engine = open_engine(mariadb.create(unique()))
-    with engine.connect() as connection:
-        row = connection.execute(text("SELECT @@time_zone, @@tx_isolation, @@max_statement_time")).one()
-    engine.dispose()
-    assert tuple(row) == ("+00:00", "READ-COMMITTED", 4.0)
+    url = mariadb.create(unique())
+    seen = {}
+    for use in ("reading", "writing", "migrating"):
+        engine = open_engine(url, use=cast(Any, use))
+        with engine.connect() as connection:
+            seen[use] = connection.execute(
+                text("SELECT @@time_zone, @@tx_isolation, @@max_statement_time, @@innodb_lock_wait_timeout")
+            ).one()
+        engine.dispose()
+    common = ("+00:00", "READ-COMMITTED")
+    assert tuple(seen["reading"]) == (*common, 4.0, 50)
+    assert tuple(seen["writing"]) == (*common, 0.0, 2)
+    assert tuple(seen["migrating"]) == (*common, 0.0, 50)
+
+
+def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(mariadb: MariaDB, tmp_path: Path) -> None:
+    right = mariadb.create("contact")
+    (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
+    wrong = {
+        right.replace("planted-database-password", "planted-wrong-password"): "1045",
+        mariadb.url("nowhere"): "1049|1044",
+        f"{right}?foo=bar": "options",
+        f"{right}?ssl_ca=/nonexistent.pem": "options",
+        f"sqlite:///{tmp_path}/garbage.db": "not an SQLite database",
+        f"sqlite:///{tmp_path}/no/such/folder.db": "four slashes",
+    }
+    for url, said in wrong.items():
+        with pytest.raises(ConfigurationError, match=said) as caught:
+            require_current_schema(url)
+        assert "planted" not in caught.value.detail
 
 
 def test_a_database_that_is_not_there_is_unavailable() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, text
 
 from pixyproxy.core.exceptions import (
     ConflictError,
@@ -22,7 +21,7 @@ from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.database import Database
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
-from pixyproxy.data.init import migrate, open_engine
+from pixyproxy.data.init import migrate, open_database
 from tests.examples import MOMENT, a_drawing, a_generation, an_image
 from tests.fakes import FakeApiKeyRepository, FakeGenerationRepository, FakeImageRepository
 
@@ -36,7 +35,7 @@ class Repositories:
     images: ImageRepository
     generations: GenerationRepository
     keys: ApiKeyRepository
-    engine: Engine | None = None
+    database: Database | None = None
 
     async def an_image_in(self, **values: object) -> Image:
         """A recorded image."""
@@ -60,12 +59,11 @@ def repositories(request: pytest.FixtureRequest, tmp_path: Path, unique: Callabl
         request.node.used_servers = ("mariadb",)
         url = request.getfixturevalue("mariadb").create(unique())
     migrate(url)
-    engine = open_engine(url)
-    database = Database(engine, connections=10)
+    database, close = open_database(url)
     yield Repositories(
-        SqlImageRepository(database), SqlGenerationRepository(database), SqlApiKeyRepository(database), engine
+        SqlImageRepository(database), SqlGenerationRepository(database), SqlApiKeyRepository(database), database
     )
-    engine.dispose()
+    close()
 
 
 SQL = pytest.mark.parametrize("repositories", ["sqlite", "mariadb"], indirect=True)
@@ -243,10 +241,9 @@ async def test_an_unknown_key_is_not_found(repositories: Repositories) -> None:
 
 @SQL
 async def test_a_deleted_image_is_never_answered(repositories: Repositories) -> None:
-    assert repositories.engine is not None
+    assert repositories.database is not None
     image = await repositories.an_image_in()
-    with repositories.engine.begin() as connection:
-        connection.execute(text("UPDATE images SET deleted_at = '2026-11-22 10:00:00.000000'"))
+    await repositories.database.execute("UPDATE images SET deleted_at = '2026-11-22 10:00:00.000000'")
     with pytest.raises(ImageNotFoundError):
         await repositories.images.get(image.guid)
     assert (await repositories.images.search(limit=10)).images == ()
@@ -257,7 +254,7 @@ async def test_images_of_an_unrecorded_success_leave_nothing(repositories: Repos
     generation = a_generation()
     await repositories.generations.add(generation)
     image = an_image(generation)
-    assert repositories.engine is not None
+    assert repositories.database is not None
     with pytest.raises(ConflictError):  # the second image has the first one's guid: both go
         await repositories.generations.succeed(generation, images=(image, image), drawing=a_drawing())
     assert (await repositories.generations.get(generation.guid)).state is GenerationState.RUNNING
@@ -267,7 +264,7 @@ async def test_images_of_an_unrecorded_success_leave_nothing(repositories: Repos
 
 @SQL
 async def test_a_statement_that_the_database_refuses_is_a_fault_of_ours(repositories: Repositories) -> None:
-    assert repositories.engine is not None
+    assert repositories.database is not None
     with pytest.raises(DatabaseError) as caught:
-        await Database(repositories.engine, connections=1).execute("INSERT INTO nowhere VALUES (:secret)", secret="s3")
+        await repositories.database.execute("INSERT INTO nowhere VALUES (:secret)", secret="s3")
     assert "s3" not in str(caught.value.__cause__)

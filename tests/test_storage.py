@@ -2,23 +2,36 @@
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import boto3
 import pytest
+import urllib3.exceptions
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
 from moto.server import ThreadedMotoServer
 
 from pixyproxy.core.exceptions import (
     ConfigurationError,
     ObjectNotFoundError,
+    PixyProxyException,
     StorageError,
     StorageUnavailableError,
 )
 from pixyproxy.core.protocols import ImageStorage
-from pixyproxy.storage.folder import FolderImageStorage
-from pixyproxy.storage.s3 import S3ImageStorage, open_storage, parse_url
+from pixyproxy.service.pictures import MAX_PICTURE_BYTES
+from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage, file_errors
+from pixyproxy.storage.s3 import S3ImageStorage, open_storage, parse_url, s3_errors
 from tests import planted
 from tests.fakes import FakeStorage
 from tests.servers import SeaweedFS, free_ports
@@ -180,7 +193,9 @@ async def test_a_missing_bucket_is_a_storage_that_is_away_not_a_missing_image(se
     storage = open_storage("s3://never-made", endpoint_url=seaweedfs.endpoint, region="us-east-1")
     for refused in (
         lambda: storage.open(a_key()),
+        lambda: storage.head(a_key()),
         lambda: storage.put(a_key(), b"data", content_type="image/png"),
+        lambda: storage.delete(a_key()),
         storage.probe,
     ):
         with pytest.raises(StorageUnavailableError):
@@ -238,10 +253,98 @@ def test_a_wrong_storage_url_is_refused_without_repeating_it(url: str) -> None:
 
 def test_credentials_that_are_half_there_or_missing_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(ConfigurationError, match="incomplete"):
+    with pytest.raises(ConfigurationError, match="PartialCredentials"):
         open_storage("s3://bucket", endpoint_url=None, region="us-east-1")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(ConfigurationError, match="no AWS credentials"):
         open_storage("s3://bucket", endpoint_url=None, region="us-east-1")
+
+
+ANSWERS: dict[str, tuple[str, int, type[Exception]]] = {
+    "NoSuchKey": ("NoSuchKey", 404, ObjectNotFoundError),
+    "HEAD of nothing": ("404", 404, ObjectNotFoundError),
+    "NoSuchBucket": ("NoSuchBucket", 404, StorageUnavailableError),
+    "AccessDenied": ("AccessDenied", 403, StorageUnavailableError),
+    "HEAD forbidden": ("403", 403, StorageUnavailableError),
+    "HEAD with an expired token": ("400", 400, StorageUnavailableError),
+    "SlowDown": ("SlowDown", 503, StorageUnavailableError),
+    "TooManyRequests": ("TooManyRequests", 429, StorageUnavailableError),
+    "unknown 429": ("Whatever", 429, StorageUnavailableError),
+    "unknown 500": ("Whatever", 500, StorageUnavailableError),
+    "InvalidArgument": ("InvalidArgument", 400, StorageError),
+    "EntityTooLarge": ("EntityTooLarge", 400, StorageError),
+    "NotImplemented": ("NotImplemented", 400, StorageError),
+}
+
+
+@pytest.mark.parametrize(("code", "status", "kind"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_an_answer_of_the_server_means(code: str, status: int, kind: type[Exception]) -> None:
+    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(PixyProxyException) as caught, s3_errors():
+        raise ClientError(answer, "GetObject")
+    assert type(caught.value) is kind
+    assert isinstance(caught.value.__cause__, ClientError)
+
+
+def test_what_no_server_said_means() -> None:
+    for error, kind in (
+        (EndpointConnectionError(endpoint_url="http://x"), StorageUnavailableError),
+        (ReadTimeoutError(endpoint_url="http://x"), StorageUnavailableError),
+        (IncompleteReadError(actual_bytes=1, expected_bytes=2), StorageUnavailableError),
+        (urllib3.exceptions.ProtocolError("broke"), StorageUnavailableError),
+        (ConnectionResetError("broke"), StorageUnavailableError),
+        (ParamValidationError(report="a bug"), StorageError),
+    ):
+        with pytest.raises(PixyProxyException) as caught, s3_errors():
+            raise error
+        assert type(caught.value) is kind
+
+
+async def test_several_may_make_the_bucket_at_once(seaweedfs: SeaweedFS, unique: Callable[[], str]) -> None:
+    name = unique()
+    storages = [open_storage(f"s3://{name}", endpoint_url=seaweedfs.endpoint, region="us-east-1") for _ in range(6)]
+    made = await asyncio.gather(*(storage.create_bucket(region="us-east-1") for storage in storages))
+    assert any(made)
+    await storages[0].probe()
+
+
+async def test_readers_that_hang_keep_no_picture_from_being_stored(
+    seaweedfs: SeaweedFS, unique: Callable[[], str]
+) -> None:
+    name = unique()
+    storage = bucket_at(seaweedfs.endpoint, name)
+    key = a_key()
+    await storage.put(key, b"data", content_type="image/png")
+    release = threading.Event()
+    hanging = [asyncio.create_task(storage._reading.run(release.wait, patience=60)) for _ in range(64)]
+    await asyncio.sleep(0.1)
+    started = time.monotonic()
+    await storage.put(a_key(), b"data", content_type="image/png")
+    await storage.probe()
+    assert time.monotonic() - started < 3
+    with pytest.raises(StorageUnavailableError, match="busy"):
+        await storage.open(key)
+    release.set()
+    await asyncio.gather(*hanging)
+    assert await content(storage, key) == b"data"
+
+
+async def test_more_pictures_than_threads_are_all_stored_however_slow(tmp_path: Path) -> None:
+    storage = FolderImageStorage(tmp_path)
+    slow = [asyncio.create_task(storage._writing.run(lambda: time.sleep(4), patience=60)) for _ in range(16)]
+    await asyncio.sleep(0.1)
+    key = a_key()
+    await storage.put(key, b"data", content_type="image/png")  # waits longer than a reader would
+    assert await content(storage, key) == b"data"
+    await asyncio.gather(*slow)
+
+
+def test_a_full_disk_is_noticed_before_anything_is_spent(tmp_path: Path) -> None:
+    # /dev/full takes no byte: the same ENOSPC that a full disk gives.
+    with pytest.raises(StorageUnavailableError):
+        with file_errors():
+            with Path("/dev/full").open("wb", buffering=0) as file:
+                file.write(b"x")
+    assert MINIMUM_ROOM >= MAX_PICTURE_BYTES

@@ -178,6 +178,21 @@ async def test_an_upstream_that_is_not_there_is_unavailable() -> None:
         await draw(f"http://127.0.0.1:{port}/v1")
 
 
+async def test_a_request_that_cannot_be_written_was_never_sent() -> None:
+    with upstream() as (demo, base_url):
+        async with open_client(api_key="broken\n", base_url=base_url, deadline=5) as client:
+            with pytest.raises(UpstreamUnavailableError):
+                await OpenAIImageGenerator(client, deadline=5).draw(REQUEST)
+    assert demo.received == 0
+
+
+async def test_what_is_sent_as_a_picture_and_is_none_arrives_for_the_check() -> None:
+    with upstream(Fault("magic")) as (_, base_url):
+        drawing = await draw(base_url)
+    with pytest.raises(UpstreamAnswerError, match="neither PNG"):
+        examine(drawing.pictures[0])
+
+
 async def test_a_wrong_key_is_said_to_be_ours_and_never_shown() -> None:
     with upstream(key="sk-another") as (demo, base_url), pytest.raises(UpstreamCredentialsError) as caught:
         await draw(base_url)
@@ -223,6 +238,9 @@ def test_an_odd_usage_or_request_id_loses_no_picture() -> None:
     assert drawing.pictures == (b"hallo",)
     assert drawing.usage is None
     assert drawing.upstream_request_id == "a" + "b" * 127
+    for usage in ("[]", '"n/a"', "7", "[" * 40 + "]" * 40, '{"x":' * 40 + "7" + "}" * 40):
+        kept = read_answer(b'{"data": [{"b64_json": "aGFsbG8="}], "usage": ' + usage.encode() + b"}", request_id=None)
+        assert (kept.pictures, kept.usage) == ((b"hallo",), None)
     assert storable_usage({"x": "\ud800"}) is None
     assert storable_usage({"x": "y" * 10_000}) is None
     assert storable_usage({"total_tokens": 3}) == {"total_tokens": 3}

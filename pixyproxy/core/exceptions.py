@@ -3,8 +3,10 @@
 PixyProxyException
  ├─ InvalidRequestError                422  the request's body or parameters break a rule
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
+ ├─ RequestTimeoutError                408  the body did not arrive in time
  ├─ UnsupportedMediaTypeError          415  the body is not JSON
  ├─ PayloadTooLargeError               413  the body is over the limit
+ ├─ HeaderTooLargeError                431  the request's head is over the limit
  ├─ AuthenticationError                401  no API key, or not a valid one
  ├─ NotFoundError                      404  nothing is at this URL
  │   └─ ImageNotFoundError             404  no image has this guid
@@ -23,6 +25,7 @@ PixyProxyException
  │   └─ UpstreamUnknownOutcomeError         the answer was lost: it may have drawn and billed
  ├─ UpstreamDeadlineError              504  no answer within the deadline: it may have drawn and billed
  ├─ ImageContentLostError              502  the row exists, its bytes do not
+ ├─ PictureNotKeptError                500  drawn and paid for, but storage or database failed afterwards
  ├─ ConfigurationError                 (start) a setting is wrong or missing
  ├─ ObjectNotFoundError                (storage) no object has this key; the service decides what it means
  └─ InternalError                      500  a fault of ours
@@ -59,6 +62,18 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
         """The problem's `type` (RFC 9457, section 3.1.1), the same in every deployment."""
         return f"urn:pixyproxy:problem:{self.name}"
 
+    def document(self, *, request_id: str | None = None) -> dict[str, Any]:
+        """The RFC 9457 problem: of one request, or, without its id, as it is recorded."""
+        occurrence = {"instance": f"urn:pixyproxy:request:{request_id}", "request_id": request_id} if request_id else {}
+        return {
+            "type": self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **occurrence,
+            **self.extra,
+        }
+
 
 class InvalidRequestError(PixyProxyException):
     """The request's body or parameters break a rule; `errors` holds a {detail, pointer} for each."""
@@ -81,6 +96,14 @@ class MalformedRequestError(PixyProxyException):
     title = "The request cannot be read"
 
 
+class RequestTimeoutError(PixyProxyException):
+    """The body did not arrive in time."""
+
+    status = 408
+    name = "request-timeout"
+    title = "The request took too long to arrive"
+
+
 class UnsupportedMediaTypeError(PixyProxyException):
     """The body is not declared to be JSON."""
 
@@ -95,6 +118,14 @@ class PayloadTooLargeError(PixyProxyException):
     status = 413
     name = "payload-too-large"
     title = "The body is too large"
+
+
+class HeaderTooLargeError(PixyProxyException):
+    """The request's head is over the limit."""
+
+    status = 431
+    name = "header-too-large"
+    title = "The request's head is too large"
 
 
 class AuthenticationError(PixyProxyException):
@@ -160,7 +191,7 @@ class ConflictError(PixyProxyException):
 
 
 class UnavailableError(PixyProxyException):
-    """A part does not answer; nothing was spent, and trying again later is right."""
+    """A part does not answer. As an answer to POST /image: nothing was spent, and trying again later is right."""
 
     status = 503
     name = "unavailable"
@@ -260,6 +291,14 @@ class ImageContentLostError(PixyProxyException):
     status = 502
     name = "image-content-lost"
     title = "The image's bytes are not in the storage"
+
+
+class PictureNotKeptError(PixyProxyException):
+    """The picture was drawn and paid for, but storage or database failed afterwards; it stays `running`."""
+
+    status = 500
+    name = "picture-not-kept"
+    title = "The picture was drawn, but could not be kept"
 
 
 class ConfigurationError(PixyProxyException):

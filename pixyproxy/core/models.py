@@ -11,24 +11,18 @@ MAX_PROMPT = 32_000
 """Characters of a prompt after trimming: the limit of the OpenAI Images API."""
 
 
-def storable_text(value: str) -> str:
-    """Refuse what is a `str` in Python but not text: NUL, and surrogates without their other half."""
+def without_nul(value: str) -> str:
+    """Refuse NUL, which no database column takes."""
     if "\x00" in value:
         raise ValueError("must not contain the NUL character")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not contain a lone surrogate; send valid Unicode") from None
     return value
 
 
-storable = AfterValidator(storable_text)
-
+# The constraints of pydantic's own come first: they refuse a surrogate without its other half, which is no text.
 Prompt = Annotated[
-    str,
-    storable,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT),
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT), AfterValidator(without_nul)
 ]
+SearchText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(without_nul)]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*\z", max_length=64)]
 """A short word of the upstream's own vocabulary, which grows: a model's name, a size, a quality."""
 
@@ -96,7 +90,6 @@ class Image(Model):
     """A picture that exists: bytes in the storage under `filename`, and this record."""
 
     guid: UUID
-    generation_guid: UUID
     filename: str
     prompt: str
     content_type: ContentType

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Threads:
-    """A fixed number of threads of one adapter, so that a slow one starves no other.
+    """A fixed number of threads for one use of one adapter, so that a slow one starves no other.
 
     Work that finds no free thread within `patience` seconds is refused with what `busy` makes. Work that has
     begun is never abandoned: what it did is known when `run` returns. The driver's own timeouts end it.
@@ -22,10 +22,10 @@ class Threads:
         self._patience = patience
         self._busy = busy
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """The result of `work`, called in a thread of this adapter."""
+    async def run(self, work: Callable[[], T], *, patience: float | None = None) -> T:
+        """The result of `work`, called in one of the threads; `patience` may be another for this call."""
         # The deadline is for the wait alone: around the thread it could lose the result of a finished commit.
-        with anyio.move_on_after(self._patience) as waiting:
+        with anyio.move_on_after(self._patience if patience is None else patience) as waiting:
             await self._free.acquire()
         if waiting.cancelled_caught:
             raise self._busy()

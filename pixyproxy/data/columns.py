@@ -3,6 +3,7 @@
 from typing import Any
 
 import sqlalchemy as sa
+from alembic import op
 from sqlalchemy.dialects import mysql
 
 TABLE: dict[str, Any] = {
@@ -10,8 +11,10 @@ TABLE: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_unicode_520_ci",
     "sqlite_autoincrement": True,
+    "if_not_exists": True,
 }
-"""Options of every table. utf8mb4 is said because a plain server may default to latin1 and refuse emoji."""
+"""Options of every table. utf8mb4 is said because a plain server may default to latin1 and refuse emoji;
+`if_not_exists` because MySQL commits DDL by itself: a migration may be killed before it is noted as done."""
 
 MomentType = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 PromptType = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
@@ -26,3 +29,9 @@ def ascii_text(length: int) -> sa.types.TypeEngine[str]:
 def ascii_char(length: int) -> sa.types.TypeEngine[str]:
     """ASCII text of exactly this length: a guid, a digest."""
     return sa.CHAR(length).with_variant(mysql.CHAR(length, charset="ascii", collation="ascii_bin"), "mysql")
+
+
+def create_index_once(name: str, table: str, *columns: str) -> None:
+    """Create an index that a killed migration may have created already; MySQL has no IF NOT EXISTS for it."""
+    if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
+        op.create_index(name, table, list(columns))

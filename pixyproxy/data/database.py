@@ -19,16 +19,24 @@ Row = RowMapping
 
 # 1205 lock wait, 1213 deadlock, 1020 record changed: the transaction may simply be run again.
 RETRYABLE = frozenset({1020, 1205, 1213})
+# The server refuses us: the user, the password, the rights, the database. A rotated password is mended elsewhere.
+REFUSED = frozenset({1044, 1045, 1049, 1698})
 # The server goes away or refuses work for now (MySQL and MariaDB server errors 1xxx to 4xxx, client errors 2xxx).
 # 3024 and 1969 are the statement timeouts of MySQL and MariaDB.
-UNAVAILABLE = RETRYABLE | {
-    *(1040, 1053, 1129, 1158, 1159, 1160, 1161, 1203, 1290, 1836, 1927, 1969),
-    *(2002, 2003, 2006, 2013, 2014, 2045, 2055, 3024, 4031),
-}
+UNAVAILABLE = (
+    RETRYABLE
+    | REFUSED
+    | {
+        *(1040, 1053, 1129, 1158, 1159, 1160, 1161, 1203, 1290, 1836, 1927, 1969),
+        *(2002, 2003, 2006, 2013, 2014, 2045, 2055, 3024, 4031),
+    }
+)
 # The pooled connection is of no more use, which SQLAlchemy does not know of these: shutdown, read-only.
 DISCONNECTING = frozenset({1053, 1290, 1836})
 DUPLICATE = frozenset({1062})
-SQLITE_UNAVAILABLE = tuple(f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "FULL", "IOERR", "READONLY"))
+SQLITE_UNAVAILABLE = tuple(
+    f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "FULL", "IOERR", "NOTADB", "READONLY")
+)
 SQLITE_DUPLICATE = ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
 
 ATTEMPTS = 3
@@ -54,10 +62,12 @@ def domain_error(error: exc.SQLAlchemyError) -> PixyProxyException:
         code = error_code(error)
         if code in DUPLICATE or code in SQLITE_DUPLICATE:
             return ConflictError("A record with this name or key exists already.")
+        if code in REFUSED:
+            return DatabaseUnavailableError(f"The database refuses PixyProxy's user or password ({code}).")
         if code in UNAVAILABLE or error.connection_invalidated:
-            return DatabaseUnavailableError("The database does not answer.")
+            return DatabaseUnavailableError(f"The database does not answer ({code or type(error).__name__}).")
         if isinstance(code, str) and code.startswith(SQLITE_UNAVAILABLE):
-            return DatabaseUnavailableError("The database file cannot be used now.")
+            return DatabaseUnavailableError(f"The database file cannot be used now ({code}).")
     return DatabaseError()
 
 
@@ -95,16 +105,17 @@ class Transaction:
 class Database:
     """The three verbs and transactions, for async callers; each runs in a thread with a pooled connection.
 
-    Raises `DatabaseUnavailableError`, `ConflictError` for a duplicate, `DatabaseError` for everything else.
+    Readers and writers have engines and threads of their own: no crowd of readers, and no slow search, keeps what
+    was paid for from being recorded. Raises `DatabaseUnavailableError`, `ConflictError` for a duplicate,
+    `DatabaseError` for everything else.
     """
 
-    def __init__(self, engine: Engine, *, connections: int) -> None:
-        self._engine = engine
-        self._threads = Threads(
-            connections,
-            patience=PATIENCE,
-            busy=lambda: DatabaseUnavailableError("Every database connection is busy."),
-        )
+    def __init__(self, *, reader: Engine, writer: Engine, connections: int) -> None:
+        def busy() -> DatabaseUnavailableError:
+            return DatabaseUnavailableError("Every database connection is busy.")
+
+        self._reader, self._reading = reader, Threads(connections, patience=PATIENCE, busy=busy)
+        self._writer, self._writing = writer, Threads(connections, patience=PATIENCE, busy=busy)
 
     async def one(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
@@ -114,15 +125,18 @@ class Database:
         """All rows."""
         return await self._read(lambda transaction: transaction.all(sql, **parameters))
 
-    async def execute(self, sql: str, **parameters: Any) -> int:
+    async def execute(self, sql: str, *, patience: float | None = None, **parameters: Any) -> int:
         """Commit the statement; the number of rows that it found."""
-        return await self.transaction(lambda transaction: transaction.execute(sql, **parameters))
+        return await self.transaction(lambda transaction: transaction.execute(sql, **parameters), patience=patience)
 
-    async def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """Commit what `work` does, or nothing of it. `work` runs again after a deadlock."""
+    async def transaction(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:
+        """Commit what `work` does, or nothing of it. `work` runs again after a deadlock or a lock wait.
+
+        `patience`: seconds to wait for a free connection, if it is worth more than `PATIENCE`.
+        """
 
         def attempt() -> T:
-            with self._engine.connect() as connection:
+            with self._writer.connect() as connection:
                 writing = connection.execution_options(writes=True)
                 with writing.begin():
                     return work(Transaction(writing))
@@ -136,22 +150,25 @@ class Database:
                         raise
             raise AssertionError("unreachable")
 
-        return await self._run(attempts)
+        return await self._writing.run(lambda: guarded(attempts), patience=patience)
 
     async def probe(self) -> None:
-        """Return if the database answers now."""
-        await self.one("SELECT 1")
+        """Return if the database answers now: on a writer's connection, which no search keeps busy."""
+        await self._writing.run(lambda: guarded(self._ping))
+
+    def _ping(self) -> None:
+        with self._writer.connect() as connection:
+            Transaction(connection).one("SELECT 1")
 
     async def _read(self, work: Callable[[Transaction], T]) -> T:
         def read() -> T:
-            with self._engine.connect() as connection:
+            with self._reader.connect() as connection:
                 return work(Transaction(connection))
 
-        return await self._run(read)
+        return await self._reading.run(lambda: guarded(read))
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        def guarded() -> T:
-            with driver_errors():
-                return work()
 
-        return await self._threads.run(guarded)
+def guarded(work: Callable[[], T]) -> T:
+    """The result of `work`, whose errors are ours."""
+    with driver_errors():
+        return work()

@@ -10,6 +10,9 @@ from pixyproxy.data.conversions import column_to_json, column_to_time, json_to_c
 from pixyproxy.data.database import Database, Row, Transaction
 from pixyproxy.data.images import insert_image
 
+AFTER_DRAWING = 60.0
+"""Seconds that the record of what was paid for waits for a connection."""
+
 
 def generation_to_row(generation: Generation) -> dict[str, Any]:
     """The columns of a generation."""
@@ -97,9 +100,9 @@ class SqlGenerationRepository:
             if not found:
                 raise ConflictError("The generation no longer runs.")
             for image in images:
-                insert_image(transaction, image)
+                insert_image(transaction, image, generation=generation)
 
-        await self._database.transaction(complete)
+        await self._database.transaction(complete, patience=AFTER_DRAWING)
 
     async def fail(self, generation: Generation, *, error: dict[str, Any]) -> None:
         """Record the failure; `ConflictError` if the generation no longer runs."""
@@ -109,6 +112,7 @@ class SqlGenerationRepository:
             SET state = 'failed', error = :error, updated_at = :now
             WHERE guid = :guid AND state = 'running'
             """,
+            patience=AFTER_DRAWING,
             guid=str(generation.guid),
             error=json_to_column(error),
             now=time_to_column(datetime.now(UTC)),

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from pixyproxy.core.exceptions import ImageNotFoundError, InvalidRequestError
-from pixyproxy.core.models import Image, ImagePage
+from pixyproxy.core.models import Generation, Image, ImagePage
 from pixyproxy.data.conversions import column_to_time, time_to_column
 from pixyproxy.data.database import Database, Row, Transaction
 
@@ -33,10 +33,9 @@ def image_to_row(image: Image) -> dict[str, Any]:
 
 
 def row_to_image(row: Row) -> Image:
-    """The image of a row that carries `generation_guid` from its generation."""
+    """The image of a row."""
     return Image(
         guid=UUID(row["guid"]),
-        generation_guid=UUID(row["generation_guid"]),
         filename=row["filename"],
         prompt=row["prompt"],
         content_type=row["content_type"],
@@ -50,7 +49,7 @@ def row_to_image(row: Row) -> Image:
     )
 
 
-def insert_image(transaction: Transaction, image: Image) -> None:
+def insert_image(transaction: Transaction, image: Image, *, generation: Generation) -> None:
     """Record an image of a recorded generation, inside the transaction that completes it."""
     transaction.execute(
         """
@@ -62,7 +61,7 @@ def insert_image(transaction: Transaction, image: Image) -> None:
         FROM generations
         WHERE generations.guid = :generation_guid
         """,
-        generation_guid=str(image.generation_guid),
+        generation_guid=str(generation.guid),
         **image_to_row(image),
     )
 
@@ -102,10 +101,10 @@ class SqlImageRepository:
         """The image with this guid; `ImageNotFoundError` if there is none."""
         row = await self._database.one(
             """
-            SELECT images.guid, generations.guid AS generation_guid, filename, prompt, content_type, size_bytes,
-                   width, height, sha256, model, images.created_at, images.updated_at
-            FROM images JOIN generations ON generations.id = images.generation_id
-            WHERE images.guid = :guid AND deleted_at IS NULL
+            SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
+                   updated_at
+            FROM images
+            WHERE guid = :guid AND deleted_at IS NULL
             """,
             guid=str(guid),
         )
@@ -118,12 +117,12 @@ class SqlImageRepository:
         created_at, guid = FIRST_PAGE if cursor is None else position_of(cursor)
         rows = await self._database.all(
             """
-            SELECT images.guid, generations.guid AS generation_guid, filename, prompt, content_type, size_bytes,
-                   width, height, sha256, model, images.created_at, images.updated_at
-            FROM images JOIN generations ON generations.id = images.generation_id
-            WHERE images.created_at <= :created_at AND (images.created_at < :created_at OR images.guid < :guid)
+            SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
+                   updated_at
+            FROM images
+            WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
               AND deleted_at IS NULL AND prompt LIKE :pattern ESCAPE '!'
-            ORDER BY images.created_at DESC, images.guid DESC
+            ORDER BY created_at DESC, guid DESC
             LIMIT :rows
             """,
             created_at=created_at,

@@ -1,13 +1,14 @@
 """Initialization of the database: engine and pool, and the schema, migrated to its newest version."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import alembic.command
 import alembic.config
+import alembic.util
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
@@ -15,11 +16,11 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
-from pixyproxy.data.database import DISCONNECTING, driver_errors, error_code
+from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
+from pixyproxy.data.database import DISCONNECTING, Database, driver_errors, error_code
 
 CONNECTIONS = 10
-"""Pooled connections of one process, and threads that use them."""
+"""Pooled connections of one process for readers, and as many for writers, and threads that use them."""
 
 # A database that accepts a connection and never answers costs one read timeout for the ping of a pooled
 # connection and one for the handshake of its successor: the 503 comes within 2 * READ_TIMEOUT + 3 s.
@@ -27,20 +28,25 @@ CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 5
 WRITE_TIMEOUT = 5
 STATEMENT_TIMEOUT = 4
-"""Seconds after which the server itself gives up a statement, so that no search outlives its reader."""
+"""Seconds after which the server itself gives up a reader's statement, so that no search outlives its reader."""
+LOCK_TIMEOUT = 2
+"""Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
 
 MIGRATION_LOCK = "pixyproxy-migrations"
 MIGRATION_PATIENCE = 300
 """Seconds that a process waits while another one migrates."""
 
-logger = logging.getLogger(__name__)
+
+def sqlite_url(file: Path) -> str:
+    """The URL of an SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def parse_url(text: str) -> URL:
     """The URL of a database that we know how to use; `ConfigurationError` says what is wrong, without it."""
     try:
         url = make_url(text)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         raise ConfigurationError("it is not a database URL") from None
     if url.drivername in ("mysql", "mariadb", "mariadb+pymysql"):
         url = url.set(drivername="mysql+pymysql")
@@ -57,7 +63,21 @@ def parse_url(text: str) -> URL:
     raise ConfigurationError("only mysql+pymysql:// and sqlite:// are known")
 
 
-def open_engine(url: str, *, connections: int = CONNECTIONS) -> Engine:
+Use = Literal["reading", "writing", "migrating"]
+
+
+def open_database(url: str) -> tuple[Database, Callable[[], None]]:
+    """The database of the repositories, and what closes it. Nothing is connected yet."""
+    reader, writer = open_engine(url, use="reading"), open_engine(url, use="writing")
+
+    def close() -> None:
+        reader.dispose()
+        writer.dispose()
+
+    return Database(reader=reader, writer=writer, connections=CONNECTIONS), close
+
+
+def open_engine(url: str, *, use: Use, connections: int = CONNECTIONS) -> Engine:
     """An engine with its pool. Nothing is connected yet. Parameters never reach a log or an error text."""
     parsed = parse_url(url)
     common: dict[str, Any] = {
@@ -80,7 +100,7 @@ def open_engine(url: str, *, connections: int = CONNECTIONS) -> Engine:
         isolation_level="READ COMMITTED",
         connect_args={name: seconds for name, seconds in timeouts.items() if name not in parsed.query},
     )
-    event.listen(engine, "connect", _prepare_mysql)
+    event.listen(engine, "connect", partial(_prepare_mysql, use=use))
     event.listen(engine, "handle_error", _notice_disconnect)
     return engine
 
@@ -99,14 +119,17 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    mariadb = "mariadb" in connection.get_server_info().lower()
+def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry, *, use: Use) -> None:
+    statements = ["SET time_zone = '+00:00'"]
+    if use == "reading" and "mariadb" in connection.get_server_info().lower():
+        statements.append(f"SET SESSION max_statement_time = {STATEMENT_TIMEOUT}")
+    elif use == "reading":
+        statements.append(f"SET SESSION max_execution_time = {STATEMENT_TIMEOUT * 1000}")
+    elif use == "writing":
+        statements.append(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
     cursor = connection.cursor()
-    cursor.execute("SET time_zone = '+00:00'")
-    if mariadb:
-        cursor.execute("SET SESSION max_statement_time = %s", (STATEMENT_TIMEOUT,))
-    else:
-        cursor.execute("SET SESSION max_execution_time = %s", (STATEMENT_TIMEOUT * 1000,))
+    for statement in statements:
+        cursor.execute(statement)
     cursor.close()
 
 
@@ -122,11 +145,46 @@ def _alembic() -> alembic.config.Config:
     return config
 
 
-def schema_is_current(engine: Engine) -> bool:
-    """Whether the schema is the one that this version needs."""
-    with driver_errors(), engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    return current == ScriptDirectory.from_config(_alembic()).get_current_head()
+@contextmanager
+def _first_contact() -> Iterator[None]:
+    """What the first connection shows to be wrong with the URL is said as a `ConfigurationError`."""
+    try:
+        with driver_errors():
+            yield
+    except PixyProxyException as error:
+        cause = error.__cause__
+        code = error_code(cause) if isinstance(cause, exc.DBAPIError) else 0
+        if code in WRONG_URL:
+            raise ConfigurationError(WRONG_URL[code]) from error
+        raise
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"one of its options cannot be used ({type(error).__name__})") from error
+
+
+WRONG_URL: dict[int | str, str] = {
+    1044: "the server says that the user may not use this database (1044)",
+    1045: "the server refuses the user or the password (1045); in a URL @ : / and # are percent-encoded",
+    1049: "the server has no such database (1049)",
+    1698: "the server refuses the user or the password (1698)",
+    "SQLITE_CANTOPEN": "the file cannot be opened; an absolute path needs four slashes: sqlite:////path/pixyproxy.db",
+    "SQLITE_NOTADB": "the file is not an SQLite database",
+}
+
+
+def require_current_schema(url: str) -> None:
+    """Return if the schema is the one of this version; `ConfigurationError` says what is wrong with it or the URL."""
+    engine = open_engine(url, use="writing", connections=1)
+    try:
+        with _first_contact(), engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+    scripts = ScriptDirectory.from_config(_alembic())
+    if current == scripts.get_current_head():
+        return
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise ConfigurationError("its schema is of a newer version of PixyProxy than this one: run that one")
+    raise ConfigurationError("its schema is not the one of this version: run 'pixyproxy migrate'")
 
 
 def migrate(url: str) -> None:
@@ -138,13 +196,15 @@ def migrate(url: str) -> None:
         # A change of a large table takes what it takes: the timeouts of the service are not for this.
         waiting = str(MIGRATION_PATIENCE * 100)
         parsed = parsed.update_query_dict({"read_timeout": waiting, "write_timeout": waiting})
-    engine = open_engine(parsed.render_as_string(hide_password=False), connections=1)
+    engine = open_engine(parsed.render_as_string(hide_password=False), use="migrating", connections=1)
     try:
-        with driver_errors(), engine.connect() as connection, _migration_lock(connection):
+        with _first_contact(), engine.connect() as connection, _migration_lock(connection):
             config = _alembic()
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
             connection.commit()
+    except alembic.util.CommandError as error:
+        raise ConfigurationError("its schema is of a newer version of PixyProxy than this one") from error
     finally:
         engine.dispose()
 
@@ -152,18 +212,16 @@ def migrate(url: str) -> None:
 @contextmanager
 def _migration_lock(connection: Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite":
-        # The write lock is the migration lock; SQLite's DDL is transactional.
+        # One transaction around all: SQLite's DDL is transactional, and the write lock is the migration lock.
         connection.execution_options(writes=True)
+        connection.begin()
         yield
         return
-    connection.exec_driver_sql("SET SESSION " + _NO_STATEMENT_TIMEOUT[connection.dialect.is_mariadb])  # type: ignore[attr-defined]
     got = connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (MIGRATION_LOCK, MIGRATION_PATIENCE)).scalar()
     if got != 1:
         raise DatabaseUnavailableError("Another process has been migrating the database for minutes.")
     try:
         yield
     finally:
-        connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (MIGRATION_LOCK,))
-
-
-_NO_STATEMENT_TIMEOUT = {True: "max_statement_time = 0", False: "max_execution_time = 0"}
+        with suppress(exc.SQLAlchemyError):  # a lost connection has lost its lock too
+            connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (MIGRATION_LOCK,))

@@ -33,7 +33,16 @@ MAX_REASON = 1000
 DEFAULT_RETRY_AFTER = 20
 MAX_RETRY_AFTER = 3600
 
-NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+MAX_USAGE_LEVELS = 8
+
+NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.LocalProtocolError,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
 
 
 class AnsweredImage(BaseModel):
@@ -46,7 +55,7 @@ class Answer(BaseModel):
     """What we read of an ImagesResponse (OpenAI API reference, «Create image»)."""
 
     data: list[AnsweredImage] = Field(min_length=1, max_length=10)
-    usage: dict[str, Any] | None = None
+    usage: Any = None
 
 
 def open_client(
@@ -167,13 +176,23 @@ def read_answer(body: bytes, *, request_id: str | None) -> Drawing:
     )
 
 
-def storable_usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:
+def storable_usage(usage: Any) -> dict[str, Any] | None:
     """The usage if a JSON column takes it: a picture that was paid for is not lost for an odd figure beside it."""
+    if not isinstance(usage, dict) or not is_shallow(usage, levels=MAX_USAGE_LEVELS):
+        return None
     try:
         text = json.dumps(usage, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
+    except ValueError:  # a NaN, or a lone surrogate
         return None
     return usage if len(text) <= MAX_USAGE_BYTES else None
+
+
+def is_shallow(value: Any, *, levels: int) -> bool:
+    """Whether the JSON value is nested at most so deep; MariaDB refuses 32 levels."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(is_shallow(each, levels=levels - 1) for each in inner)
 
 
 def safe_code(code: str | None) -> str | None:

@@ -1,16 +1,15 @@
 """The life of a generation: Reserve, Draw, Check, Put, Commit, in this order and never another.
 
-Money is spent at Draw. Before it, everything is known to answer; after it, what is not certain is not recorded as
-certain: a generation whose outcome is unknown stays `running`, for whoever takes it over when its lease has run out.
+Money is spent at Draw. Before it, everything is known to answer. A picture that was drawn and then could not be kept
+leaves its generation `running`: it may lie in the storage, and whoever takes the generation over finds its key.
 """
 
 import logging
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from pixyproxy.core.exceptions import PixyProxyException, TooManyGenerationsError
+from pixyproxy.core.exceptions import PictureNotKeptError, PixyProxyException, TooManyGenerationsError
 from pixyproxy.core.models import (
     SUFFIXES,
     Caller,
@@ -23,15 +22,10 @@ from pixyproxy.core.protocols import GenerationRepository, ImageGenerator, Image
 from pixyproxy.service.pictures import PictureFacts, examine
 from pixyproxy.service.readiness import Readiness
 
-LEASE_MARGIN = timedelta(seconds=120)
-"""What Check, Put and Commit may take, with their retries, after the upstream's deadline."""
+LEASE_MARGIN = timedelta(seconds=300)
+"""What Check, Put and Commit may take, with their waits and retries, after the upstream's deadline."""
 
 logger = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """Now, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 class GenerationService:
@@ -46,7 +40,6 @@ class GenerationService:
         readiness: Readiness,
         deadline: float,
         maximum: int,
-        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._generations = generations
         self._storage = storage
@@ -54,7 +47,6 @@ class GenerationService:
         self._readiness = readiness
         self._lease = timedelta(seconds=deadline) + LEASE_MARGIN
         self._maximum = maximum
-        self._now = now
         self._running = 0
 
     async def run(self, request: GenerationRequest, *, model: str, caller: Caller) -> tuple[Image, ...]:
@@ -75,6 +67,7 @@ class GenerationService:
         generation = await self._reserve(request, caller=caller)
         started = time.monotonic()
         try:
+            await self._readiness.require_storage()  # what the probe of _reserve said may be old by now
             drawing = await self._generator.draw(request)
             facts = tuple(examine(picture) for picture in drawing.pictures)
         except PixyProxyException as error:
@@ -82,18 +75,28 @@ class GenerationService:
             raise
         drawn = time.monotonic()
         images = self._images(generation, facts=facts, model=model)
-        for image, picture in zip(images, drawing.pictures, strict=True):
-            await self._storage.put(image.filename, picture, content_type=image.content_type)
-        await self._generations.succeed(generation, images=images, drawing=drawing)
+        try:
+            for image, picture in zip(images, drawing.pictures, strict=True):
+                await self._storage.put(image.filename, picture, content_type=image.content_type)
+            await self._generations.succeed(generation, images=images, drawing=drawing)
+        except PixyProxyException as error:
+            raise PictureNotKeptError(
+                f"The picture of generation {generation.guid} was drawn and paid for, but it could not be stored or "
+                "recorded. Asking again would buy another one.",
+                extra={"generation": str(generation.guid)},
+            ) from error
         logger.info(
-            "generation %s: %d image(s), drawn in %.1f s, kept in %.0f ms",
-            *(generation.guid, len(images), drawn - started, (time.monotonic() - drawn) * 1000),
+            "generation %s: images %s, drawn in %.1f s, kept in %.0f ms",
+            generation.guid,
+            ",".join(str(image.guid) for image in images),
+            drawn - started,
+            (time.monotonic() - drawn) * 1000,
         )
         return images
 
     async def _reserve(self, request: GenerationRequest, *, caller: Caller) -> Generation:
         await self._readiness.require_storage()
-        now = self._now()
+        now = datetime.now(UTC)
         generation = Generation(
             guid=uuid4(),
             api_key_id=caller.api_key_id,
@@ -107,12 +110,11 @@ class GenerationService:
         return generation
 
     def _images(self, generation: Generation, *, facts: tuple[PictureFacts, ...], model: str) -> tuple[Image, ...]:
-        now = self._now()
+        now = datetime.now(UTC)
         guids = [generation.image_guid(index) for index in range(len(facts))]
         return tuple(
             Image(
                 guid=guid,
-                generation_guid=generation.guid,
                 filename=f"{guid}.{SUFFIXES[fact.content_type]}",
                 prompt=generation.request.prompt,
                 content_type=fact.content_type,
@@ -128,9 +130,8 @@ class GenerationService:
         )
 
     async def _record_failure(self, generation: Generation, error: PixyProxyException) -> None:
-        problem = {"type": error.type, "title": error.title, "status": error.status, "detail": error.detail}
         try:
-            await self._generations.fail(generation, error=problem)
+            await self._generations.fail(generation, error=error.document())
         except PixyProxyException as failure:
             # The caller hears what went wrong with the upstream, not that it could not be noted.
             logger.warning("generation %s: its failure was not recorded: %s", generation.guid, failure.name)

@@ -7,7 +7,7 @@ import secrets
 import string
 import zlib
 
-from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, NotFoundError
+from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, ConflictError, NotFoundError
 from pixyproxy.core.models import KEY_NAME, ApiKey, Caller
 from pixyproxy.core.protocols import ApiKeyRepository
 
@@ -83,7 +83,12 @@ class KeyService:
         """Record a key that was made before."""
         if not KEY_NAME.fullmatch(name):
             raise ConfigurationError("A key's name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '@' and '-'.")
-        return await self._repository.add(name=name, prefix=key[:PREFIX_LENGTH], sha256=digest(key))
+        try:
+            return await self._repository.add(name=name, prefix=key[:PREFIX_LENGTH], sha256=digest(key))
+        except ConflictError:
+            raise ConflictError(
+                f"An API key has the name {name!r} already, in force or revoked: a name is used once."
+            ) from None
 
     async def list(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first."""

@@ -1,17 +1,14 @@
 """Private requests: whoever has an API key may have images drawn and see the list."""
 
-from typing import Annotated
+from pydantic import Field, TypeAdapter
 
-from pydantic import Field, StringConstraints, TypeAdapter
-
-from pixyproxy.core.models import Caller, GenerationRequest, Image, ImagePage, Model, storable
+from pixyproxy.core.models import Caller, GenerationRequest, Image, ImagePage, Model, SearchText
 from pixyproxy.core.protocols import ImageRepository
 from pixyproxy.service.generations import GenerationService
 from pixyproxy.service.validation import revalidated
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
-MAX_SEARCH = 500
 
 
 class ImageQuery(Model):
@@ -19,7 +16,7 @@ class ImageQuery(Model):
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Images a page.")
     cursor: str | None = Field(default=None, max_length=200, description="From the `next` of a Link header.")
-    q: Annotated[str, storable, StringConstraints(min_length=1, max_length=MAX_SEARCH)] | None = Field(
+    q: SearchText | None = Field(
         default=None, description="Only images whose prompt contains this, in upper or lower case."
     )
 

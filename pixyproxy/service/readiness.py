@@ -1,51 +1,81 @@
 """Whether the database and the storage answer, known without asking them at every request."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
 import anyio
 
-from pixyproxy.core.exceptions import PixyProxyException
+from pixyproxy.core.exceptions import DatabaseUnavailableError, PixyProxyException, StorageUnavailableError
 from pixyproxy.core.protocols import Database, ImageStorage
 
 SUCCESS_AGE = 5.0
 """Seconds for which a part that answered is taken to answer still."""
+DEADLINE = 5.0
+"""Seconds that a part has for its answer."""
 FAILURE_AGE = 1.0
 """Seconds for which a part that did not answer is not asked again."""
 
 
 class Probe:
-    """The last word of one part. Callers that come at the same time share one question."""
+    """The last word of one part. Callers that come at the same time share one question.
 
-    def __init__(self, ask: Callable[[], Awaitable[None]], *, clock: Callable[[], float] = time.monotonic) -> None:
+    A part that is silent for `DEADLINE` seconds has failed with what `silent` makes. It is not asked again before
+    that question has ended, by the timeouts of its adapter: no pile of threads grows behind a part that hangs.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[None]],
+        *,
+        silent: Callable[[], PixyProxyException],
+        clock: Callable[[], float],
+    ) -> None:
         self._ask = ask
+        self._silent = silent
         self._clock = clock
-        self._asking = anyio.Lock()
+        self._asking: asyncio.Task[None] | None = None
         self._fresh_until = -1.0
         self._failure: PixyProxyException | None = None
 
     async def check(self) -> None:
         """Return if the part answers; raise what it raised if not."""
-        async with self._asking:
-            if self._clock() >= self._fresh_until:
-                asked_at = self._clock()
-                try:
-                    await self._ask()
-                except PixyProxyException as failure:
-                    self._failure = failure
-                    self._fresh_until = self._clock() + FAILURE_AGE
-                else:
-                    self._failure = None
-                    self._fresh_until = asked_at + SUCCESS_AGE
+        if self._clock() >= self._fresh_until:
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._note_the_answer())
+            done, _ = await asyncio.wait({self._asking}, timeout=DEADLINE)
+            if not done:
+                raise self._silent()
+            self._asking.result()
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # raised many times, it would grow
+
+    async def _note_the_answer(self) -> None:
+        asked_at = self._clock()
+        try:
+            await self._ask()
+        except PixyProxyException as failure:
+            self._failure = failure
+            self._fresh_until = self._clock() + FAILURE_AGE
+        else:
+            self._failure = None
+            self._fresh_until = asked_at + SUCCESS_AGE
 
 
 class Readiness:
     """The parts without which no generation may begin."""
 
-    def __init__(self, *, database: Database, storage: ImageStorage) -> None:
-        self._probes = {"database": Probe(database.probe), "storage": Probe(storage.probe)}
+    def __init__(
+        self, *, database: Database, storage: ImageStorage, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._probes = {
+            "database": Probe(
+                database.probe, silent=lambda: DatabaseUnavailableError("The database does not answer."), clock=clock
+            ),
+            "storage": Probe(
+                storage.probe, silent=lambda: StorageUnavailableError("The storage does not answer."), clock=clock
+            ),
+        }
 
     async def require_storage(self) -> None:
         """Return if the storage answered a probe that is at most 5 s old; `StorageUnavailableError` if not."""

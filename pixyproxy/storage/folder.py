@@ -15,17 +15,20 @@ T = TypeVar("T")
 
 THREADS = 16
 PATIENCE = 3.0
+AFTER_DRAWING = 60.0
+"""Seconds that a picture that was paid for waits for a thread."""
 CHUNK = 256 * 1024
+MINIMUM_ROOM = 64 * 1024 * 1024
 
 
 @contextmanager
-def file_errors() -> Iterator[None]:
-    """A missing file is a missing object; whatever else the system says, the folder cannot be used now."""
+def file_errors(*, missing: bool = False) -> Iterator[None]:
+    """What the system says of the folder; with `missing`, a missing file is a missing object."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise ObjectNotFoundError("The folder holds no such object.") from error
     except OSError as error:
+        if missing and isinstance(error, FileNotFoundError):
+            raise ObjectNotFoundError("The folder holds no such object.") from error
         raise StorageUnavailableError("The folder of the images cannot be used now.") from error
 
 
@@ -71,8 +74,9 @@ class FolderImageStorage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._threads = Threads(
-            THREADS, patience=PATIENCE, busy=lambda: StorageUnavailableError("The storage is busy.")
+        self._reading, self._writing, self._probing = (
+            Threads(size, patience=PATIENCE, busy=lambda: StorageUnavailableError("The storage is busy."))
+            for size in (THREADS, THREADS, 1)
         )
 
     def path(self, key: str) -> Path:
@@ -96,10 +100,10 @@ class FolderImageStorage:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            for folder in (path.parent, path.parent.parent, self._folder):
+            for folder in (path.parent, path.parent.parent, self._folder, self._folder.parent):
                 sync_folder(folder)
 
-        await self._run(write)
+        await self._run(write, self._writing, patience=AFTER_DRAWING)
 
     async def open(self, key: str) -> OpenFile:
         """Open the object; `ObjectNotFoundError` if there is none."""
@@ -107,34 +111,50 @@ class FolderImageStorage:
 
         def opened() -> OpenFile:
             file = path.open("rb")
-            return OpenFile(file, size_bytes=os.fstat(file.fileno()).st_size, threads=self._threads)
+            return OpenFile(file, size_bytes=os.fstat(file.fileno()).st_size, threads=self._reading)
 
-        return await self._run(opened)
+        return await self._run(opened, self._reading, missing=True)
 
     async def head(self, key: str) -> int:
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""
         path = self.path(key)
-        return await self._run(lambda: path.stat().st_size)
+        return await self._run(lambda: path.stat().st_size, self._reading, missing=True)
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
         path = self.path(key)
-        await self._run(lambda: path.unlink(missing_ok=True))
+
+        def remove() -> None:
+            path.unlink(missing_ok=True)
+            if path.parent.exists():
+                sync_folder(path.parent)
+
+        await self._run(remove, self._writing)
 
     async def probe(self) -> None:
-        """Return if the folder can be written."""
+        """Return if the folder takes bytes, and has room for the largest picture."""
 
         def writable() -> None:
             self._folder.mkdir(parents=True, exist_ok=True)
+            room = os.statvfs(self._folder)
+            if room.f_bavail * room.f_frsize < MINIMUM_ROOM:
+                raise StorageUnavailableError(f"The disk of the images has less than {MINIMUM_ROOM} bytes left.")
             probe = self._folder / f".probe-{secrets.token_hex(8)}"
-            probe.touch(exist_ok=False)
-            probe.unlink()
+            try:
+                with probe.open("xb") as file:
+                    file.write(bytes(4096))
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                probe.unlink(missing_ok=True)
 
-        await self._run(writable)
+        await self._run(writable, self._probing)
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _run(
+        self, work: Callable[[], T], threads: Threads, *, missing: bool = False, patience: float | None = None
+    ) -> T:
         def guarded() -> T:
-            with file_errors():
+            with file_errors(missing=missing):
                 return work()
 
-        return await self._threads.run(guarded)
+        return await threads.run(guarded, patience=patience)

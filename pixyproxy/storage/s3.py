@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import boto3
 import urllib3.exceptions
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from pixyproxy.core.exceptions import (
     ConfigurationError,
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONNECTIONS = 32
-"""Pooled connections of one process, and threads that use them."""
-PATIENCE = 5.0
+"""Pooled connections of one process for readers, and as many for writers, and threads that use them."""
+PATIENCE = 3.0
+"""Seconds that a reader waits for a free thread."""
+AFTER_DRAWING = 180.0
+"""Seconds that a picture that was paid for waits for one: two rounds of puts that use up all of `WRITING`."""
 CONNECT_TIMEOUT = 3
 CHUNK = 256 * 1024
 
@@ -53,7 +56,9 @@ UNAVAILABLE = frozenset(
     {
         *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "RequestTimeTooSkewed"),
         *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
-        *("NoSuchBucket", "403", "500", "502", "503", "504"),
+        *("TooManyRequests", "Throttling", "ThrottlingException", "RequestLimitExceeded", "OperationAborted"),
+        # A HEAD has no body: the status stands for the code. 400 is what an expired token gets.
+        *("NoSuchBucket", "400", "403", "429", "500", "502", "503", "504"),
     }
 )
 MISSING = frozenset({"NoSuchKey", "404"})
@@ -71,7 +76,7 @@ def parse_url(url: str) -> BucketAddress:
     """The bucket of `s3://bucket` or `s3://bucket/prefix`; `ConfigurationError` says what is wrong."""
     parts = urlsplit(url)
     if parts.scheme != "s3" or parts.query or parts.fragment or parts.netloc != parts.hostname:
-        raise ConfigurationError("it must be s3://bucket or s3://bucket/prefix")
+        raise ConfigurationError("it must be s3://bucket, s3://bucket/prefix or file:/folder")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
         raise ConfigurationError("a bucket's name has 3 to 63 characters of a-z, 0-9, '.' and '-'")
     prefix = parts.path.strip("/")
@@ -88,8 +93,10 @@ def s3_errors() -> Iterator[None]:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in MISSING:
             raise ObjectNotFoundError("The bucket holds no such object.") from error
-        if code in UNAVAILABLE or status >= 500:
+        if code in UNAVAILABLE or status == 429 or status >= 500:
             raise StorageUnavailableError(f"The storage refused the request ({code}).") from error
+        raise StorageError from error
+    except ParamValidationError as error:  # a bug of ours: nothing was asked
         raise StorageError from error
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
         raise StorageUnavailableError("The storage does not answer.") from error
@@ -135,9 +142,10 @@ class S3ImageStorage:
     def __init__(self, client: "Callable[[Patience], S3Client]", *, address: BucketAddress) -> None:
         self._writer, self._reader, self._prober = client(WRITING), client(READING), client(PROBING)
         self._address = address
-        self._threads = Threads(CONNECTIONS, patience=PATIENCE, busy=busy)
-        # Its own threads: a probe must not wait behind the requests of a storage that hangs.
-        self._probe_threads = Threads(2, patience=PATIENCE, busy=busy)
+        # Readers that hang keep no picture from being stored, and neither keeps a probe from asking.
+        self._reading, self._writing, self._probing = (
+            Threads(size, patience=PATIENCE, busy=busy) for size in (CONNECTIONS, CONNECTIONS, 2)
+        )
 
     def _key(self, key: str) -> str:
         return self._address.prefix + checked(key)
@@ -146,25 +154,33 @@ class S3ImageStorage:
         """Store the bytes whole or not at all: a PutObject is atomic."""
         name = self._key(key)
         await self._run(
-            lambda: self._writer.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type)
+            lambda: self._writer.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type),
+            self._writing,
+            patience=AFTER_DRAWING,
         )
 
     async def open(self, key: str) -> OpenS3Object:
         """Open the object; `ObjectNotFoundError` if there is none."""
         name = self._key(key)
-        answer = await self._run(lambda: self._reader.get_object(Bucket=self._address.bucket, Key=name))
-        return OpenS3Object(answer["Body"], size_bytes=answer["ContentLength"], threads=self._threads)
+        answer = await self._run(lambda: self._reader.get_object(Bucket=self._address.bucket, Key=name), self._reading)
+        return OpenS3Object(answer["Body"], size_bytes=answer["ContentLength"], threads=self._reading)
 
     async def head(self, key: str) -> int:
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""
         name = self._key(key)
-        answer = await self._run(lambda: self._reader.head_object(Bucket=self._address.bucket, Key=name))
+        try:
+            answer = await self._run(
+                lambda: self._reader.head_object(Bucket=self._address.bucket, Key=name), self._reading
+            )
+        except ObjectNotFoundError:
+            await self.probe()  # the 404 of a HEAD does not say whether it is the object or the bucket
+            raise
         return answer["ContentLength"]
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
         name = self._key(key)
-        await self._run(lambda: self._writer.delete_object(Bucket=self._address.bucket, Key=name))
+        await self._run(lambda: self._writer.delete_object(Bucket=self._address.bucket, Key=name), self._writing)
 
     async def probe(self) -> None:
         """Return if the bucket exists and may be used by us: one HeadBucket, one attempt."""
@@ -176,7 +192,7 @@ class S3ImageStorage:
             except ObjectNotFoundError as error:
                 raise StorageUnavailableError("The bucket does not exist.") from error
 
-        await self._probe_threads.run(head_bucket)
+        await self._probing.run(head_bucket)
 
     async def create_bucket(self, *, region: str) -> bool:
         """Make the bucket unless it exists; whether it was made."""
@@ -187,24 +203,32 @@ class S3ImageStorage:
                     self._prober.head_bucket(Bucket=self._address.bucket)
             except ObjectNotFoundError:
                 with s3_errors():
-                    if region == "us-east-1":  # the one region that must not be named
-                        self._writer.create_bucket(Bucket=self._address.bucket)
-                    else:
-                        self._writer.create_bucket(
-                            Bucket=self._address.bucket,
-                            CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
-                        )
-                return True
+                    return self._create(region)
             return False
 
-        return await self._threads.run(create)
+        return await self._writing.run(create)
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    def _create(self, region: str) -> bool:
+        try:
+            if region == "us-east-1":  # the one region that must not be named
+                self._writer.create_bucket(Bucket=self._address.bucket)
+            else:
+                self._writer.create_bucket(
+                    Bucket=self._address.bucket,
+                    CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
+                )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou":  # another one was faster
+                return False
+            raise
+        return True
+
+    async def _run(self, work: Callable[[], T], threads: Threads, *, patience: float | None = None) -> T:
         def guarded() -> T:
             with s3_errors():
                 return work()
 
-        return await self._threads.run(guarded)
+        return await threads.run(guarded, patience=patience)
 
 
 def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageStorage:
@@ -213,11 +237,11 @@ def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageS
     Raises `ConfigurationError` if the URL is wrong or the chain finds no credentials.
     """
     address = parse_url(url)
-    session = boto3.Session(region_name=region)
     try:
+        session = boto3.Session(region_name=region)
         credentials = session.get_credentials()
     except BotoCoreError as error:
-        raise ConfigurationError(f"the AWS credentials are incomplete: {type(error).__name__}") from error
+        raise ConfigurationError(f"the AWS credentials cannot be used: {type(error).__name__}") from error
     if credentials is None:
         raise ConfigurationError(
             "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give an instance role"
@@ -234,4 +258,7 @@ def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageS
         )
         return session.client("s3", endpoint_url=endpoint_url, config=config)
 
-    return S3ImageStorage(client, address=address)
+    try:
+        return S3ImageStorage(client, address=address)
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"its endpoint or region cannot be used: {type(error).__name__}") from error

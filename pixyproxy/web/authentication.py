@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
+import anyio
 from fastapi import APIRouter, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from pixyproxy.core.exceptions import AuthenticationError, PayloadTooLargeError
+from pixyproxy.core.exceptions import AuthenticationError, PayloadTooLargeError, RequestTimeoutError
 from pixyproxy.core.models import Caller
 from pixyproxy.web.request_log import record_of
 from pixyproxy.web.services import services_of
@@ -47,21 +48,31 @@ Authenticated = Annotated[Caller, Security(authenticated_caller)]
 
 
 def limited(request: Request) -> Request:
-    """The request, whose body may have `MAX_BODY` bytes; `PayloadTooLargeError` at once if it announces more."""
+    """The request, whose body may have `MAX_BODY` bytes and must come while the service is patient.
+
+    `PayloadTooLargeError` at once if it announces more, else when more comes; `RequestTimeoutError`.
+    """
     too_large = PayloadTooLargeError(f"The body may have {MAX_BODY} bytes.")
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > MAX_BODY:
         raise too_large
-    return Request(request.scope, _counting(request.receive, too_large))
+    return Request(request.scope, _counting(request.receive, too_large, patience=services_of(request).client_patience))
 
 
-def _counting(receive: Receive, too_large: PayloadTooLargeError) -> Receive:
-    received = 0
+def _counting(receive: Receive, too_large: PayloadTooLargeError, *, patience: float) -> Receive:
+    received, end = 0, anyio.current_time() + patience
+    whole = False
 
     async def counted() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, whole
+        if whole:  # from here on it waits for the client to leave
+            return await receive()
+        with anyio.move_on_after(end - anyio.current_time()) as waiting:
+            message = await receive()
+        if waiting.cancelled_caught:
+            raise RequestTimeoutError(f"The body did not arrive within {patience:g} seconds.")
         received += len(message.get("body", b""))
+        whole = not message.get("more_body", False)
         if received > MAX_BODY:
             raise too_large
         return message

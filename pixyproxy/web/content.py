@@ -4,7 +4,7 @@ import logging
 
 import anyio
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.core.models import Image
@@ -36,18 +36,29 @@ def head_response(image: Image) -> Response:
 
 
 class ContentResponse(StreamingResponse):
-    """Streams an opened object. One that breaks off ends the connection: its length was announced."""
+    """Streams an opened object. One that breaks off ends the connection: its length was announced.
 
-    def __init__(self, image: Image, content: StoredObject) -> None:
+    So does a client that takes no chunk for `patience` seconds: it holds a connection to the storage.
+    """
+
+    def __init__(self, image: Image, content: StoredObject, *, patience: float) -> None:
         super().__init__(content, headers=content_headers(image), media_type=image.content_type)
         self._content = content
+        self._patience = patience
 
     async def stream_response(self, send: Send) -> None:
         """Send start and chunks; without the last message the server closes the connection uncleanly."""
+
+        async def send_in_time(message: Message) -> None:
+            with anyio.fail_after(self._patience):
+                await send(message)
+
         try:
-            await super().stream_response(send)
+            await super().stream_response(send_in_time)
         except PixyProxyException as error:
             logger.error("the content broke off: %s", error.detail)
+        except TimeoutError:
+            logger.warning("the client took nothing for %g s", self._patience)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything, and close the object whatever becomes of the client."""

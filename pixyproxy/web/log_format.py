@@ -90,6 +90,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(facts)
 
 
+class OwnOrWarning(logging.Filter):
+    """Lets through what we log, and warnings of libraries, whatever level a library sets itself (OPENAI_LOG)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        return record.levelno >= logging.WARNING or record.name.startswith(("pixyproxy", "uvicorn"))
+
+
 FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
 
 
@@ -102,11 +110,14 @@ def log_config(*, form: Literal["text", "json"], level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": FORMATTERS[form]}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"own": {"()": OwnOrWarning}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["own"]}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
             "pixyproxy": {"level": level},
-            "uvicorn": {"level": "INFO"},
+            "uvicorn": {"level": level},
             "uvicorn.access": {"level": "CRITICAL"},
+            # More pictures are read at once than connections are kept: the surplus is closed after use, as it should.
+            "urllib3.connectionpool": {"level": "ERROR"},
         },
     }

@@ -11,6 +11,8 @@ from pixyproxy.core.exceptions import (
     InvalidRequestError,
     MalformedRequestError,
     PayloadTooLargeError,
+    PictureNotKeptError,
+    RequestTimeoutError,
     StorageUnavailableError,
     TooManyGenerationsError,
     UnsupportedMediaTypeError,
@@ -27,6 +29,7 @@ from pixyproxy.service.private import ImageQuery
 from pixyproxy.web.authentication import Authenticated, private_router
 from pixyproxy.web.problems import documented
 from pixyproxy.web.representations import ImageDetails, next_link
+from pixyproxy.web.request_log import note
 from pixyproxy.web.services import BaseUrl, Private
 
 router = private_router()
@@ -35,10 +38,12 @@ LIST = documented(AuthenticationError, InvalidRequestError, DatabaseUnavailableE
 CREATE = documented(
     AuthenticationError,
     MalformedRequestError,
+    RequestTimeoutError,
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
     InvalidRequestError,
     UpstreamRefusedError,
+    PictureNotKeptError,
     UpstreamError,
     UpstreamCredentialsError,
     UpstreamAnswerError,
@@ -58,6 +63,7 @@ async def create_image(
 ) -> ImageDetails:
     """Draw the prompt; a 201 means that the picture and its record are durable."""
     image = await images.create(request, caller=caller)
+    note(guid=str(image.guid))
     response.headers["Location"] = f"/image/{image.guid}"
     response.headers["Cache-Control"] = "no-store"
     return ImageDetails.of(image, base_url=base_url)

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 
 from pixyproxy.core.exceptions import (
+    ImageContentLostError,
     ImageNotFoundError,
     InternalError,
     InvalidRequestError,
@@ -67,26 +68,24 @@ async def handle_exception(request: Request, exception: Exception) -> JSONRespon
     """The answer to an exception; the log line of those that are our fault or an adapter's."""
     problem = problem_of(request, exception)
     record = record_of(request.scope)
-    record.facts["problem"] = problem.name
-    if problem.status == 500:
-        logger.error("%s", problem.name, exc_info=exception)
-    elif problem.status > 500:
-        cause = f" ({type(problem.__cause__).__name__})" if problem.__cause__ else ""
-        logger.warning("%s: %s%s", problem.name, problem.detail, cause)
+    if "aborted" not in record.facts:
+        record.facts["problem"] = problem.name
+        log_problem(problem, exception)
     return JSONResponse(
-        {
-            "type": problem.type,
-            "title": problem.title,
-            "status": problem.status,
-            "detail": problem.detail,
-            "instance": f"urn:pixyproxy:request:{record.request_id}",
-            "request_id": record.request_id,
-            **problem.extra,
-        },
+        problem.document(request_id=record.request_id),
         status_code=problem.status,
         headers={"Cache-Control": "no-store", **problem.headers},
         media_type=MEDIA_TYPE,
     )
+
+
+def log_problem(problem: PixyProxyException, exception: Exception) -> None:
+    """A line for what is our fault or an adapter's; what a client did wrong stands in the END line alone."""
+    if problem.status == 500 or isinstance(problem, ImageContentLostError):
+        logger.error("%s", problem.name, exc_info=exception)
+    elif problem.status > 500:
+        cause = f" ({type(problem.__cause__).__name__})" if problem.__cause__ else ""
+        logger.warning("%s: %s%s", problem.name, problem.detail, cause)
 
 
 def problem_of(request: Request, exception: Exception) -> PixyProxyException:
@@ -132,25 +131,28 @@ def validation_problem(exception: RequestValidationError) -> PixyProxyException:
         return MalformedRequestError(f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}.")
     if isinstance(exception.body, bytes):  # FastAPI parses only what is declared to be JSON
         return UnsupportedMediaTypeError("Send the header 'Content-Type: application/json' with a JSON body.")
-    return InvalidRequestError([{"detail": rule(error), "pointer": pointer(error["loc"])} for error in errors])
+    return InvalidRequestError([broken_rule(error) for error in errors[:MAX_ERRORS]])
 
 
-def rule(error: dict[str, Any]) -> str:
-    """The broken rule; pydantic's words name the rule, and the input only in types that we do not use."""
+def broken_rule(error: dict[str, Any]) -> dict[str, str]:
+    """What is wrong and where: `#/prompt` in the body (RFC 6901, section 6), `?limit` in the query.
+
+    A name that we do not know is the client's own text, which is not repeated.
+    """
+    source, *path = error["loc"]
+    root = "?" if source == "query" else "#/"
     if error["type"] == "extra_forbidden":
-        return "is not a known field; remove it"
-    return str(error["msg"]).removeprefix("Value error, ")
+        kind = "parameter" if source == "query" else "field"
+        return {"detail": f"has a {kind} that is not known; /docs lists the known ones", "pointer": root[0]}
+    where = root + "/".join(str(part) for part in path) if path else "#"
+    return {"detail": RULES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, "), "pointer": where}
 
 
-def pointer(location: tuple[int | str, ...]) -> str:
-    """Where: `#/prompt` in the body (RFC 6901, section 6), `?limit` in the query."""
-    source, *path = location
-    if source == "query":
-        return "?" + ".".join(clean(part) for part in path)
-    return "#/" + "/".join(clean(part).replace("~", "~0").replace("/", "~1") for part in path) if path else "#"
-
-
-def clean(part: int | str) -> str:
-    """A part of a location. An unknown field's name is the client's own text: it is cut and made printable."""
-    text = str(part)[:64].encode("ascii", "replace").decode()
-    return "".join(character if character.isprintable() else "?" for character in text)
+MAX_ERRORS = 20
+RULES = {
+    "missing": "is required",
+    "string_unicode": "must not contain a lone surrogate; send valid Unicode",
+    "model_attributes_type": "must be a JSON object",
+    "string_pattern_mismatch": "must be one word: letters, digits, '.', '_', ':', '/' and '-'",
+}
+"""Rules that pydantic words for programmers. Its other messages name the rule, and never the input."""

@@ -12,7 +12,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.web.content import ContentResponse, head_response
 from pixyproxy.web.problems import documented
 from pixyproxy.web.representations import Guid, ImageDetails
-from pixyproxy.web.services import BaseUrl, Public
+from pixyproxy.web.services import BaseUrl, ClientPatience, Public
 
 router = APIRouter(tags=["public"])
 
@@ -40,10 +40,10 @@ CONTENT = {
 
 
 @router.get("/image/{guid}/content", summary="The picture", response_class=Response, responses=CONTENT)
-async def get_content(guid: Guid, images: Public) -> Response:
+async def get_content(guid: Guid, images: Public, patience: ClientPatience) -> Response:
     """The picture's bytes, streamed from the storage."""
     image = await images.get(guid)
-    return ContentResponse(image, await images.open_content(image))
+    return ContentResponse(image, await images.open_content(image), patience=patience)
 
 
 @router.head("/image/{guid}/content", summary="The picture's headers", response_class=Response, responses=CONTENT)

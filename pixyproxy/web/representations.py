@@ -5,13 +5,22 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Path
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from pixyproxy.core.models import ContentType, Image
 from pixyproxy.service.private import ImageQuery
 
+
+def canonical(value: str) -> str:
+    """Refuse the other spellings of a UUID that Python reads: an image has one URL."""
+    if len(value) != 36:
+        raise ValueError("must be a UUID of 36 characters")
+    return value
+
+
 Guid = Annotated[
     UUID,
+    BeforeValidator(canonical),
     Path(description="The image's guid.", examples=["7f3c2a52-5ad0-5b8e-9a75-1a6c1d5c2b11"]),
 ]
 
@@ -35,7 +44,7 @@ class ImageDetails(BaseModel):
     @classmethod
     def of(cls, image: Image, *, base_url: str) -> Self:
         """The details of an image."""
-        known = image.model_dump(exclude={"generation_guid"})
+        known = image.model_dump()
         return cls(**known, url=f"{base_url}/image/{image.guid}/content")
 
 

@@ -4,6 +4,7 @@
 `note_route` tells it what only a route knows. The format is described in DESIGN and in the README.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -13,10 +14,13 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pixyproxy.core.exceptions import InternalError
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SCOPE_KEY = "pixyproxy.request"
@@ -51,6 +55,12 @@ class RequestIds:
         return f"{self._host}-{self._last:%Y%m%dT%H%M%S%f}-{threading.get_native_id()}"
 
 
+@cache
+def request_ids() -> RequestIds:
+    """The maker of this process's ids."""
+    return RequestIds()
+
+
 def record_of(scope: Scope) -> RequestRecord:
     """The record of the request with this scope."""
     record: RequestRecord = scope[SCOPE_KEY]
@@ -63,6 +73,13 @@ async def note_route(request: Request) -> None:
     facts["route"] = request.scope["route"].path
     if "guid" in request.path_params:
         facts["guid"] = printable(request.path_params["guid"])
+
+
+def note(**facts: str) -> None:
+    """Put facts into the record of the request that is being served."""
+    record = current.get()
+    if record is not None:
+        record.facts.update(facts)
 
 
 def printable(text: str) -> str:
@@ -100,46 +117,56 @@ def log_end(record: RequestRecord, *, status: int, milliseconds: float, size: in
 class RequestLog:
     """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception."""
 
-    def __init__(self, app: ASGIApp, *, ids: RequestIds | None = None) -> None:
-        self._app = app
-        self._ids = ids or RequestIds()
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         record = RequestRecord(
-            request_id=self._ids.new(),
+            request_id=request_ids().new(),
             method=printable(scope["method"]),
             path=printable(scope.get("raw_path", scope["path"].encode()).decode("latin-1")),
             client_request_id=client_request_id(scope),
         )
         scope[SCOPE_KEY] = record
         token = current.set(record)
-        status, size = 0, 0
+        status, size, whole = 0, 0, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status, size
+            nonlocal status, size, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message.get("headers", ()), (b"x-request-id", record.request_id.encode())]
                 message = {**message, "headers": headers}
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
-            await send(message)
+                whole = not message.get("more_body", False)
+            try:
+                await send(message)
+            except RuntimeError as error:  # uvloop, writing to a connection that the client has closed
+                record.facts["aborted"] = "yes"
+                raise ConnectionResetError from error
 
         started = time.perf_counter()
         log_start(record)
         try:
-            await self._app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_id)
         except Exception:
-            if "problem" not in record.facts:
+            if "problem" not in record.facts and "aborted" not in record.facts:
                 logger.exception("An exception left the application")
                 record.facts["problem"] = "internal-error"
             if not status:
                 await send_last_resort(send_with_id, record)
+        except asyncio.CancelledError:  # the server is told to end at once
+            if not status:
+                await send_last_resort(send_with_id, record)
+            raise
         finally:
+            if status and not whole:
+                record.facts["aborted"] = "yes"
             milliseconds = (time.perf_counter() - started) * 1000
             log_end(record, status=status, milliseconds=milliseconds, size=size)
             current.reset(token)
@@ -155,15 +182,8 @@ def client_request_id(scope: Scope) -> str | None:
 
 
 async def send_last_resort(send: Send, record: RequestRecord) -> None:
-    """The 500 of a request for which even the exception handler failed."""
-    body = json.dumps(
-        {
-            "type": "urn:pixyproxy:problem:internal-error",
-            "title": "Internal error",
-            "status": 500,
-            "request_id": record.request_id,
-        }
-    ).encode()
+    """The 500 of a request for which even the exception handler failed, or was not let finish."""
+    body = json.dumps(InternalError().document(request_id=record.request_id)).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 500, "headers": headers})
     await send({"type": "http.response.body", "body": body})

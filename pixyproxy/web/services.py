@@ -14,13 +14,18 @@ from pixyproxy.service.readiness import Readiness
 
 @dataclass(frozen=True)
 class Services:
-    """What the application is made of. `public_url` begins the URLs in answers; None: the request's own."""
+    """What the application is made of.
+
+    `public_url` begins the URLs in answers; None: the request's own. `client_patience`: seconds that a client has to
+    send a body, or to take a chunk of a picture; one that stalls must not keep the process from ending.
+    """
 
     public: PublicImageService
     private: PrivateImageService
     keys: KeyService
     readiness: Readiness
     public_url: str | None = None
+    client_patience: float = 60.0
 
 
 def services_of(request: Request) -> Services:
@@ -41,6 +46,10 @@ async def _readiness(request: Request) -> Readiness:
     return services_of(request).readiness
 
 
+async def _client_patience(request: Request) -> float:
+    return services_of(request).client_patience
+
+
 async def _base_url(request: Request) -> str:
     return services_of(request).public_url or str(request.base_url).rstrip("/")
 
@@ -49,3 +58,4 @@ Public = Annotated[PublicImageService, Depends(_public)]
 Private = Annotated[PrivateImageService, Depends(_private)]
 Ready = Annotated[Readiness, Depends(_readiness)]
 BaseUrl = Annotated[str, Depends(_base_url)]
+ClientPatience = Annotated[float, Depends(_client_patience)]

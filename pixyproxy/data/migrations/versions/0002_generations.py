@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from pixyproxy.data.columns import TABLE, IdType, MomentType, ascii_char, ascii_text
+from pixyproxy.data.columns import TABLE, IdType, MomentType, ascii_char, ascii_text, create_index_once
 
 revision = "0002"
 down_revision = "0001"
@@ -27,6 +27,6 @@ def upgrade() -> None:
         sa.Column("created_at", MomentType, nullable=False),
         sa.Column("updated_at", MomentType, nullable=False),
         sa.UniqueConstraint("api_key_id", "idempotency_key", name="uq_generations_idempotency"),
-        sa.Index("ix_generations_lease", "state", "lease_expires_at"),
         **TABLE,
     )
+    create_index_once("ix_generations_lease", "generations", "state", "lease_expires_at")

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from pixyproxy.data.columns import TABLE, IdType, MomentType, PromptType, ascii_char, ascii_text
+from pixyproxy.data.columns import TABLE, IdType, MomentType, PromptType, ascii_char, ascii_text, create_index_once
 
 revision = "0003"
 down_revision = "0002"
@@ -27,6 +27,6 @@ def upgrade() -> None:
         sa.Column("created_at", MomentType, nullable=False),
         sa.Column("updated_at", MomentType, nullable=False),
         sa.Column("deleted_at", MomentType),
-        sa.Index("ix_images_newest", "created_at", "guid"),
         **TABLE,
     )
+    create_index_once("ix_images_newest", "images", "created_at", "guid")
