@@ -3,6 +3,7 @@
 import logging
 
 import anyio
+import anyio.lowlevel
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -52,6 +53,7 @@ class ContentResponse(StreamingResponse):
         async def send_in_time(message: Message) -> None:
             with anyio.fail_after(self._patience):
                 await send(message)
+                await anyio.lowlevel.checkpoint()  # where it is noticed that the client has left
 
         try:
             await super().stream_response(send_in_time)
