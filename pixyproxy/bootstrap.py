@@ -14,7 +14,7 @@ from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.database import Database
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
-from pixyproxy.data.init import open_database, parse_url, sqlite_url
+from pixyproxy.data.init import open_database, sqlite_url
 from pixyproxy.generation import demo
 from pixyproxy.generation.upstream import OpenAIImageGenerator, open_client
 from pixyproxy.service.generations import GenerationService
@@ -55,13 +55,10 @@ def make_data_dir(settings: Settings) -> None:
 
 
 def database_url(settings: Settings) -> str:
-    """The URL of the database; `ConfigurationError` names the setting if it is wrong."""
+    """The URL of the database."""
     if settings.database_url is None:
         return sqlite_url(settings.data_dir / "pixyproxy.db")
-    url = settings.database_url.get_secret_value()
-    with naming(f"{PREFIX}DATABASE_URL"):
-        parse_url(url)
-    return url
+    return settings.database_url.get_secret_value()
 
 
 def open_storage(settings: Settings) -> ImageStorage:
@@ -99,7 +96,8 @@ class Parts:
 def build(settings: Settings) -> Parts:
     """Adapters and services. Nothing is connected yet."""
     cleanup = AsyncExitStack()
-    database, close_database = open_database(database_url(settings))
+    with naming(f"{PREFIX}DATABASE_URL"):
+        database, close_database = open_database(database_url(settings))
     cleanup.callback(close_database)
     storage = open_storage(settings)
     images = SqlImageRepository(database)
@@ -135,7 +133,8 @@ def key_service(settings: Settings, database: Database) -> KeyService:
 
 def open_keys(settings: Settings) -> tuple[KeyService, Callable[[], None]]:
     """The keys alone, for the commands that need no more, and what closes them."""
-    database, close = open_database(database_url(settings))
+    with naming(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings))
     return key_service(settings, database), close
 
 

@@ -164,13 +164,14 @@ def require_free(host: str, number: int, *, mend: str) -> int:
         family, kind, _, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as uvicorn does
             probe.bind(address)
             bound: int = probe.getsockname()[1]
             return bound
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{number} ({error.strerror}): choose another with {mend}"
-        ) from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no address"
+        raise ConfigurationError(f"cannot listen on {host}:{number} ({why}): choose another with {mend}") from None
 
 
 def address_of(host: str, number: int) -> str:

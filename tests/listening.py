@@ -13,8 +13,11 @@ from pixyproxy.web.server import Protocol
 
 
 @contextmanager
-def listening(app: ASGIApp) -> Iterator[str]:
-    """The application's address while the block runs; served as `pixyproxy serve` does."""
+def listening(app: ASGIApp, *, patient: bool = False) -> Iterator[str]:
+    """The application's address while the block runs; served as `pixyproxy serve` does.
+
+    `patient`: it ends as after SIGTERM, when every request and every connection has ended, and must within 20 s.
+    """
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, http=Protocol, ws="none")
@@ -26,6 +29,7 @@ def listening(app: ASGIApp) -> Iterator[str]:
             time.sleep(0.005)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = server.force_exit = True
-        thread.join(10)
+        server.should_exit, server.force_exit = True, not patient
+        thread.join(20)
         listener.close()
+        assert not thread.is_alive(), "the server does not end"

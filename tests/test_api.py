@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -140,6 +141,23 @@ def test_a_reader_that_stalls_is_let_go_and_its_object_closed() -> None:
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(f"GET /image/{details['guid']}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             wait_until(lambda: closed(stage), seconds=10, what="the object")
+            connection.settimeout(5)
+            with suppress(ConnectionResetError):  # it was ended at once, and not after all that was on its way
+                while connection.recv(1_000_000):
+                    pass
+
+
+def test_a_reader_that_stalls_does_not_keep_the_server_from_ending() -> None:
+    stage = Stage(client_patience=1)
+    stage.generator.pictures = (tiny_picture() + b"\0" * 30_000_000,)
+    with socket.socket() as connection:
+        with listening(stage.app, patient=True) as address:
+            details = httpx2.post(f"{address}/image", json={"prompt": "a dot"}, headers=KEY).json()
+            host, port = address.removeprefix("http://").split(":")
+            connection.connect((host, int(port)))
+            connection.sendall(f"GET /image/{details['guid']}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            connection.recv(1000)
+        assert stage.storage.opened[0].closed
 
 
 def closed(stage: Stage) -> None:

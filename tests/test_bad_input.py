@@ -263,10 +263,12 @@ def exchange(address: str, request: bytes) -> str:
     """The answer to raw bytes."""
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(request)
+        with suppress(ConnectionError):
+            connection.sendall(request)
         answer = b""
-        while chunk := connection.recv(65_536):
-            answer += chunk
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(65_536):
+                answer += chunk
     return answer.decode("latin-1")
 
 
@@ -306,13 +308,47 @@ def test_a_head_over_the_limit_gets_431_with_a_request_id(log: list[str]) -> Non
                 pass
             with suppress(OSError):
                 answer = connection.recv(65_536)
+        at_once = exchange(address, b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 70_000 + b"\r\n\r\n")
         fine = exchange(
             address, b"GET /healthz HTTP/1.1\r\nConnection: close\r\nX-Long: " + b"x" * 30_000 + b"\r\n\r\n"
         )
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")  # the reset may overtake the answer
     assert " 431 " in log[1]
     assert "problem=header-too-large" in log[1]
+    assert at_once.startswith("HTTP/1.1 431 ")
     assert fine.startswith("HTTP/1.1 200 ")
+
+
+def test_trailers_are_part_of_the_head_and_end_the_connection(log: list[str]) -> None:
+    head = (
+        f"POST /image HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {planted.API_KEY}\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    ).encode()
+    with listening(Stage().app) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            with suppress(OSError):
+                connection.sendall(head)
+                for number in range(2000):
+                    connection.sendall(b"X-%d: " % number + b"x" * 1000 + b"\r\n")
+            with suppress(OSError):
+                assert connection.recv(65_536) == b""
+
+
+def test_connect_is_refused_like_anything_that_is_no_request_of_ours(log: list[str]) -> None:
+    with listening(Stage().app) as address:
+        answer = exchange(address, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n" + b"x" * 200_000)
+    assert answer.startswith("HTTP/1.1 400 ") or answer == ""  # the reset may overtake it: there is unread data
+    assert ["REQUEST START" in log[0], "REQUEST END - - 400" in log[1], len(log)] == [True, True, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "connection"), [("GET /healthz HTTP/1.0", "Upgrade"), ("GET /healthz HTTP/1.1", "close, Upgrade")]
+)
+def test_an_upgrade_that_is_ignored_changes_nothing_else(line: str, connection: str) -> None:
+    with listening(Stage().app) as address:
+        answer = exchange(address, f"{line}\r\nHost: x\r\nConnection: {connection}\r\nUpgrade: h2c\r\n\r\n".encode())
+    assert answer.endswith('{"status":"alive"}'), "the connection was closed after the answer"
 
 
 def test_a_request_that_asks_for_an_upgrade_is_served_as_it_is(log: list[str]) -> None:

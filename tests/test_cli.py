@@ -236,6 +236,19 @@ MISTAKES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
         "PIXYPROXY_DATABASE_URL",
     ),
     "option": (["migrate"], REAL | {"PIXYPROXY_DATABASE_URL": f"{UNREACHABLE}?foo=bar"}, 2, "PIXYPROXY_DATABASE_URL"),
+    "timeout": (
+        ["serve"],
+        REAL | {"PIXYPROXY_DATABASE_URL": f"{UNREACHABLE}?read_timeout=x"},
+        2,
+        "PIXYPROXY_DATABASE_URL",
+    ),
+    "folder of the database": (
+        ["migrate"],
+        REAL | {"PIXYPROXY_DATABASE_URL": "sqlite:////proc/nope/x.db"},
+        2,
+        "PIXYPROXY_DATABASE_URL",
+    ),
+    "no host": (["serve"], {"PIXYPROXY_HOST": "a..b"}, 2, "PIXYPROXY_HOST"),
     "TLS": (
         ["serve"],
         REAL | {"PIXYPROXY_DATABASE_URL": f"{UNREACHABLE}?ssl_ca=/none.pem"},

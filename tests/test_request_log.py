@@ -11,7 +11,7 @@ from uuid import uuid4
 import anyio
 import httpx2
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.web.log_format import JsonFormatter, TextFormatter, describe, log_config, one_line
@@ -154,6 +154,28 @@ async def test_what_escapes_even_the_exception_handler_is_answered_and_logged(lo
     assert response.headers["x-request-id"] == response.json()["request_id"]
     assert [line.split()[2] for line in lines] == ["INFO", "ERROR", "INFO"]
     assert "outside" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [("the handler is closed", "INFO"), ("Response content shorter than Content-Length", "ERROR")],
+)
+async def test_only_a_client_that_left_is_no_fault_of_ours(log: Lines, words: str, level: str) -> None:
+    lines = log(TextFormatter())
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise RuntimeError(words)
+
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "query_string": b"", "headers": []}
+    await Stage().app(scope, receive_nothing, send)
+    assert level in {line.split()[2] for line in lines}
+    assert ("aborted=yes" in lines[-1]) is (level == "INFO")
+    assert ("problem=internal-error" in lines[-1]) is (level == "ERROR")
+
+
+async def receive_nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def test_concurrent_requests_keep_their_own_ids(log: Lines) -> None:

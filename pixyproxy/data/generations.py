@@ -112,7 +112,6 @@ class SqlGenerationRepository:
             SET state = 'failed', error = :error, updated_at = :now
             WHERE guid = :guid AND state = 'running'
             """,
-            patience=AFTER_DRAWING,
             guid=str(generation.guid),
             error=json_to_column(error),
             now=time_to_column(datetime.now(UTC)),

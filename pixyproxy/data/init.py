@@ -67,8 +67,12 @@ Use = Literal["reading", "writing", "migrating"]
 
 
 def open_database(url: str) -> tuple[Database, Callable[[], None]]:
-    """The database of the repositories, and what closes it. Nothing is connected yet."""
-    reader, writer = open_engine(url, use="reading"), open_engine(url, use="writing")
+    """The database of the repositories, and what closes it. Nothing is connected yet.
+
+    Raises `ConfigurationError` for a URL that cannot be used.
+    """
+    with _first_contact():
+        reader, writer = open_engine(url, use="reading"), open_engine(url, use="writing")
 
     def close() -> None:
         reader.dispose()
@@ -158,7 +162,9 @@ def _first_contact() -> Iterator[None]:
             raise ConfigurationError(WRONG_URL[code]) from error
         raise
     except (OSError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"one of its options cannot be used ({type(error).__name__})") from error
+        raise ConfigurationError(
+            f"one of its options, or its folder, cannot be used ({type(error).__name__})"
+        ) from error
 
 
 WRONG_URL: dict[int | str, str] = {
@@ -173,12 +179,13 @@ WRONG_URL: dict[int | str, str] = {
 
 def require_current_schema(url: str) -> None:
     """Return if the schema is the one of this version; `ConfigurationError` says what is wrong with it or the URL."""
-    engine = open_engine(url, use="writing", connections=1)
-    try:
-        with _first_contact(), engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
-    finally:
-        engine.dispose()
+    with _first_contact():
+        engine = open_engine(url, use="writing", connections=1)
+        try:
+            with engine.connect() as connection:
+                current = MigrationContext.configure(connection).get_current_revision()
+        finally:
+            engine.dispose()
     scripts = ScriptDirectory.from_config(_alembic())
     if current == scripts.get_current_head():
         return
@@ -190,15 +197,21 @@ def require_current_schema(url: str) -> None:
 def migrate(url: str) -> None:
     """Bring the schema to its newest version. Processes that start together wait for each other."""
     parsed = parse_url(url)
-    if parsed.drivername == "sqlite":
-        Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
-    else:
-        # A change of a large table takes what it takes: the timeouts of the service are not for this.
-        waiting = str(MIGRATION_PATIENCE * 100)
-        parsed = parsed.update_query_dict({"read_timeout": waiting, "write_timeout": waiting})
-    engine = open_engine(parsed.render_as_string(hide_password=False), use="migrating", connections=1)
+    with _first_contact():
+        if parsed.drivername == "sqlite":
+            Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
+        else:
+            # A change of a large table takes what it takes: the timeouts of the service are not for this.
+            waiting = str(MIGRATION_PATIENCE * 100)
+            parsed = parsed.update_query_dict({"read_timeout": waiting, "write_timeout": waiting})
+        engine = open_engine(parsed.render_as_string(hide_password=False), use="migrating", connections=1)
+        try:
+            connection = engine.connect()
+        except BaseException:
+            engine.dispose()
+            raise
     try:
-        with _first_contact(), engine.connect() as connection, _migration_lock(connection):
+        with driver_errors(), connection, _migration_lock(connection):
             config = _alembic()
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")

@@ -1,6 +1,7 @@
 """Whether the database and the storage answer, known without asking them at every request."""
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Awaitable, Callable
 
@@ -36,17 +37,17 @@ class Probe:
         self._clock = clock
         self._asking: asyncio.Task[None] | None = None
         self._fresh_until = -1.0
-        self._failure: PixyProxyException | None = None
+        self._failure: Exception | None = None
 
     async def check(self) -> None:
         """Return if the part answers; raise what it raised if not."""
         if self._clock() >= self._fresh_until:
             if self._asking is None or self._asking.done():
-                self._asking = asyncio.create_task(self._note_the_answer())
+                # In a context of its own: its log lines belong to no request.
+                self._asking = asyncio.create_task(self._note_the_answer(), context=contextvars.Context())
             done, _ = await asyncio.wait({self._asking}, timeout=DEADLINE)
             if not done:
                 raise self._silent()
-            self._asking.result()
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # raised many times, it would grow
 
@@ -54,7 +55,7 @@ class Probe:
         asked_at = self._clock()
         try:
             await self._ask()
-        except PixyProxyException as failure:
+        except Exception as failure:  # noqa: BLE001 -- raised to those who ask
             self._failure = failure
             self._fresh_until = self._clock() + FAILURE_AGE
         else:

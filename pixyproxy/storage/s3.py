@@ -31,8 +31,8 @@ CONNECTIONS = 32
 """Pooled connections of one process for readers, and as many for writers, and threads that use them."""
 PATIENCE = 3.0
 """Seconds that a reader waits for a free thread."""
-AFTER_DRAWING = 180.0
-"""Seconds that a picture that was paid for waits for one: two rounds of puts that use up all of `WRITING`."""
+AFTER_DRAWING = 100.0
+"""Seconds that a picture that was paid for waits for one: a round of puts that use up all of `WRITING`."""
 CONNECT_TIMEOUT = 3
 CHUNK = 256 * 1024
 

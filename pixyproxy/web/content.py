@@ -11,6 +11,9 @@ from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.core.models import Image
 from pixyproxy.core.protocols import StoredObject
 
+ABORT = "pixyproxy.abort"
+"""The scope's key of what ends the connection at once; the server puts it there."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,6 +49,7 @@ class ContentResponse(StreamingResponse):
         super().__init__(content, headers=content_headers(image), media_type=image.content_type)
         self._content = content
         self._patience = patience
+        self._stalled = False
 
     async def stream_response(self, send: Send) -> None:
         """Send start and chunks; without the last message the server closes the connection uncleanly."""
@@ -60,12 +64,15 @@ class ContentResponse(StreamingResponse):
         except PixyProxyException as error:
             logger.error("the content broke off: %s", error.detail)
         except TimeoutError:
+            self._stalled = True
             logger.warning("the client took nothing for %g s", self._patience)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything, and close the object whatever becomes of the client."""
         try:
             await super().__call__(scope, receive, send)
+            if self._stalled and ABORT in scope:
+                scope[ABORT]()  # closing would wait for the client to take what is on its way
         finally:
             with anyio.CancelScope(shield=True):
                 await self._content.aclose()

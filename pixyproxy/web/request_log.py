@@ -146,7 +146,9 @@ class RequestLog:
                 whole = not message.get("more_body", False)
             try:
                 await send(message)
-            except RuntimeError as error:  # uvloop, writing to a connection that the client has closed
+            except RuntimeError as error:
+                if "handler is closed" not in str(error):  # uvloop's words for a client that has left
+                    raise
                 record.facts["aborted"] = "yes"
                 raise ConnectionResetError from error
 
