@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,10 +20,11 @@ from pixyproxy.core.protocols import ApiKeyRepository, GenerationRepository, Ima
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.database import Database
 from pixyproxy.data.generations import SqlGenerationRepository
-from pixyproxy.data.images import SqlImageRepository
+from pixyproxy.data.images import SqlImageRepository, cursor_after
 from pixyproxy.data.init import migrate, open_database
 from tests.examples import MOMENT, a_drawing, a_generation, an_image
 from tests.fakes import FakeApiKeyRepository, FakeGenerationRepository, FakeImageRepository
+from tests.servers import MariaDB
 
 pytestmark = pytest.mark.anyio
 
@@ -268,3 +269,33 @@ async def test_a_statement_that_the_database_refuses_is_a_fault_of_ours(reposito
     with pytest.raises(DatabaseError) as caught:
         await repositories.database.execute("INSERT INTO nowhere VALUES (:secret)", secret="s3")
     assert "s3" not in str(caught.value.__cause__)
+
+
+async def test_a_late_page_reads_no_more_rows_than_the_first(mariadb: MariaDB, unique: Callable[[], str]) -> None:
+    url = mariadb.create(name := unique())
+    migrate(url)
+    database, close = open_database(url)
+    await SqlGenerationRepository(database).add(a_generation())
+    mariadb.query(
+        "INSERT INTO images (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, "
+        "model, created_at, updated_at) SELECT UUID(), 1, UUID(), 'a dot', 'image/png', 1, 1, 1, REPEAT('0', 64), 'm', "
+        "'2026-01-01' + INTERVAL seq DIV 3 SECOND, '2026-01-01' FROM seq_1_to_20000",
+        database=f"test_{name}",
+    )
+    mariadb.query("ANALYZE TABLE images", database=f"test_{name}")
+
+    async def rows_read(cursor: str | None) -> tuple[int, str | None]:
+        def count() -> int:
+            return sum(int(value) for _, value in mariadb.query("SHOW GLOBAL STATUS LIKE 'Handler_read%'"))
+
+        noise = -count() + count()
+        before = count()
+        page = await SqlImageRepository(database).search(limit=50, cursor=cursor)
+        assert len(page.images) == 50
+        return count() - before - noise, page.next_cursor
+
+    first, _ = await rows_read(None)
+    last, _ = await rows_read(cursor_after(an_image(created_at=datetime(2026, 1, 1, 0, 1, tzinfo=UTC))))
+    assert 50 <= first < 60
+    assert 50 <= last < 65, "three images share a second: a few rows of the cursor's own second are read again"
+    close()
