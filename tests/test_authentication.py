@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, ConflictError, DatabaseUnavailableError
+from pixyproxy.core.models import ApiKey
 from pixyproxy.service.keys import KeyService, checksum, digest, is_well_formed, new_key
 from tests import planted
 from tests.fakes import FakeApiKeyRepository
@@ -125,7 +126,7 @@ async def test_a_revoked_key_is_out_at_its_next_request() -> None:
 
 async def test_a_database_that_is_away_is_503_and_not_401() -> None:
     class Away(FakeApiKeyRepository):
-        async def get(self, *, sha256: str):  # type: ignore[no-untyped-def]
+        async def get(self, *, sha256: str) -> ApiKey:
             raise DatabaseUnavailableError("away")
 
     stage = Stage(key_records=Away())

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import exc
 
 from pixyproxy.core.exceptions import ConflictError, DatabaseError, DatabaseUnavailableError, PixyProxyException
-from pixyproxy.data.database import Database, domain_error
+from pixyproxy.core.models import Generation
+from pixyproxy.data.database import Database, Transaction, domain_error
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import migrate, open_database
@@ -64,7 +65,7 @@ def test_errors_of_the_pool_and_of_sqlalchemy_mean() -> None:
     assert type(domain_error(exc.InvalidRequestError())) is DatabaseError
 
 
-async def a_recorded_generation(database: Database):  # type: ignore[no-untyped-def]
+async def a_recorded_generation(database: Database) -> Generation:
     generation = a_generation()
     await SqlGenerationRepository(database).add(generation)
     return generation
@@ -107,7 +108,7 @@ async def test_a_deadlock_is_run_again(mariadb: MariaDB, unique: Callable[[], st
     attempts: list[int] = []
 
     def touch(one: str, other: str) -> None:
-        def work(transaction):  # type: ignore[no-untyped-def]
+        def work(transaction: Transaction) -> None:
             attempts.append(1)
             statement = "UPDATE generations SET updated_at = '2026-11-22 00:00:00.000000' WHERE guid = :guid"
             transaction.execute(statement, guid=one)

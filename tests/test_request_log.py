@@ -190,7 +190,7 @@ async def test_concurrent_requests_keep_their_own_ids(log: Lines) -> None:
         by_id.setdefault(line.split()[3], []).append(line)
     assert len(by_id) == 30
     for mine in by_id.values():
-        assert [re.search(r"REQUEST START|generation|REQUEST END", line)[0] for line in mine] == [  # type: ignore[index]
+        assert [re.findall(r"REQUEST START|generation|REQUEST END", line)[0] for line in mine] == [
             "REQUEST START",
             "generation",
             "REQUEST END",

@@ -162,10 +162,10 @@ async def test_the_upstreams_retry_after_is_passed_on_within_bounds(headers: dic
     assert caught.value.headers == {"Retry-After": str(seconds)}
 
 
-@pytest.mark.parametrize("kind", ["hang", "drip"])
-async def test_the_deadline_is_total(kind: str) -> None:
+@pytest.mark.parametrize("fault", [Fault("hang"), Fault("drip")], ids=["hang", "drip"])
+async def test_the_deadline_is_total(fault: Fault) -> None:
     started = time.monotonic()
-    with upstream(Fault(kind)) as (demo, base_url):  # type: ignore[arg-type]
+    with upstream(fault) as (demo, base_url):
         with pytest.raises(UpstreamDeadlineError):
             await draw(base_url, deadline=1)
         assert time.monotonic() - started < 4
