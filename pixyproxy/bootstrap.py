@@ -1,30 +1,43 @@
 """The composition root: builds adapters and services from the settings, and the application from them."""
 
+import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from pixyproxy.core.exceptions import ConfigurationError
-from pixyproxy.core.protocols import ImageStorage
+from pixyproxy.core.protocols import (
+    ApiKeyRepository,
+    Database,
+    GenerationRepository,
+    ImageGenerator,
+    ImageRepository,
+    ImageStorage,
+    ParkedImageRepository,
+    ParkingFolder,
+)
 from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.database import Database
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database, sqlite_url
+from pixyproxy.data.parked import SqlParkedImageRepository
 from pixyproxy.generation import demo
 from pixyproxy.generation.upstream import OpenAIImageGenerator, open_client
 from pixyproxy.service.generations import GenerationService
+from pixyproxy.service.keeping import Keeper
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.reconciler import Finding, Reconciler, unheard
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.storage import s3
 from pixyproxy.storage.folder import FolderImageStorage
+from pixyproxy.storage.parking import LocalParkingFolder
 from pixyproxy.web.app import create_app
 from pixyproxy.web.request_log import RequestLog
 from pixyproxy.web.services import Services
@@ -86,56 +99,142 @@ def open_bucket(settings: Settings) -> s3.S3ImageStorage:
 
 
 @dataclass(frozen=True)
+class Adapters:
+    """What the services stand on, and what closes it. The tests put other ones into some places."""
+
+    database: Database
+    images: ImageRepository
+    generations: GenerationRepository
+    parked: ParkedImageRepository
+    keys: ApiKeyRepository
+    storage: ImageStorage
+    folder: ParkingFolder
+    cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+@dataclass(frozen=True)
 class Parts:
-    """What the commands work with."""
+    """What `serve` works with."""
 
     services: Services
-    close: Callable[[], Awaitable[None]]
+    reconciler: Reconciler
+    interval: float
+    cleanup: AsyncExitStack
+
+    @asynccontextmanager
+    async def background(self) -> AsyncIterator[None]:
+        """What runs beside the requests of a replica. It ends when every generation has ended; then all is closed."""
+        tasks = [
+            asyncio.create_task(self.services.generations.renew_leases()),
+            asyncio.create_task(self.reconciler.run(interval=self.interval)),
+        ]
+        try:
+            yield
+        finally:
+            await self.services.generations.drain()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.cleanup.aclose()
+
+
+def open_adapters(settings: Settings) -> Adapters:
+    """The adapters that the settings name, but for the upstream. Nothing is connected yet."""
+    with naming(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings))
+    adapters = Adapters(
+        database=database,
+        images=SqlImageRepository(database),
+        generations=SqlGenerationRepository(database),
+        parked=SqlParkedImageRepository(database),
+        keys=SqlApiKeyRepository(database),
+        storage=open_storage(settings),
+        folder=LocalParkingFolder(settings.data_dir / "parked"),
+    )
+    adapters.cleanup.callback(close)
+    return adapters
 
 
 def build(settings: Settings) -> Parts:
     """Adapters and services. Nothing is connected yet."""
-    cleanup = AsyncExitStack()
-    with naming(f"{PREFIX}DATABASE_URL"):
-        database, close_database = open_database(database_url(settings))
-    cleanup.callback(close_database)
-    storage = open_storage(settings)
-    images = SqlImageRepository(database)
-    readiness = Readiness(database=database, storage=storage)
+    adapters = open_adapters(settings)
+    return assemble(settings, adapters, generator=open_generator(settings, adapters.cleanup))
+
+
+def assemble(settings: Settings, adapters: Adapters, *, generator: ImageGenerator) -> Parts:
+    """The services over these adapters."""
+    readiness = Readiness(database=adapters.database, storage=adapters.storage)
     generations = GenerationService(
-        generations=SqlGenerationRepository(database),
-        storage=storage,
-        generator=open_generator(settings, cleanup),
+        generations=adapters.generations,
+        generator=generator,
+        keeper=Keeper(
+            generations=adapters.generations,
+            parked=adapters.parked,
+            storage=adapters.storage,
+            folder=adapters.folder,
+            ending=readiness.ending,
+            patience=settings.store_patience,
+        ),
         readiness=readiness,
-        deadline=settings.generation_deadline,
         maximum=settings.max_generations,
+        lease=settings.lease,
+        patience=settings.store_patience,
     )
     services = Services(
-        public=PublicImageService(images=images, storage=storage),
+        public=PublicImageService(images=adapters.images, storage=adapters.storage),
         private=PrivateImageService(
-            images=images,
+            images=adapters.images,
+            records=adapters.generations,
+            storage=adapters.storage,
             generations=generations,
             model=settings.model or (demo.MODEL if settings.draws_demo else DEFAULT_MODEL),
             quality=settings.quality or None,
+            sync_wait=settings.sync_wait,
         ),
-        keys=key_service(settings, database),
+        generations=generations,
+        keys=key_service(settings, adapters.keys),
         readiness=readiness,
         public_url=settings.public_url,
     )
-    return Parts(services=services, close=cleanup.aclose)
+    return Parts(
+        services=services,
+        reconciler=reconciler(settings, adapters, apply=True),
+        interval=settings.reconcile_interval,
+        cleanup=adapters.cleanup,
+    )
 
 
-def key_service(settings: Settings, database: Database) -> KeyService:
+def reconciler(
+    settings: Settings,
+    adapters: Adapters,
+    *,
+    apply: bool,
+    found: Callable[[Finding, str, bool], None] = unheard,
+) -> Reconciler:
+    """The reconciler over these adapters."""
+    return Reconciler(
+        images=adapters.images,
+        generations=adapters.generations,
+        parked=adapters.parked,
+        storage=adapters.storage,
+        folder=adapters.folder,
+        lease=settings.lease,
+        apply=apply,
+        found=found,
+    )
+
+
+def key_service(settings: Settings, keys: ApiKeyRepository) -> KeyService:
     """The keys of the database, and the one of PIXYPROXY_API_KEY."""
     configured = None if settings.api_key is None else settings.api_key.get_secret_value()
-    return KeyService(SqlApiKeyRepository(database), configured_key=configured)
+    return KeyService(keys, configured_key=configured)
 
 
 def open_keys(settings: Settings) -> tuple[KeyService, Callable[[], None]]:
     """The keys alone, for the commands that need no more, and what closes them."""
     with naming(f"{PREFIX}DATABASE_URL"):
         database, close = open_database(database_url(settings))
-    return key_service(settings, database), close
+    return key_service(settings, SqlApiKeyRepository(database)), close
 
 
 def open_generator(settings: Settings, cleanup: AsyncExitStack) -> OpenAIImageGenerator:
@@ -166,4 +265,4 @@ def app_from_environment() -> RequestLog:
     """The application of one worker process."""
     logging.captureWarnings(capture=True)
     parts = build(read_settings())
-    return create_app(parts.services, version=version(), close=parts.close)
+    return create_app(parts.services, version=version(), background=parts.background)

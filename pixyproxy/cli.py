@@ -2,11 +2,13 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging.config
 import math
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,9 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.data.init import migrate, require_current_schema
 from pixyproxy.generation.demo import DemoUpstream
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
+from pixyproxy.service.reconciler import Finding, Reconciler
 from pixyproxy.settings import PREFIX, Settings, read_settings
+from pixyproxy.storage.keys import KEY
 from pixyproxy.web import server
 from pixyproxy.web.log_format import log_config
 
@@ -96,6 +100,16 @@ def parser() -> argparse.ArgumentParser:
     revoke.add_argument("name", metavar="NAME")
     revoke.set_defaults(command=run_keys_revoke)
 
+    reconcile = commands.add_parser("reconcile", help="finish what was left behind, and compare database and storage")
+    reconcile.add_argument("--apply", action="store_true", help="do it; without this nothing is changed")
+    reconcile.add_argument(
+        "--max-deletes", type=positive, default=100, metavar="N", help="objects to remove at most (default: 100)"
+    )
+    reconcile.add_argument("--after", type=object_key, default="", metavar="KEY", help="go on behind this object key")
+    reconcile.set_defaults(command=run_reconcile)
+    check = commands.add_parser("check", help="is every row backed by its object, and every object by a row?")
+    check.set_defaults(command=run_check)
+
     upstream = commands.add_parser("demo-upstream", help="the demo upstream over HTTP, for trying and for tests")
     upstream.add_argument("--host", default="127.0.0.1")
     upstream.add_argument("--port", type=port, default=8001, help="(default: 8001)")
@@ -116,6 +130,13 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number from 1 on")
     return int(text)
+
+
+def object_key(text: str) -> str:
+    """An object's key, as `reconcile` prints it."""
+    if not KEY.fullmatch(text):
+        raise argparse.ArgumentTypeError("an object's key is {guid}.{png|webp|jpg}")
+    return text
 
 
 def seconds(text: str) -> float:
@@ -188,7 +209,7 @@ async def prepare(settings: Settings, parts: bootstrap.Parts) -> Path | None:
             print(f"Warning: the {name} is not ready: {failure.detail}", file=sys.stderr)
         return await embedded_key(settings, parts.services.keys)
     finally:
-        await parts.close()
+        await parts.cleanup.aclose()
 
 
 async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
@@ -278,19 +299,98 @@ def run_keys_revoke(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def with_keys(settings: Settings, work: Callable[[KeyService], Coroutine[Any, Any, T]]) -> T:
-    """The result of `work` on the keys of a database that exists."""
+def require_data(settings: Settings) -> None:
+    """Return if the database exists and has this version's schema; `ConfigurationError` if not."""
     if settings.embedded and not settings.data_dir.exists():
         raise ConfigurationError(
             f"nothing is at {settings.data_dir}: set {PREFIX}DATA_DIR or {PREFIX}DATABASE_URL to where the server "
             f"keeps its data, or start '{program()} serve' here once"
         )
     prepare_database(settings)
+
+
+def with_keys(settings: Settings, work: Callable[[KeyService], Coroutine[Any, Any, T]]) -> T:
+    """The result of `work` on the keys of a database that exists."""
+    require_data(settings)
     keys, close = bootstrap.open_keys(settings)
     try:
         return asyncio.run(work(keys))
     finally:
         close()
+
+
+def run_reconcile(settings: Settings, options: argparse.Namespace) -> int:
+    """Say what database and storage disagree about, and mend it if that was asked for."""
+
+    async def work() -> int:
+        async with open_reconciler(settings, apply=options.apply) as reconciler:
+            await reconciler.settle()
+            grace = timedelta(seconds=settings.orphan_grace)
+            with progress() as compared:
+                rest = await reconciler.compare(
+                    after=options.after, grace=grace, most=options.max_deletes, progress=compared
+                )
+            summarize(reconciler)
+            if rest is not None:
+                print(f"{options.max_deletes} objects were removed, the most for one run. Go on with: --after {rest}")
+            if not options.apply and reconciler.counts:
+                print("Nothing was changed: run it with --apply to mend what can be mended.")
+            return 0
+
+    return asyncio.run(work())
+
+
+def run_check(settings: Settings, _: argparse.Namespace) -> int:
+    """Say what database and storage disagree about; the exit status is 1 if they do."""
+
+    async def work() -> int:
+        async with open_reconciler(settings, apply=False) as reconciler:
+            await reconciler.settle()
+            with progress() as compared:
+                await reconciler.compare(grace=timedelta(0), most=0, progress=compared)
+            summarize(reconciler)
+            return EXIT_FAILURE if reconciler.counts else 0
+
+    return asyncio.run(work())
+
+
+@contextlib.asynccontextmanager
+async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[Reconciler]:
+    """The reconciler of a database that exists; it prints what it finds."""
+    require_data(settings)
+    adapters = bootstrap.open_adapters(settings)
+
+    def found(finding: Finding, name: str, mended: bool) -> None:  # noqa: FBT001 -- as the reconciler calls it
+        print(f"{name}  {finding}{': mended' if mended else ''}")
+
+    try:
+        yield bootstrap.reconciler(settings, adapters, apply=apply, found=found)
+    finally:
+        await adapters.cleanup.aclose()
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[int, str], None]]:
+    """Shows on a terminal how many keys were compared, and how far in their order that is."""
+    shown = sys.stderr.isatty()
+
+    def compared(count: int, key: str) -> None:
+        if shown:
+            part = int(key[:4], 16) / 0x10000 if key else 1
+            print(f"\r{count} keys compared, {part:.0%}", end="", file=sys.stderr, flush=True)
+
+    yield compared
+    if shown:
+        print(file=sys.stderr)
+
+
+def summarize(reconciler: Reconciler) -> None:
+    """Print how many of what were found."""
+    if not reconciler.counts:
+        print("Database and storage agree.")
+    for finding, count in reconciler.counts.items():
+        mended = reconciler.mended[finding]
+        print(f"{count} {finding}" + (f", {mended} mended" if mended else ""))
 
 
 def run_demo_upstream(settings: Settings, options: argparse.Namespace) -> int:

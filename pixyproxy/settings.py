@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     public_url: str | None = None
     generation_deadline: float = Field(default=300, gt=0, le=3600)
     max_generations: int = Field(default=64, ge=1, le=100_000)
+    sync_wait: float = Field(default=50, ge=0, le=3600)
+    store_patience: float = Field(default=600, ge=0, le=86_400)
+    lease: float = Field(default=30, ge=1, le=3600)
+    reconcile_interval: float = Field(default=30, ge=0.1, le=3600)
+    orphan_grace: float = Field(default=86_400, ge=0)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     demo: bool = False

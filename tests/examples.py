@@ -1,6 +1,6 @@
 """Models for the tests; a test names only the values that it is about."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +17,6 @@ def a_generation(**values: Any) -> Generation:
         "api_key_id": 1,
         "request": GenerationRequest(prompt=planted.PROMPT, model="gpt-image-2"),
         "state": GenerationState.RUNNING,
-        "lease_expires_at": MOMENT + timedelta(minutes=5),
         "created_at": MOMENT,
         "updated_at": MOMENT,
     }

@@ -1,12 +1,14 @@
 """Fakes: the smallest implementations of the Protocols. Each passes the contract suite of the real thing."""
 
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Collection
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from pixyproxy.core.exceptions import (
     ConflictError,
+    GenerationInterruptedError,
+    GenerationNotFoundError,
     ImageNotFoundError,
     InvalidRequestError,
     NotFoundError,
@@ -17,10 +19,12 @@ from pixyproxy.core.models import (
     ApiKey,
     Drawing,
     Generation,
+    GenerationPage,
     GenerationRequest,
     GenerationState,
     Image,
     ImagePage,
+    ObjectFacts,
 )
 from pixyproxy.generation.drawing import draw_picture
 from pixyproxy.storage.keys import KEY
@@ -42,6 +46,8 @@ class FakeDatabase:
 class FakeImageRepository:
     def __init__(self) -> None:
         self.images: dict[UUID, Image] = {}
+        self.deleted: dict[UUID, Image] = {}
+        self.failure: Exception | None = None
 
     async def get(self, guid: UUID) -> Image:
         if guid not in self.images:
@@ -49,21 +55,56 @@ class FakeImageRepository:
         return self.images[guid]
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
-        found = sorted(self.images.values(), key=lambda image: (image.created_at, str(image.guid)), reverse=True)
+        found = newest_first(self.images.values())
         found = [image for image in found if q is None or q.lower() in image.prompt.lower()]
-        if cursor is not None:
-            at = [index for index, image in enumerate(found) if str(image.guid) == cursor]
-            if not at:
-                raise InvalidRequestError([{"detail": "is not a cursor", "pointer": "?cursor"}])
-            found = found[at[0] + 1 :]
-        page = tuple(found[:limit])
-        return ImagePage(images=page, next_cursor=str(page[-1].guid) if len(found) > limit else None)
+        page, next_cursor = page_of(found, limit=limit, cursor=cursor)
+        return ImagePage(images=page, next_cursor=next_cursor)
+
+    async def mark_deleted(self, guid: UUID) -> Image:
+        if guid not in self.images:
+            raise ImageNotFoundError
+        self.deleted[guid] = self.images.pop(guid)
+        return self.deleted[guid]
+
+    async def marked(self, *, limit: int) -> tuple[Image, ...]:
+        return tuple(self.deleted.values())[:limit]
+
+    async def delete(self, guid: UUID) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.deleted.pop(guid, None)
+
+    async def filenames(self, *, after: str, limit: int) -> tuple[str, ...]:
+        names = sorted(image.filename for image in (*self.images.values(), *self.deleted.values()))
+        return tuple(name for name in names if name > after)[:limit]
+
+    async def has(self, filename: str) -> bool:
+        return filename in await self.filenames(after="", limit=1_000_000)
+
+
+def newest_first(things: Collection[Any]) -> list[Any]:
+    return sorted(things, key=lambda thing: (thing.created_at, str(thing.guid)), reverse=True)
+
+
+def page_of(things: list[Any], *, limit: int, cursor: str | None) -> tuple[tuple[Any, ...], str | None]:
+    """A page of a list whose cursors are guids."""
+    if cursor is not None:
+        at = [index for index, thing in enumerate(things) if str(thing.guid) == cursor]
+        if not at:
+            raise InvalidRequestError([{"detail": "is not a cursor", "pointer": "?cursor"}])
+        things = things[at[0] + 1 :]
+    page = tuple(things[:limit])
+    return page, str(page[-1].guid) if len(things) > limit else None
 
 
 class FakeGenerationRepository:
     def __init__(self, images: FakeImageRepository) -> None:
         self.images = images
         self.generations: dict[UUID, Generation] = {}
+        self.leases: dict[UUID, datetime] = {}
+        self.made: dict[UUID, list[UUID]] = {}
+        self.parked: dict[UUID, tuple[bytes, ...]] = {}
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.failure: Exception | None = None
         self.after_add: Callable[[], None] | None = None
 
@@ -71,36 +112,152 @@ class FakeGenerationRepository:
         if self.failure is not None:
             raise self.failure
 
-    async def add(self, generation: Generation) -> None:
+    async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
         self._raise()
-        if generation.guid in self.generations:
+        known = [each for each in self.generations.values() if each.guid != instead_of]
+        key = (generation.api_key_id, generation.idempotency_key)
+        if generation.guid in self.generations or (
+            key[1] is not None and key in [(each.api_key_id, each.idempotency_key) for each in known]
+        ):
             raise ConflictError("It exists.")
+        if instead_of is not None:
+            old = self.generations[instead_of]
+            if old.state is not GenerationState.FAILED or old.idempotency_key != generation.idempotency_key:
+                raise ConflictError("It has no such key.")
+            self._update(old, idempotency_key=None)
         self.generations[generation.guid] = generation
+        self.leases[generation.guid] = self.clock() + timedelta(seconds=lease)
         if self.after_add is not None:
             self.after_add()
 
     async def get(self, guid: UUID) -> Generation:
+        self._raise()
         if guid not in self.generations:
-            raise NotFoundError("There is none.")
-        return self.generations[guid]
+            raise GenerationNotFoundError
+        return self._with_images(self.generations[guid])
 
-    async def succeed(self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing) -> None:
-        self._change(
-            generation,
+    async def find(self, *, api_key_id: int, idempotency_key: str) -> Generation | None:
+        self._raise()
+        for generation in self.generations.values():
+            if (generation.api_key_id, generation.idempotency_key) == (api_key_id, idempotency_key):
+                return self._with_images(generation)
+        return None
+
+    async def list(
+        self, *, limit: int, cursor: str | None = None, state: GenerationState | None = None
+    ) -> GenerationPage:
+        self._raise()
+        found = newest_first(self.generations.values())
+        found = [self._with_images(each) for each in found if state is None or each.state is state]
+        page, next_cursor = page_of(found, limit=limit, cursor=cursor)
+        return GenerationPage(generations=page, next_cursor=next_cursor)
+
+    async def succeed(
+        self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
+    ) -> None:
+        self._raise()
+        known = self._settleable(generation)
+        self._update(
+            known,
             state=GenerationState.SUCCEEDED,
+            error=None,
+            usage=drawing.usage if drawing else known.usage,
+            upstream_request_id=drawing.upstream_request_id if drawing else known.upstream_request_id,
+        )
+        self.images.images |= {image.guid: image for image in images}
+        self.made[generation.guid] = [image.guid for image in images]
+        self.parked.pop(generation.guid, None)
+
+    async def fail(self, generation: Generation, *, error: dict[str, Any]) -> None:
+        self._raise()
+        known = self.generations.get(generation.guid)
+        if known is None or known.state is not GenerationState.RUNNING:
+            raise ConflictError("It no longer runs.")
+        self._update(known, state=GenerationState.FAILED, error=error)
+
+    async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
+        self._raise()
+        for guid in guids:
+            if self.generations[guid].state is GenerationState.RUNNING:
+                self.leases[guid] = self.clock() + timedelta(seconds=lease)
+
+    async def expired(self, *, limit: int) -> tuple[Generation, ...]:
+        self._raise()
+        running = [each for each in self.generations.values() if each.state is GenerationState.RUNNING]
+        over = [each for each in running if self.leases[each.guid] <= self.clock()]
+        return tuple(sorted(over, key=lambda each: self.leases[each.guid])[:limit])
+
+    async def claim(self, guid: UUID, *, lease: float) -> bool:
+        free = guid in {generation.guid for generation in await self.expired(limit=1_000_000)}
+        if free:
+            self.leases[guid] = self.clock() + timedelta(seconds=lease)
+        return free
+
+    async def unsettled(self) -> frozenset[UUID]:
+        self._raise()
+        return frozenset(each.guid for each in self.generations.values() if is_unsettled(each))
+
+    def _settleable(self, generation: Generation) -> Generation:
+        known = self.generations[generation.guid]
+        if not is_unsettled(known):
+            raise ConflictError("It no longer runs.")
+        return known
+
+    def _update(self, generation: Generation, **change: Any) -> None:
+        change.setdefault("updated_at", datetime.now(UTC))
+        self.generations[generation.guid] = generation.model_copy(update=change)
+
+    def _with_images(self, generation: Generation) -> Generation:
+        images = [self.images.images.get(guid) for guid in self.made.get(generation.guid, [])]
+        return generation.model_copy(update={"images": tuple(image for image in images if image)})
+
+
+def is_unsettled(generation: Generation) -> bool:
+    interrupted = (generation.error or {}).get("type") == GenerationInterruptedError().type
+    return generation.state is GenerationState.RUNNING or interrupted
+
+
+class FakeParkedImageRepository:
+    def __init__(self, generations: FakeGenerationRepository) -> None:
+        self.generations = generations
+        self.failure: Exception | None = None
+
+    async def add(self, generation: Generation, drawing: Drawing) -> None:
+        if self.failure or self.generations.failure:
+            raise self.failure or self.generations.failure or AssertionError
+        known = self.generations._settleable(generation)
+        self.generations._update(
+            known,
+            state=GenerationState.RUNNING,
+            error=None,
             usage=drawing.usage,
             upstream_request_id=drawing.upstream_request_id,
         )
-        self.images.images |= {image.guid: image for image in images}
+        self.generations.leases[generation.guid] = self.generations.clock()
+        self.generations.parked[generation.guid] = drawing.pictures
 
-    async def fail(self, generation: Generation, *, error: dict[str, Any]) -> None:
-        self._change(generation, state=GenerationState.FAILED, error=error)
+    async def get(self, generation: UUID) -> tuple[bytes, ...]:
+        return self.generations.parked.get(generation, ())
 
-    def _change(self, generation: Generation, **change: Any) -> None:
-        self._raise()
-        if self.generations[generation.guid].state is not GenerationState.RUNNING:
-            raise ConflictError("It no longer runs.")
-        self.generations[generation.guid] = self.generations[generation.guid].model_copy(update=change)
+
+class FakeParkingFolder:
+    def __init__(self) -> None:
+        self.files: dict[tuple[UUID, int], bytes] = {}
+
+    async def add(self, generation: UUID, index: int, data: bytes) -> str:
+        self.files[generation, index] = data
+        return f"{generation}.{index}"
+
+    async def list(self) -> tuple[tuple[UUID, int], ...]:
+        return tuple(self.files)
+
+    async def get(self, generation: UUID, index: int) -> bytes:
+        if (generation, index) not in self.files:
+            raise ObjectNotFoundError("There is none.")
+        return self.files[generation, index]
+
+    async def delete(self, generation: UUID, index: int) -> None:
+        self.files.pop((generation, index), None)
 
 
 class FakeApiKeyRepository:
@@ -149,6 +306,7 @@ class FakeObject:
 class FakeStorage:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.written: dict[str, datetime] = {}
         self.failure: Exception | None = None
         self.probes = 0
         self.opened: list[FakeObject] = []
@@ -163,6 +321,7 @@ class FakeStorage:
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:
         self._check(key)
         self.objects[key] = data
+        self.written[key] = datetime.now(UTC)
 
     async def open(self, key: str) -> FakeObject:
         self._check(key)
@@ -174,6 +333,15 @@ class FakeStorage:
 
     async def head(self, key: str) -> int:
         return (await self.open(key)).size_bytes
+
+    async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
+        if self.failure is not None:
+            raise self.failure
+        keys = sorted(key for key in self.objects if key > after and KEY.fullmatch(key))
+        return tuple(
+            ObjectFacts(key=key, size_bytes=len(self.objects[key]), modified_at=self.written[key])
+            for key in keys[:limit]
+        )
 
     async def delete(self, key: str) -> None:
         self._check(key)

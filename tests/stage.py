@@ -9,10 +9,12 @@ from typing import Any
 import httpx2
 
 from pixyproxy.service.generations import GenerationService
+from pixyproxy.service.keeping import Keeper
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.reconciler import Reconciler
 from pixyproxy.web.app import create_app
 from pixyproxy.web.request_log import RequestLog
 from pixyproxy.web.services import Services
@@ -23,6 +25,8 @@ from tests.fakes import (
     FakeGenerationRepository,
     FakeGenerator,
     FakeImageRepository,
+    FakeParkedImageRepository,
+    FakeParkingFolder,
     FakeStorage,
 )
 
@@ -38,40 +42,74 @@ class Stage:
     images: FakeImageRepository = field(default_factory=FakeImageRepository)
     storage: FakeStorage = field(default_factory=FakeStorage)
     generator: FakeGenerator = field(default_factory=FakeGenerator)
+    folder: FakeParkingFolder = field(default_factory=FakeParkingFolder)
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
     maximum: int = 64
+    lease: float = 30
+    patience: float = 600
+    sync_wait: float = 50
     public_url: str | None = None
     client_patience: float = 60
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
+        self.parked = FakeParkedImageRepository(self.generations)
+        self.start()
+
+    def start(self) -> None:
+        """Services as a new process has them, over the same fakes."""
         self.readiness = Readiness(database=self.database, storage=self.storage, clock=self.clock)
         self.keys = KeyService(self.key_records, configured_key=planted.API_KEY)
         self.public = PublicImageService(images=self.images, storage=self.storage)
+        self.runner = GenerationService(
+            generations=self.generations,
+            generator=self.generator,
+            keeper=Keeper(
+                generations=self.generations,
+                parked=self.parked,
+                storage=self.storage,
+                folder=self.folder,
+                ending=self.readiness.ending,
+                patience=self.patience,
+            ),
+            readiness=self.readiness,
+            maximum=self.maximum,
+            lease=self.lease,
+            patience=self.patience,
+        )
         self.private = PrivateImageService(
             images=self.images,
-            generations=GenerationService(
-                generations=self.generations,
-                storage=self.storage,
-                generator=self.generator,
-                readiness=self.readiness,
-                deadline=30,
-                maximum=self.maximum,
-            ),
+            records=self.generations,
+            storage=self.storage,
+            generations=self.runner,
             model="gpt-image-2",
             quality="medium",
+            sync_wait=self.sync_wait,
         )
         self.app: RequestLog = create_app(
             Services(
                 public=self.public,
                 private=self.private,
+                generations=self.runner,
                 keys=self.keys,
                 readiness=self.readiness,
                 public_url=self.public_url,
                 client_patience=self.client_patience,
             ),
             version="test",
+        )
+
+    def reconciler(self, *, apply: bool = True) -> Reconciler:
+        """The reconciler of a replica."""
+        return Reconciler(
+            images=self.images,
+            generations=self.generations,
+            parked=self.parked,
+            storage=self.storage,
+            folder=self.folder,
+            lease=self.lease,
+            apply=apply,
         )
 
     @asynccontextmanager

@@ -329,6 +329,15 @@ async def test_every_answer_carries_its_own_request_id() -> None:
     assert len(seen) == 9
 
 
+PRIVATE = {
+    ("/image", "get"),
+    ("/image", "post"),
+    ("/image/{guid}", "delete"),
+    ("/generation", "get"),
+    ("/generation/{guid}", "get"),
+}
+
+
 def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> None:
     stage = Stage()
     api = create_api(
@@ -338,10 +347,13 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     document = api.openapi()
     validate(document)
     paths = document["paths"]
-    assert set(paths) == {"/image", "/image/{guid}", "/image/{guid}/content", "/healthz", "/readyz"}
+    assert set(paths) == {
+        *("/image", "/image/{guid}", "/image/{guid}/content"),
+        *("/generation", "/generation/{guid}", "/healthz", "/readyz"),
+    }
     for path, operations in paths.items():
         for method, operation in operations.items():
-            private = (path, method) in {("/image", "get"), ("/image", "post")}
+            private = (path, method) in PRIVATE
             assert bool(operation.get("security")) is private
             assert ("401" in operation["responses"]) is private
             for status, response in operation["responses"].items():
@@ -349,6 +361,6 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
                     (schema,) = response["content"].values()
                     assert schema == {"schema": {"$ref": "#/components/schemas/Problem"}}
     assert set(paths["/image"]["post"]["responses"]) == {
-        *("201", "400", "401", "408", "413", "415", "422", "500", "502", "503", "504")
+        *("201", "202", "400", "401", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
     }
     assert paths["/image"]["post"]["requestBody"]["required"] is True

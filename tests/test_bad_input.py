@@ -246,7 +246,9 @@ async def test_an_unknown_url_gets_404(path: str) -> None:
     [
         ("PUT", "/image", "GET, POST"),
         ("DELETE", "/image/", "GET, POST"),
-        ("POST", f"/image/{uuid4()}", "GET"),
+        ("POST", f"/image/{uuid4()}", "GET, DELETE"),
+        ("DELETE", f"/generation/{uuid4()}", "GET"),
+        ("POST", "/generation", "GET"),
         ("POST", f"/image/{uuid4()}/content", "GET, HEAD"),
         ("OPTIONS", "/image", "GET, POST"),
         ("TRACE", "/healthz", "GET, HEAD"),

@@ -67,7 +67,7 @@ def test_errors_of_the_pool_and_of_sqlalchemy_mean() -> None:
 
 async def a_recorded_generation(database: Database) -> Generation:
     generation = a_generation()
-    await SqlGenerationRepository(database).add(generation)
+    await SqlGenerationRepository(database).add(generation, lease=30)
     return generation
 
 

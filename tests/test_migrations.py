@@ -12,7 +12,7 @@ from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableErr
 from pixyproxy.data.init import migrate, open_engine, require_current_schema
 from tests.servers import MariaDB, free_ports
 
-TABLES = {"alembic_version", "api_keys", "generations", "images"}
+TABLES = {"alembic_version", "api_keys", "generations", "images", "parked_images"}
 AT_ONCE = 10
 
 

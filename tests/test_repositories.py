@@ -18,9 +18,10 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.models import GenerationRequest, GenerationState, Image
 from pixyproxy.core.protocols import ApiKeyRepository, GenerationRepository, ImageRepository
 from pixyproxy.data.api_keys import SqlApiKeyRepository
+from pixyproxy.data.conversions import cursor_after
 from pixyproxy.data.database import Database
 from pixyproxy.data.generations import SqlGenerationRepository
-from pixyproxy.data.images import SqlImageRepository, cursor_after
+from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import migrate, open_database
 from tests.examples import MOMENT, a_drawing, a_generation, an_image
 from tests.fakes import FakeApiKeyRepository, FakeGenerationRepository, FakeImageRepository
@@ -42,7 +43,7 @@ class Repositories:
         """A recorded image."""
         generation = a_generation()
         image = an_image(generation, **values)
-        await self.generations.add(generation)
+        await self.generations.add(generation, lease=30)
         await self.generations.succeed(generation, images=(image,), drawing=a_drawing())
         return image
 
@@ -90,7 +91,7 @@ async def test_a_prompt_comes_back_as_it_went_in(repositories: Repositories, pro
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS.keys())
 async def test_a_request_comes_back_as_it_went_in(repositories: Repositories, prompt: str) -> None:
     generation = a_generation(request=GenerationRequest(prompt=prompt, size="16x16", output_compression=0))
-    await repositories.generations.add(generation)
+    await repositories.generations.add(generation, lease=30)
     assert await repositories.generations.get(generation.guid) == generation
 
 
@@ -112,7 +113,7 @@ async def test_an_unknown_image_is_not_found(repositories: Repositories) -> None
 async def test_a_generation_succeeds_once(repositories: Repositories) -> None:
     generation = a_generation()
     image = an_image(generation)
-    await repositories.generations.add(generation)
+    await repositories.generations.add(generation, lease=30)
     await repositories.generations.succeed(generation, images=(image,), drawing=a_drawing())
     found = await repositories.generations.get(generation.guid)
     assert (found.state, found.usage, found.upstream_request_id) == (
@@ -128,7 +129,7 @@ async def test_a_generation_succeeds_once(repositories: Repositories) -> None:
 
 async def test_a_generation_fails_once_and_leaves_no_image(repositories: Repositories) -> None:
     generation = a_generation()
-    await repositories.generations.add(generation)
+    await repositories.generations.add(generation, lease=30)
     await repositories.generations.fail(generation, error={"status": 502, "detail": "«nonsense» 🙈"})
     found = await repositories.generations.get(generation.guid)
     assert (found.state, found.error) == (GenerationState.FAILED, {"status": 502, "detail": "«nonsense» 🙈"})
@@ -141,7 +142,7 @@ async def test_a_generation_fails_once_and_leaves_no_image(repositories: Reposit
 async def test_several_images_of_a_generation_are_recorded_together(repositories: Repositories) -> None:
     generation = a_generation()
     images = tuple(an_image(generation, guid=generation.image_guid(index)) for index in range(3))
-    await repositories.generations.add(generation)
+    await repositories.generations.add(generation, lease=30)
     await repositories.generations.succeed(generation, images=images, drawing=a_drawing())
     assert {image.guid for image in (await repositories.images.search(limit=10)).images} == {
         image.guid for image in images
@@ -150,9 +151,9 @@ async def test_several_images_of_a_generation_are_recorded_together(repositories
 
 async def test_a_generation_is_added_once(repositories: Repositories) -> None:
     generation = a_generation()
-    await repositories.generations.add(generation)
+    await repositories.generations.add(generation, lease=30)
     with pytest.raises(ConflictError):
-        await repositories.generations.add(generation)
+        await repositories.generations.add(generation, lease=30)
 
 
 async def test_an_unknown_generation_is_not_found(repositories: Repositories) -> None:
@@ -253,7 +254,7 @@ async def test_a_deleted_image_is_never_answered(repositories: Repositories) -> 
 @SQL
 async def test_images_of_an_unrecorded_success_leave_nothing(repositories: Repositories) -> None:
     generation = a_generation()
-    await repositories.generations.add(generation)
+    await repositories.generations.add(generation, lease=30)
     image = an_image(generation)
     assert repositories.database is not None
     with pytest.raises(ConflictError):  # the second image has the first one's guid: both go
@@ -275,7 +276,7 @@ async def test_a_late_page_reads_no_more_rows_than_the_first(mariadb: MariaDB, u
     url = mariadb.create(name := unique())
     migrate(url)
     database, close = open_database(url)
-    await SqlGenerationRepository(database).add(a_generation())
+    await SqlGenerationRepository(database).add(a_generation(), lease=30)
     mariadb.query(
         "INSERT INTO images (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, "
         "model, created_at, updated_at) SELECT UUID(), 1, UUID(), 'a dot', 'image/png', 1, 1, 1, REPEAT('0', 64), 'm', "
@@ -295,7 +296,7 @@ async def test_a_late_page_reads_no_more_rows_than_the_first(mariadb: MariaDB, u
         return count() - before - noise, page.next_cursor
 
     first, _ = await rows_read(None)
-    last, _ = await rows_read(cursor_after(an_image(created_at=datetime(2026, 1, 1, 0, 1, tzinfo=UTC))))
+    last, _ = await rows_read(cursor_after(datetime(2026, 1, 1, 0, 1, tzinfo=UTC), uuid4()))
     assert 50 <= first < 60
     assert 50 <= last < 65, "three images share a second: a few rows of the cursor's own second are read again"
     close()

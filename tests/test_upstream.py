@@ -9,6 +9,7 @@ import pytest
 
 from pixyproxy.core.exceptions import (
     PixyProxyException,
+    UpstreamAddressError,
     UpstreamAnswerError,
     UpstreamCredentialsError,
     UpstreamDeadlineError,
@@ -110,7 +111,7 @@ FAULTS: dict[str, tuple[Fault, type[PixyProxyException], str]] = {
     ),
     "wrong key": (Fault("status", status=401), UpstreamCredentialsError, "OPENAI_API_KEY"),
     "forbidden": (Fault("status", status=403), UpstreamCredentialsError, "OPENAI_API_KEY"),
-    "wrong address": (Fault("status", status=404), UpstreamError, "OPENAI_BASE_URL"),
+    "wrong address": (Fault("status", status=404), UpstreamAddressError, "OPENAI_BASE_URL"),
     "rate limit": (Fault("status", status=429), UpstreamUnavailableError, "wait"),
     "no quota": (Fault("status", status=429, code="insufficient_quota"), UpstreamUnavailableError, "quota"),
     "asks to wait": (
@@ -123,7 +124,7 @@ FAULTS: dict[str, tuple[Fault, type[PixyProxyException], str]] = {
     "request timeout": (Fault("status", status=408), UpstreamError, "408"),
     "broken": (Fault("status", status=500), UpstreamError, "500"),
     "bad gateway": (Fault("status", status=502), UpstreamError, "502"),
-    "redirect": (Fault("redirect"), UpstreamError, "307"),
+    "redirect": (Fault("redirect"), UpstreamAddressError, "307"),
     "truncated JSON": (Fault("truncated"), UpstreamAnswerError, "base64"),
     "HTML": (Fault("html"), UpstreamAnswerError, "base64"),
     "url": (Fault("url"), UpstreamAnswerError, "base64"),

@@ -3,40 +3,53 @@
 PixyProxyException
  ├─ InvalidRequestError                422  the request's body or parameters break a rule
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
+ ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
  ├─ RequestTimeoutError                408  the body did not arrive in time
  ├─ UnsupportedMediaTypeError          415  the body is not JSON
  ├─ PayloadTooLargeError               413  the body is over the limit
  ├─ HeaderTooLargeError                431  the request's head is over the limit
  ├─ AuthenticationError                401  no API key, or not a valid one
  ├─ NotFoundError                      404  nothing is at this URL
- │   └─ ImageNotFoundError             404  no image has this guid
+ │   ├─ ImageNotFoundError             404  no image has this guid
+ │   └─ GenerationNotFoundError        404  no generation has this guid
+ ├─ ImageDeletedError                  410  the image that this Idempotency-Key bought was deleted
  ├─ MethodNotAllowedError              405  the URL exists, the method does not
  ├─ ConflictError                      409  the change collides with what is recorded
+ ├─ GenerationRunningError             409  a generation with this Idempotency-Key is running
+ ├─ OutcomeUnknownError                409  what this Idempotency-Key asked for may have been drawn and billed
+ ├─ IdempotencyKeyReusedError          422  this Idempotency-Key came with another request before
  ├─ UnavailableError                   503  a part does not answer; nothing was spent; try again
  │   ├─ DatabaseUnavailableError
  │   ├─ StorageUnavailableError
  │   ├─ UpstreamUnavailableError            the upstream cannot be reached, or asked us to wait
  │   ├─ TooManyGenerationsError             this process runs as many generations as it may
+ │   ├─ ShuttingDownError                   this process ends
  │   └─ NotReadyError                       /readyz: names the parts that do not answer
  ├─ UpstreamRefusedError               422  the upstream refused this prompt or these parameters
  ├─ UpstreamError                      502  the upstream failed
  │   ├─ UpstreamCredentialsError            our key for the upstream is wrong or may not do this
+ │   ├─ UpstreamAddressError                OPENAI_BASE_URL leads to no Images API
  │   ├─ UpstreamAnswerError                 the upstream answered with something that is no picture
  │   └─ UpstreamUnknownOutcomeError         the answer was lost: it may have drawn and billed
  ├─ UpstreamDeadlineError              504  no answer within the deadline: it may have drawn and billed
+ ├─ GenerationInterruptedError         502  its process died, and no picture was found
  ├─ ImageContentLostError              502  the row exists, its bytes do not
- ├─ PictureNotKeptError                500  drawn and paid for, but storage or database failed afterwards
  ├─ ConfigurationError                 (start) a setting is wrong or missing
  ├─ ObjectNotFoundError                (storage) no object has this key; the service decides what it means
  └─ InternalError                      500  a fault of ours
      ├─ DatabaseError                       the database refused a statement
      └─ StorageError                        the storage refused a request
 
-Each class carries the HTTP status, the problem's name (the last part of its RFC 9457 `type`) and its title.
+Each class carries the HTTP status, the problem's name (the last part of its RFC 9457 `type`) and its title, and
+where it can end a generation, what that cost.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+Cost = Literal["none", "billed", "unknown"]
+"""What a failed generation cost: provably nothing, a picture's price, or nobody can say."""
+TYPE_PREFIX = "urn:pixyproxy:problem:"
 
 
 class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's name
@@ -45,6 +58,9 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
     status: ClassVar[int] = 500
     name: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
+    cost: ClassVar[Cost | None] = None
+    replayed = False
+    """Whether this is the recorded end of an earlier request with the same Idempotency-Key."""
 
     def __init__(self, detail: str, *, retry_after: int | None = None, extra: Mapping[str, Any] | None = None) -> None:
         super().__init__(detail)
@@ -55,12 +71,13 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
     @property
     def headers(self) -> dict[str, str]:
         """The headers that the answer must carry besides its body."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        replayed = {"Idempotent-Replayed": "true"} if self.replayed else {}
+        return replayed if self.retry_after is None else {"Retry-After": str(self.retry_after), **replayed}
 
     @property
     def type(self) -> str:
         """The problem's `type` (RFC 9457, section 3.1.1), the same in every deployment."""
-        return f"urn:pixyproxy:problem:{self.name}"
+        return TYPE_PREFIX + self.name
 
     def document(self, *, request_id: str | None = None) -> dict[str, Any]:
         """The RFC 9457 problem: of one request, or, without its id, as it is recorded."""
@@ -70,9 +87,26 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
+            **({} if self.cost is None else {"cost": self.cost}),
             **occurrence,
             **self.extra,
         }
+
+
+def recorded(document: Mapping[str, Any], *, replayed: bool = False) -> PixyProxyException:
+    """The exception that left this document: what `generations.error` holds, raised again."""
+    name = str(document.get("type", "")).removeprefix(TYPE_PREFIX)
+    kind = next((kind for kind in _descendants(PixyProxyException) if kind.name == name), UpstreamError)
+    error = kind.__new__(kind)
+    known = {"type", "title", "status", "detail", "cost"}
+    extra = {member: value for member, value in document.items() if member not in known}
+    PixyProxyException.__init__(error, str(document.get("detail", "")), extra=extra)
+    error.replayed = replayed
+    return error
+
+
+def _descendants(kind: type[PixyProxyException]) -> list[type[PixyProxyException]]:
+    return [each for child in kind.__subclasses__() for each in (child, *_descendants(child))]
 
 
 class InvalidRequestError(PixyProxyException):
@@ -94,6 +128,19 @@ class MalformedRequestError(PixyProxyException):
     status = 400
     name = "malformed-request"
     title = "The request cannot be read"
+
+
+class InvalidIdempotencyKeyError(PixyProxyException):
+    """The Idempotency-Key cannot be used as one."""
+
+    status = 400
+    name = "invalid-idempotency-key"
+    title = "The Idempotency-Key cannot be used"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send one Idempotency-Key of 1 to 255 printable ASCII characters, quoted or bare; a UUID is good."
+        )
 
 
 class RequestTimeoutError(PixyProxyException):
@@ -165,6 +212,24 @@ class ImageNotFoundError(NotFoundError):
         )
 
 
+class GenerationNotFoundError(NotFoundError):
+    """No generation has this guid."""
+
+    name = "generation-not-found"
+    title = "There is no such generation"
+
+    def __init__(self) -> None:
+        super().__init__("No generation has this guid: a guid is a UUID of 36 characters.")
+
+
+class ImageDeletedError(PixyProxyException):
+    """The image that an earlier request with this Idempotency-Key bought was deleted since."""
+
+    status = 410
+    name = "image-deleted"
+    title = "The image of this Idempotency-Key was deleted"
+
+
 class MethodNotAllowedError(PixyProxyException):
     """The URL exists, but not for this method."""
 
@@ -190,12 +255,40 @@ class ConflictError(PixyProxyException):
     title = "The change collides with what is recorded"
 
 
+class GenerationRunningError(PixyProxyException):
+    """A generation with this Idempotency-Key is running; `generation` is its guid."""
+
+    status = 409
+    name = "generation-running"
+    title = "A generation with this Idempotency-Key is running"
+
+
+class OutcomeUnknownError(PixyProxyException):
+    """The upstream may have drawn and billed what this Idempotency-Key asked for: it is not bought again."""
+
+    status = 409
+    name = "outcome-unknown"
+    title = "It may have been drawn and billed"
+
+
+class IdempotencyKeyReusedError(PixyProxyException):
+    """This Idempotency-Key came with another request before."""
+
+    status = 422
+    name = "idempotency-key-reused"
+    title = "This Idempotency-Key belongs to another request"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came with another body before: take a new key for a new request.")
+
+
 class UnavailableError(PixyProxyException):
     """A part does not answer. As an answer to POST /image: nothing was spent, and trying again later is right."""
 
     status = 503
     name = "unavailable"
     title = "A part of the service does not answer"
+    cost = "none"
 
     def __init__(self, detail: str, *, retry_after: int = 5) -> None:
         super().__init__(detail, retry_after=retry_after)
@@ -229,6 +322,16 @@ class TooManyGenerationsError(UnavailableError):
     title = "Too many generations are running"
 
 
+class ShuttingDownError(UnavailableError):
+    """This process finishes what is running and begins nothing."""
+
+    name = "shutting-down"
+    title = "This process is shutting down"
+
+    def __init__(self) -> None:
+        super().__init__("This process is shutting down; another one, or the next, takes the request.")
+
+
 class NotReadyError(UnavailableError):
     """The answer of /readyz: these parts do not answer."""
 
@@ -246,6 +349,7 @@ class UpstreamRefusedError(PixyProxyException):
     status = 422
     name = "upstream-refused"
     title = "The upstream refused the request"
+    cost = "none"
 
 
 class UpstreamError(PixyProxyException):
@@ -254,6 +358,7 @@ class UpstreamError(PixyProxyException):
     status = 502
     name = "upstream-failed"
     title = "The upstream failed"
+    cost: ClassVar[Cost | None] = "unknown"
 
 
 class UpstreamCredentialsError(UpstreamError):
@@ -261,6 +366,15 @@ class UpstreamCredentialsError(UpstreamError):
 
     name = "upstream-credentials"
     title = "PixyProxy's own upstream key was refused"
+    cost = "none"
+
+
+class UpstreamAddressError(UpstreamError):
+    """OPENAI_BASE_URL leads to no Images API."""
+
+    name = "upstream-address"
+    title = "PixyProxy's upstream address is wrong"
+    cost = "none"
 
 
 class UpstreamAnswerError(UpstreamError):
@@ -268,6 +382,7 @@ class UpstreamAnswerError(UpstreamError):
 
     name = "upstream-answer"
     title = "The upstream's answer holds no picture"
+    cost = "billed"
 
 
 class UpstreamUnknownOutcomeError(UpstreamError):
@@ -283,6 +398,22 @@ class UpstreamDeadlineError(PixyProxyException):
     status = 504
     name = "upstream-deadline"
     title = "The upstream did not answer in time"
+    cost = "unknown"
+
+
+class GenerationInterruptedError(PixyProxyException):
+    """The process that ran the generation died, and no picture of it was found."""
+
+    status = 502
+    name = "generation-interrupted"
+    title = "The generation was interrupted"
+    cost = "unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The process that ran this generation ended before its picture was stored. "
+            "The upstream may have drawn and billed."
+        )
 
 
 class ImageContentLostError(PixyProxyException):
@@ -291,14 +422,6 @@ class ImageContentLostError(PixyProxyException):
     status = 502
     name = "image-content-lost"
     title = "The image's bytes are not in the storage"
-
-
-class PictureNotKeptError(PixyProxyException):
-    """The picture was drawn and paid for, but storage or database failed afterwards; it stays `running`."""
-
-    status = 500
-    name = "picture-not-kept"
-    title = "The picture was drawn, but could not be kept"
 
 
 class ConfigurationError(PixyProxyException):

@@ -28,6 +28,8 @@ Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*
 
 ContentType = Literal["image/png", "image/webp", "image/jpeg"]
 SUFFIXES: dict[ContentType, str] = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpg"}
+MAX_IMAGES = 10
+"""Images of a generation: the most that the OpenAI Images API draws for one request."""
 KEY_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
@@ -67,25 +69,6 @@ class GenerationState(StrEnum):
     FAILED = "failed"
 
 
-class Generation(Model):
-    """One request for images, from its reservation on."""
-
-    guid: UUID
-    api_key_id: int
-    request: GenerationRequest
-    state: GenerationState
-    error: dict[str, Any] | None = None
-    upstream_request_id: str | None = None
-    usage: dict[str, Any] | None = None
-    lease_expires_at: AwareDatetime
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-
-    def image_guid(self, index: int) -> UUID:
-        """The guid of this generation's image number `index`, the same for whoever derives it (RFC 9562, v5)."""
-        return uuid5(self.guid, str(index))
-
-
 class Image(Model):
     """A picture that exists: bytes in the storage under `filename`, and this record."""
 
@@ -102,6 +85,39 @@ class Image(Model):
     updated_at: AwareDatetime
 
 
+def image_guid(generation: UUID, index: int) -> UUID:
+    """The guid of a generation's image number `index`, the same for whoever derives it (RFC 9562, v5)."""
+    return uuid5(generation, str(index))
+
+
+class Generation(Model):
+    """One request for images, from its reservation on. Its lease is known to the database alone, by its clock."""
+
+    guid: UUID
+    api_key_id: int
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    request: GenerationRequest
+    state: GenerationState
+    error: dict[str, Any] | None = None
+    upstream_request_id: str | None = None
+    usage: dict[str, Any] | None = None
+    images: tuple[Image, ...] = ()
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+    def image_guid(self, index: int) -> UUID:
+        """The guid of this generation's image number `index`."""
+        return image_guid(self.guid, index)
+
+
+class GenerationPage(Model):
+    """Generations, newest first, and the opaque cursor of the next page (`None`: this is the last)."""
+
+    generations: tuple[Generation, ...]
+    next_cursor: str | None
+
+
 class ImagePage(Model):
     """Images, newest first, and the opaque cursor of the next page (`None`: this is the last)."""
 
@@ -115,6 +131,14 @@ class Drawing(Model):
     pictures: tuple[bytes, ...]
     usage: dict[str, Any] | None
     upstream_request_id: str | None
+
+
+class ObjectFacts(Model):
+    """An object as the storage lists it: its key, its size in bytes, and when it was last written."""
+
+    key: str
+    size_bytes: int
+    modified_at: AwareDatetime
 
 
 class Caller(Model):

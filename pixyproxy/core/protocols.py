@@ -1,10 +1,20 @@
 """What the services need from the outside; the adapters fulfil it, and one contract suite holds each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any, Protocol
 from uuid import UUID
 
-from pixyproxy.core.models import ApiKey, Drawing, Generation, GenerationRequest, Image, ImagePage
+from pixyproxy.core.models import (
+    ApiKey,
+    Drawing,
+    Generation,
+    GenerationPage,
+    GenerationRequest,
+    GenerationState,
+    Image,
+    ImagePage,
+    ObjectFacts,
+)
 
 
 class Database(Protocol):
@@ -26,21 +36,82 @@ class ImageRepository(Protocol):
         Raises `InvalidRequestError` for a cursor that no page ever carried.
         """
 
+    async def mark_deleted(self, guid: UUID) -> Image:
+        """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer."""
+
+    async def marked(self, *, limit: int) -> tuple[Image, ...]:
+        """Images that are marked as deleted and still recorded, at most `limit`."""
+
+    async def delete(self, guid: UUID) -> None:
+        """Remove the record of an image that is marked as deleted; nothing happens if there is none."""
+
+    async def filenames(self, *, after: str, limit: int) -> tuple[str, ...]:
+        """The keys of all recorded images, the marked ones included, in the order of the keys, from behind `after`."""
+
+    async def has(self, filename: str) -> bool:
+        """Whether an image with this key is recorded, marked or not."""
+
 
 class GenerationRepository(Protocol):
-    """The records of generations."""
+    """The records of generations. Leases are in seconds, by the database's clock."""
 
-    async def add(self, generation: Generation) -> None:
-        """Record a generation, durably; `ConflictError` if its guid exists."""
+    async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
+        """Record a running generation, durably; `ConflictError` if its guid, or its Idempotency-Key, exists.
+
+        `instead_of`: a failed generation that gives its Idempotency-Key to this one in the same transaction;
+        `ConflictError` if it no longer has it.
+        """
 
     async def get(self, guid: UUID) -> Generation:
-        """The generation with this guid; `NotFoundError` if there is none."""
+        """The generation with this guid, and its images; `GenerationNotFoundError` if there is none."""
 
-    async def succeed(self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing) -> None:
-        """Record the images and the success in one transaction; `ConflictError` if it no longer runs."""
+    async def find(self, *, api_key_id: int, idempotency_key: str) -> Generation | None:
+        """The generation that this caller asked for with this key, and its images."""
+
+    async def list(
+        self, *, limit: int, cursor: str | None = None, state: GenerationState | None = None
+    ) -> GenerationPage:
+        """Generations in this state (any if None) with their images, newest first, from `cursor` on.
+
+        Raises `InvalidRequestError` for a cursor that no page ever carried.
+        """
+
+    async def succeed(
+        self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
+    ) -> None:
+        """Record the images and the success, and remove what was parked, in one transaction.
+
+        `drawing` has the usage and the upstream's request id, where they are known and not yet recorded.
+        `ConflictError` unless it runs or was failed as interrupted: the pictures of one that was given up count still.
+        """
 
     async def fail(self, generation: Generation, *, error: dict[str, Any]) -> None:
         """Record the failure; `ConflictError` if the generation no longer runs."""
+
+    async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
+        """Give those that run a lease of so many seconds from now; 0 lets them go."""
+
+    async def expired(self, *, limit: int) -> tuple[Generation, ...]:
+        """Running generations whose lease has run out, the longest first."""
+
+    async def claim(self, guid: UUID, *, lease: float) -> bool:
+        """Take over a running generation whose lease has run out: true for exactly one of those who try."""
+
+    async def unsettled(self) -> frozenset[UUID]:
+        """The guids of all that run or were failed as interrupted: their objects may come to be recorded."""
+
+
+class ParkedImageRepository(Protocol):
+    """Pictures that wait in the database for a storage that is away."""
+
+    async def add(self, generation: Generation, drawing: Drawing) -> None:
+        """Park the pictures, record usage and request id, and let the generation go, in one transaction.
+
+        `GenerationRepository.succeed` removes them. `ConflictError` if the generation is settled, like `succeed`.
+        """
+
+    async def get(self, generation: UUID) -> tuple[bytes, ...]:
+        """The parked pictures of a generation, in their order; none if there are none."""
 
 
 class ApiKeyRepository(Protocol):
@@ -89,11 +160,30 @@ class ImageStorage(Protocol):
     async def head(self, key: str) -> int:
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""
 
+    async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
+        """Objects whose key has our shape, in the order of the keys, from behind `after`; under `limit`: the end."""
+
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
 
     async def probe(self) -> None:
         """Return if the storage answers, within seconds and with one attempt."""
+
+
+class ParkingFolder(Protocol):
+    """The last place for a picture that was paid for, when storage and database are away and the process must end."""
+
+    async def add(self, generation: UUID, index: int, data: bytes) -> str:
+        """Keep the picture durably; where it lies. `StorageUnavailableError` if even that fails."""
+
+    async def list(self) -> tuple[tuple[UUID, int], ...]:
+        """The generation and the index of every picture that lies there."""
+
+    async def get(self, generation: UUID, index: int) -> bytes:
+        """The picture; `ObjectNotFoundError` if there is none."""
+
+    async def delete(self, generation: UUID, index: int) -> None:
+        """Remove the picture; nothing happens if there is none."""
 
 
 class ImageGenerator(Protocol):

@@ -18,6 +18,7 @@ TABLE: dict[str, Any] = {
 
 MomentType = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 PromptType = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+PartType = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 IdType = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -35,3 +36,9 @@ def create_index_once(name: str, table: str, *columns: str) -> None:
     """Create an index that a killed migration may have created already; MySQL has no IF NOT EXISTS for it."""
     if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
         op.create_index(name, table, list(columns))
+
+
+def add_column_once(table: str, column: sa.Column[Any]) -> None:
+    """Add a column that a killed migration may have added already."""
+    if column.name not in {known["name"] for known in sa.inspect(op.get_bind()).get_columns(table)}:
+        op.add_column(table, column)

@@ -1,8 +1,16 @@
-"""Values between Python and SQL: times, and JSON, the same for MySQL, MariaDB and SQLite."""
+"""Values between Python and SQL: times, JSON, and cursors, the same for MySQL, MariaDB and SQLite."""
 
+import base64
+import binascii
 import json
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
+
+from pixyproxy.core.exceptions import InvalidRequestError
+
+FIRST_PAGE = ("9999-12-31 23:59:59.999999", "~")
+"""A position before every row: the lists go downwards."""
 
 
 def time_to_column(value: datetime) -> str:
@@ -30,3 +38,22 @@ def column_to_json(value: str | None) -> dict[str, Any] | None:
     """The object behind JSON text, or None."""
     result: dict[str, Any] | None = None if value is None else json.loads(value)
     return result
+
+
+def cursor_after(created_at: datetime, guid: UUID) -> str:
+    """The opaque position just behind a row of a list that is ordered by these."""
+    position = f"{time_to_column(created_at)}|{guid}"
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def position_of(cursor: str | None) -> tuple[str, str]:
+    """The (created_at, guid) behind a cursor; `InvalidRequestError` if `cursor_after` never made it."""
+    if cursor is None:
+        return FIRST_PAGE
+    try:
+        position = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        moment, guid = position.split("|")
+        return time_to_column(column_to_time(datetime.fromisoformat(moment))), str(UUID(guid))
+    except (binascii.Error, ValueError):
+        detail = "is not a cursor of this service; take the URL of 'next' in the Link header as it is"
+        raise InvalidRequestError([{"detail": detail, "pointer": "?cursor"}]) from None

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, RowMapping, exc, text
+from sqlalchemy import BindParameter, Connection, CursorResult, Engine, RowMapping, bindparam, exc, text
 
 from pixyproxy.core.exceptions import (
     ConflictError,
@@ -13,6 +14,7 @@ from pixyproxy.core.exceptions import (
     PixyProxyException,
 )
 from pixyproxy.core.threads import Threads
+from pixyproxy.data.conversions import column_to_time
 
 T = TypeVar("T")
 Row = RowMapping
@@ -81,13 +83,21 @@ def driver_errors() -> Iterator[None]:
 
 
 class Transaction:
-    """Statements on one connection, inside one transaction."""
+    """Statements on one connection, inside one transaction. A tuple stands for a list: `guid IN :guids`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def _run(self, sql: str, parameters: Mapping[str, Any]) -> CursorResult[Any]:
-        return self._connection.execute(text(sql), parameters)
+        tuples = [name for name, value in parameters.items() if isinstance(value, tuple)]
+        lists: list[BindParameter[Any]] = [bindparam(name, expanding=True) for name in tuples]
+        return self._connection.execute(text(sql).bindparams(*lists), parameters)
+
+    def now(self) -> datetime:
+        """The database's own time, the one clock that all replicas share."""
+        sqlite = self._connection.dialect.name == "sqlite"
+        (row,) = self.all("SELECT strftime('%Y-%m-%d %H:%M:%f') AS now" if sqlite else "SELECT UTC_TIMESTAMP(6) AS now")
+        return column_to_time(row["now"])
 
     def one(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
@@ -119,11 +129,11 @@ class Database:
 
     async def one(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
-        return await self._read(lambda transaction: transaction.one(sql, **parameters))
+        return await self.read(lambda transaction: transaction.one(sql, **parameters))
 
     async def all(self, sql: str, **parameters: Any) -> Sequence[Row]:
         """All rows."""
-        return await self._read(lambda transaction: transaction.all(sql, **parameters))
+        return await self.read(lambda transaction: transaction.all(sql, **parameters))
 
     async def execute(self, sql: str, *, patience: float | None = None, **parameters: Any) -> int:
         """Commit the statement; the number of rows that it found."""
@@ -160,7 +170,9 @@ class Database:
         with self._writer.connect() as connection:
             Transaction(connection).one("SELECT 1")
 
-    async def _read(self, work: Callable[[Transaction], T]) -> T:
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """What `work`, which changes nothing, finds on one connection."""
+
         def read() -> T:
             with self._reader.connect() as connection:
                 return work(Transaction(connection))

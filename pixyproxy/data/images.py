@@ -1,18 +1,14 @@
 """The records of images."""
 
-import base64
-import binascii
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.exceptions import ImageNotFoundError, InvalidRequestError
+from pixyproxy.core.exceptions import ImageNotFoundError
 from pixyproxy.core.models import Generation, Image, ImagePage
-from pixyproxy.data.conversions import column_to_time, time_to_column
+from pixyproxy.data.conversions import column_to_time, cursor_after, position_of, time_to_column
 from pixyproxy.data.database import Database, Row, Transaction
-
-FIRST_PAGE = ("9999-12-31 23:59:59.999999", "~")
-"""A position before every image: the list goes downwards."""
 
 
 def image_to_row(image: Image) -> dict[str, Any]:
@@ -66,21 +62,13 @@ def insert_image(transaction: Transaction, image: Image, *, generation: Generati
     )
 
 
-def cursor_after(image: Image) -> str:
-    """The opaque position just behind an image."""
-    position = f"{time_to_column(image.created_at)}|{image.guid}"
-    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
-
-
-def position_of(cursor: str) -> tuple[str, str]:
-    """The (created_at, guid) behind a cursor; `InvalidRequestError` if `cursor_after` never made it."""
-    try:
-        position = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        moment, guid = position.split("|")
-        return time_to_column(column_to_time(datetime.fromisoformat(moment))), str(UUID(guid))
-    except (binascii.Error, ValueError):
-        detail = "is not a cursor of this service; take the URL of 'next' in the Link header as it is"
-        raise InvalidRequestError([{"detail": detail, "pointer": "?cursor"}]) from None
+def images_of(rows: Sequence[Row]) -> dict[UUID, tuple[Image, ...]]:
+    """The images by the guid of their generation, which each row must have as `generation_guid`."""
+    images: dict[UUID, tuple[Image, ...]] = {}
+    for row in rows:
+        guid = UUID(row["generation_guid"])
+        images[guid] = (*images.get(guid, ()), row_to_image(row))
+    return images
 
 
 def containing(q: str | None) -> str:
@@ -114,7 +102,7 @@ class SqlImageRepository:
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """A page of the list: by keyset, so that a late page costs what the first one does."""
-        created_at, guid = FIRST_PAGE if cursor is None else position_of(cursor)
+        created_at, guid = position_of(cursor)
         rows = await self._database.all(
             """
             SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
@@ -131,4 +119,48 @@ class SqlImageRepository:
             rows=limit + 1,
         )
         images = tuple(row_to_image(row) for row in rows[:limit])
-        return ImagePage(images=images, next_cursor=cursor_after(images[-1]) if len(rows) > limit else None)
+        last = images[-1] if len(rows) > limit else None
+        return ImagePage(images=images, next_cursor=cursor_after(last.created_at, last.guid) if last else None)
+
+    async def mark_deleted(self, guid: UUID) -> Image:
+        """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer."""
+        image = await self.get(guid)
+        found = await self._database.execute(
+            "UPDATE images SET deleted_at = :now WHERE guid = :guid AND deleted_at IS NULL",
+            now=time_to_column(datetime.now(UTC)),
+            guid=str(guid),
+        )
+        if not found:
+            raise ImageNotFoundError
+        return image
+
+    async def marked(self, *, limit: int) -> tuple[Image, ...]:
+        """Images that are marked as deleted and still recorded, at most `limit`."""
+        rows = await self._database.all(
+            """
+            SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
+                   updated_at
+            FROM images
+            WHERE deleted_at IS NOT NULL
+            ORDER BY deleted_at
+            LIMIT :rows
+            """,
+            rows=limit,
+        )
+        return tuple(row_to_image(row) for row in rows)
+
+    async def delete(self, guid: UUID) -> None:
+        """Remove the record of an image that is marked as deleted; nothing happens if there is none."""
+        await self._database.execute("DELETE FROM images WHERE guid = :guid AND deleted_at IS NOT NULL", guid=str(guid))
+
+    async def filenames(self, *, after: str, limit: int) -> tuple[str, ...]:
+        """The keys of all recorded images in the order of the keys, which is that of their bytes everywhere."""
+        rows = await self._database.all(
+            "SELECT filename FROM images WHERE filename > :after ORDER BY filename LIMIT :rows", after=after, rows=limit
+        )
+        return tuple(row["filename"] for row in rows)
+
+    async def has(self, filename: str) -> bool:
+        """Whether an image with this key is recorded, marked or not."""
+        row = await self._database.one("SELECT id FROM images WHERE filename = :filename", filename=filename)
+        return row is not None

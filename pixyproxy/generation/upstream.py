@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from pixyproxy.core.exceptions import (
     PixyProxyException,
+    UpstreamAddressError,
     UpstreamAnswerError,
     UpstreamCredentialsError,
     UpstreamDeadlineError,
@@ -134,7 +135,7 @@ class OpenAIImageGenerator:
                 retry_after=retry_after_of(error.response.headers.get("retry-after")),
             )
         if status == 404 or 300 <= status < 400:
-            return UpstreamError(
+            return UpstreamAddressError(
                 f"The upstream answered {status}: OPENAI_BASE_URL does not lead to an Images API.", extra=known
             )
         return UpstreamError(f"The upstream failed with status {status}.", extra=known)

@@ -1,137 +1,212 @@
 """The life of a generation: Reserve, Draw, Check, Put, Commit, in this order and never another.
 
-Money is spent at Draw. Before it, everything is known to answer. A picture that was drawn and then could not be kept
-leaves its generation `running`: it may lie in the storage, and whoever takes the generation over finds its key.
+Money is spent at Draw. Before it, everything is known to answer. From it on the generation belongs to no client's
+connection: it runs in a task of its own to its end, and its lease tells the other replicas that it is in good hands.
 """
 
+import asyncio
 import logging
 import time
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
 
-from pixyproxy.core.exceptions import PictureNotKeptError, PixyProxyException, TooManyGenerationsError
-from pixyproxy.core.models import (
-    SUFFIXES,
-    Caller,
-    Generation,
-    GenerationRequest,
-    GenerationState,
-    Image,
+from pixyproxy.core.exceptions import (
+    ConflictError,
+    DatabaseUnavailableError,
+    InternalError,
+    PixyProxyException,
+    TooManyGenerationsError,
 )
-from pixyproxy.core.protocols import GenerationRepository, ImageGenerator, ImageStorage
-from pixyproxy.service.pictures import PictureFacts, examine
+from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState
+from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
+from pixyproxy.service.keeping import Keeper, images_of, pauses
+from pixyproxy.service.pictures import examine
 from pixyproxy.service.readiness import Readiness
 
-LEASE_MARGIN = timedelta(seconds=300)
-"""What Check, Put and Commit may take, with their waits and retries, after the upstream's deadline."""
+RENEWALS = 3
+"""How often a lease is renewed in its life: two may fail."""
 
 logger = logging.getLogger(__name__)
 
 
+def retrieve(future: "asyncio.Future[Any]") -> None:
+    """Look at a future's exception: that nobody is left to ask for it is no fault to be warned of."""
+    if not future.cancelled():
+        future.exception()
+
+
+class RunningGeneration:
+    """A generation that this process runs, and its outcome: as it is recorded, or what it failed with."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self.outcome: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+        self.outcome.add_done_callback(retrieve)
+
+    async def wait(self, seconds: float | None) -> Generation:
+        """The generation as it is after so many seconds at most (None: however long); raises what it failed with."""
+        done, _ = await asyncio.wait({self.outcome}, timeout=seconds)
+        return self.outcome.result() if done else self.generation
+
+
 class GenerationService:
-    """Runs generations. `deadline` is the upstream's, in seconds; `maximum` counts what runs in this process."""
+    """Runs generations. `maximum` counts what runs in this process, `lease` is in seconds."""
 
     def __init__(
         self,
         *,
         generations: GenerationRepository,
-        storage: ImageStorage,
         generator: ImageGenerator,
+        keeper: Keeper,
         readiness: Readiness,
-        deadline: float,
         maximum: int,
+        lease: float,
+        patience: float,
     ) -> None:
         self._generations = generations
-        self._storage = storage
         self._generator = generator
+        self._keeper = keeper
         self._readiness = readiness
-        self._lease = timedelta(seconds=deadline) + LEASE_MARGIN
         self._maximum = maximum
-        self._running = 0
+        self._lease = lease
+        self._patience = patience
+        self._slots: set[UUID] = set()
+        self._running: dict[UUID, RunningGeneration] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, request: GenerationRequest, *, model: str, caller: Caller) -> tuple[Image, ...]:
-        """The images, durable in both stores.
+    async def begin(
+        self,
+        request: GenerationRequest,
+        *,
+        caller: Caller,
+        idempotency_key: str | None = None,
+        fingerprint: str | None = None,
+        instead_of: UUID | None = None,
+    ) -> RunningGeneration:
+        """A generation that is reserved, durably, and runs.
 
-        Raises `TooManyGenerationsError` and the other kinds of `UnavailableError` before anything is spent, what
-        `ImageGenerator.draw` raises, and `UpstreamAnswerError` for what is no picture.
+        Raises `TooManyGenerationsError`, `ShuttingDownError` and the other kinds of `UnavailableError` before anything
+        is spent, and `ConflictError` for an Idempotency-Key that another generation has (see
+        `GenerationRepository.add`).
         """
-        if self._running >= self._maximum:
+        self._readiness.require_process()
+        if len(self._slots) >= self._maximum:
             raise TooManyGenerationsError(f"{self._maximum} generations are running here; try again soon.")
-        self._running += 1
-        try:
-            return await self._run(request, model=model, caller=caller)
-        finally:
-            self._running -= 1
-
-    async def _run(self, request: GenerationRequest, *, model: str, caller: Caller) -> tuple[Image, ...]:
-        generation = await self._reserve(request, caller=caller)
-        started = time.monotonic()
-        try:
-            await self._readiness.require_storage()  # what the probe of _reserve said may be old by now
-            drawing = await self._generator.draw(request)
-            facts = tuple(examine(picture) for picture in drawing.pictures)
-        except PixyProxyException as error:
-            await self._record_failure(generation, error)
-            raise
-        drawn = time.monotonic()
-        images = self._images(generation, facts=facts, model=model)
-        try:
-            for image, picture in zip(images, drawing.pictures, strict=True):
-                await self._storage.put(image.filename, picture, content_type=image.content_type)
-            await self._generations.succeed(generation, images=images, drawing=drawing)
-        except PixyProxyException as error:
-            raise PictureNotKeptError(
-                f"The picture of generation {generation.guid} was drawn and paid for, but it could not be stored or "
-                "recorded. Asking again would buy another one.",
-                extra={"generation": str(generation.guid)},
-            ) from error
-        logger.info(
-            "generation %s: images %s, drawn in %.1f s, kept in %.0f ms",
-            generation.guid,
-            ",".join(str(image.guid) for image in images),
-            drawn - started,
-            (time.monotonic() - drawn) * 1000,
-        )
-        return images
-
-    async def _reserve(self, request: GenerationRequest, *, caller: Caller) -> Generation:
-        await self._readiness.require_storage()
         now = datetime.now(UTC)
         generation = Generation(
             guid=uuid4(),
             api_key_id=caller.api_key_id,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
             request=request,
             state=GenerationState.RUNNING,
-            lease_expires_at=now + self._lease,
             created_at=now,
             updated_at=now,
         )
-        await self._generations.add(generation)
-        return generation
+        self._slots.add(generation.guid)
+        running = RunningGeneration(generation)
+        reserved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        reserved.add_done_callback(retrieve)
+        task = asyncio.create_task(self._live(running, reserved, instead_of=instead_of))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(reserved)
+        return running
 
-    def _images(self, generation: Generation, *, facts: tuple[PictureFacts, ...], model: str) -> tuple[Image, ...]:
-        now = datetime.now(UTC)
-        guids = [generation.image_guid(index) for index in range(len(facts))]
-        return tuple(
-            Image(
-                guid=guid,
-                filename=f"{guid}.{SUFFIXES[fact.content_type]}",
-                prompt=generation.request.prompt,
-                content_type=fact.content_type,
-                size_bytes=fact.size_bytes,
-                width=fact.width,
-                height=fact.height,
-                sha256=fact.sha256,
-                model=model,
-                created_at=now,
-                updated_at=now,
-            )
-            for guid, fact in zip(guids, facts, strict=True)
+    def get(self, guid: UUID) -> RunningGeneration | None:
+        """The generation, if it runs in this process."""
+        return self._running.get(guid)
+
+    async def drain(self) -> None:
+        """Begin nothing more, and return when everything that runs here has ended."""
+        self._readiness.ending.set()
+        while self._tasks:
+            logger.info("%d generations are running still", len(self._tasks))
+            await asyncio.wait(self._tasks)
+
+    async def renew_leases(self) -> None:
+        """Renew the leases of all that runs here, for ever."""
+        while True:
+            await asyncio.sleep(self._lease / RENEWALS)
+            try:
+                await self._generations.renew(tuple(self._running), lease=self._lease)
+            except PixyProxyException as error:
+                logger.warning("the leases of %d generations were not renewed: %s", len(self._running), error.name)
+
+    async def _live(
+        self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
+    ) -> None:
+        generation = running.generation
+        try:
+            if await self._reserve(generation, reserved, instead_of=instead_of):
+                self._running[generation.guid] = running
+                reserved.set_result(None)
+                running.outcome.set_result(await self._run(generation))
+        except PixyProxyException as error:
+            # The caller hears what went wrong with the upstream at once, however long the record of it takes.
+            running.outcome.set_exception(error)
+            await self._record_failure(generation, error)
+        except Exception as error:
+            # It is left running: its picture may be stored, and a reconciler finds it when its lease has run out.
+            logger.exception("generation %s: a fault of ours", generation.guid)
+            internal = InternalError()
+            internal.__cause__ = error
+            running.outcome.set_exception(internal)
+        finally:
+            self._running.pop(generation.guid, None)
+            self._slots.discard(generation.guid)
+
+    async def _reserve(
+        self, generation: Generation, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
+    ) -> bool:
+        try:
+            await self._readiness.require_storage()
+            await self._generations.add(generation, lease=self._lease, instead_of=instead_of)
+        except DatabaseUnavailableError as error:
+            # The record may have been committed and the answer lost. Nothing was drawn: the record is to say so.
+            reserved.set_exception(error)
+            await self._record_failure(generation, error)
+            return False
+        except Exception as error:  # noqa: BLE001 -- raised to the caller
+            reserved.set_exception(error)
+            return False
+        return True
+
+    async def _run(self, generation: Generation) -> Generation:
+        started = time.monotonic()
+        await self._readiness.require_storage()  # what the probe before Reserve said may be old by now
+        drawing = await self._generator.draw(generation.request)
+        facts = tuple(examine(picture) for picture in drawing.pictures)
+        drawn = time.monotonic()
+        kept = await self._keeper.keep(
+            generation,
+            drawing,
+            images=images_of(generation, facts),
+            troubled=lambda: self._slots.discard(generation.guid),
         )
+        logger.info(
+            "generation %s: images %s, drawn in %.1f s, %s in %.0f ms",
+            generation.guid,
+            ",".join(str(image.guid) for image in kept.images) or "-",
+            drawn - started,
+            "kept" if kept.images else "left to a reconciler",
+            (time.monotonic() - drawn) * 1000,
+        )
+        return kept
 
     async def _record_failure(self, generation: Generation, error: PixyProxyException) -> None:
-        try:
-            await self._generations.fail(generation, error=error.document())
-        except PixyProxyException as failure:
-            # The caller hears what went wrong with the upstream, not that it could not be noted.
-            logger.warning("generation %s: its failure was not recorded: %s", generation.guid, failure.name)
+        self._slots.discard(generation.guid)
+        until = time.monotonic() + self._patience
+        for pause in pauses():
+            try:
+                await self._generations.fail(generation, error=error.document())
+            except ConflictError:
+                return  # an earlier try was committed, though its answer was lost; or it was never reserved
+            except PixyProxyException as failure:
+                logger.warning("generation %s: its failure was not recorded: %s", generation.guid, failure.name)
+            else:
+                return
+            if self._readiness.ending.is_set() or time.monotonic() > until:
+                return  # its lease runs out, and a reconciler records it
+            await asyncio.sleep(pause)

@@ -7,7 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from pixyproxy.core.exceptions import DatabaseUnavailableError, PixyProxyException, StorageUnavailableError
+from pixyproxy.core.exceptions import (
+    DatabaseUnavailableError,
+    PixyProxyException,
+    ShuttingDownError,
+    StorageUnavailableError,
+)
 from pixyproxy.core.protocols import Database, ImageStorage
 
 SUCCESS_AGE = 5.0
@@ -64,11 +69,15 @@ class Probe:
 
 
 class Readiness:
-    """The parts without which no generation may begin."""
+    """The parts without which no generation may begin, and whether this process still begins any.
+
+    `ending` is set when the process is told to end.
+    """
 
     def __init__(
         self, *, database: Database, storage: ImageStorage, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.ending = asyncio.Event()
         self._probes = {
             "database": Probe(
                 database.probe, silent=lambda: DatabaseUnavailableError("The database does not answer."), clock=clock
@@ -82,9 +91,16 @@ class Readiness:
         """Return if the storage answered a probe that is at most 5 s old; `StorageUnavailableError` if not."""
         await self._probes["storage"].check()
 
+    def require_process(self) -> None:
+        """Return if this process is not about to end; `ShuttingDownError` if it is."""
+        if self.ending.is_set():
+            raise ShuttingDownError
+
     async def failures(self) -> dict[str, PixyProxyException]:
         """The parts that do not answer, by name, each with what it raised."""
         failures: dict[str, PixyProxyException] = {}
+        if self.ending.is_set():
+            failures["process"] = ShuttingDownError()
 
         async def check(name: str, probe: Probe) -> None:
             try:

@@ -4,12 +4,14 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageUnavailableError
+from pixyproxy.core.models import ObjectFacts
 from pixyproxy.core.threads import Threads
-from pixyproxy.storage.keys import checked
+from pixyproxy.storage.keys import KEY, checked
 
 T = TypeVar("T")
 
@@ -41,6 +43,22 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside its place, made durable, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 class OpenFile:
     """A file opened for reading; the `StoredObject` of the folder."""
 
@@ -69,6 +87,14 @@ class OpenFile:
         self._file.close()
 
 
+def children(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing if it is no folder."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 class FolderImageStorage:
     """`ImageStorage` in a folder of this machine, which is made on the first `put`."""
 
@@ -85,22 +111,12 @@ class FolderImageStorage:
         return self._folder / key[:2] / key[2:4] / key
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 -- the name tells it
-        """Store the bytes whole or not at all: written beside, made durable, then renamed."""
+        """Store the bytes whole or not at all."""
         path = self.path(key)
 
         def write() -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{key}.{secrets.token_hex(8)}")
-            try:
-                with temporary.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            for folder in (path.parent, path.parent.parent, self._folder, self._folder.parent):
+            write_whole(path, data)
+            for folder in (path.parent.parent, self._folder, self._folder.parent):
                 sync_folder(folder)
 
         await self._run(write, self._writing, patience=AFTER_DRAWING)
@@ -119,6 +135,35 @@ class FolderImageStorage:
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""
         path = self.path(key)
         return await self._run(lambda: path.stat().st_size, self._reading, missing=True)
+
+    async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
+        """Objects in the order of their keys, from behind `after`; a file that is no object of ours is passed over."""
+
+        def found() -> tuple[ObjectFacts, ...]:
+            objects = []
+            for path in self._keys_after(after):
+                try:
+                    facts = path.stat()
+                except FileNotFoundError:  # deleted since it was listed
+                    continue
+                modified = datetime.fromtimestamp(facts.st_mtime, UTC)
+                objects.append(ObjectFacts(key=path.name, size_bytes=facts.st_size, modified_at=modified))
+                if len(objects) == limit:
+                    break
+            return tuple(objects)
+
+        return await self._run(found, self._reading)
+
+    def _keys_after(self, after: str) -> Iterator[Path]:
+        for first in children(self._folder):
+            if first.name < after[:2]:
+                continue
+            for second in children(first):
+                if first.name + second.name < after[:4]:
+                    continue
+                for path in children(second):
+                    if path.name > after and KEY.fullmatch(path.name):
+                        yield path
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""

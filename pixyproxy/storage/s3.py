@@ -18,8 +18,9 @@ from pixyproxy.core.exceptions import (
     StorageError,
     StorageUnavailableError,
 )
+from pixyproxy.core.models import ObjectFacts
 from pixyproxy.core.threads import Threads
-from pixyproxy.storage.keys import checked
+from pixyproxy.storage.keys import KEY, checked
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -35,6 +36,8 @@ AFTER_DRAWING = 100.0
 """Seconds that a picture that was paid for waits for one: a round of puts that use up all of `WRITING`."""
 CONNECT_TIMEOUT = 3
 CHUNK = 256 * 1024
+PAGE = 1000
+"""Keys of one ListObjectsV2: the most that S3 gives."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,27 @@ class S3ImageStorage:
             await self.probe()  # the 404 of a HEAD does not say whether it is the object or the bucket
             raise
         return answer["ContentLength"]
+
+    async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
+        """Objects in the order of their keys, from behind `after`; an object that is not ours is passed over."""
+
+        def found() -> tuple[ObjectFacts, ...]:
+            objects: list[ObjectFacts] = []
+            start, more = self._address.prefix + after, True
+            while more and len(objects) < limit:
+                page = self._reader.list_objects_v2(
+                    Bucket=self._address.bucket, Prefix=self._address.prefix, StartAfter=start, MaxKeys=PAGE
+                )
+                for entry in page.get("Contents", []):
+                    start = entry["Key"]
+                    key = start.removeprefix(self._address.prefix)
+                    if KEY.fullmatch(key):
+                        facts = ObjectFacts(key=key, size_bytes=entry["Size"], modified_at=entry["LastModified"])
+                        objects.append(facts)
+                more = page["IsTruncated"]
+            return tuple(objects[:limit])
+
+        return await self._run(found, self._reading)
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""

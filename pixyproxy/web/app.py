@@ -1,7 +1,7 @@
 """The application: routes, the exception handler, and the request log around everything."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -12,6 +12,7 @@ from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.web import health, private, public
 from pixyproxy.web.problems import Problem, handle_exception
 from pixyproxy.web.request_log import RequestLog, note_route
+from pixyproxy.web.server import drained_by_signals
 from pixyproxy.web.services import Services
 
 DESCRIPTION = """
@@ -20,14 +21,20 @@ does not expire. Errors are RFC 9457 problems; every answer carries `X-Request-I
 """
 
 
-def create_api(services: Services, *, version: str, close: Callable[[], Awaitable[None]] | None = None) -> FastAPI:
-    """The FastAPI application; `close` is awaited when it ends."""
+Background = Callable[[], AbstractAsyncContextManager[None]]
+
+
+def create_api(services: Services, *, version: str, background: Background | None = None) -> FastAPI:
+    """The FastAPI application; `background` is what runs while it serves."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        if close is not None:
-            await close()
+        if background is None:
+            yield
+            return
+        async with background():
+            with drained_by_signals(services.generations.drain):
+                yield
 
     api = FastAPI(
         title="PixyProxy",
@@ -69,6 +76,6 @@ def describe_problems(api: FastAPI) -> None:
     api.openapi = openapi  # type: ignore[method-assign]
 
 
-def create_app(services: Services, *, version: str, close: Callable[[], Awaitable[None]] | None = None) -> RequestLog:
+def create_app(services: Services, *, version: str, background: Background | None = None) -> RequestLog:
     """The whole as an ASGI application."""
-    return RequestLog(create_api(services, version=version, close=close))
+    return RequestLog(create_api(services, version=version, background=background))

@@ -11,6 +11,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 
 from pixyproxy.core.exceptions import (
+    Cost,
+    GenerationNotFoundError,
     ImageContentLostError,
     ImageNotFoundError,
     InternalError,
@@ -48,6 +50,8 @@ class Problem(BaseModel):
     instance: str = Field(description="Names this one occurrence.")
     request_id: str = Field(description="Find it in the log with this.")
     errors: list[ProblemItem] | None = Field(default=None, description="What breaks a rule.")
+    cost: Cost | None = Field(default=None, description="What a generation that failed so has cost.")
+    generation: str | None = Field(default=None, description="The guid of the generation that it is about.")
 
 
 def documented(*errors: type[PixyProxyException]) -> dict[int | str, dict[str, Any]]:
@@ -94,7 +98,7 @@ def problem_of(request: Request, exception: Exception) -> PixyProxyException:
         # What has no status of its own was to be translated by the service: to the outside it is a fault.
         return exception if type(exception).name != PixyProxyException.name else InternalError()
     if isinstance(exception, RequestValidationError):
-        return validation_problem(exception)
+        return validation_problem(request, exception)
     if isinstance(exception, HTTPException):
         if isinstance(exception.__cause__, PixyProxyException):
             return exception.__cause__  # FastAPI wraps what reading the body raises
@@ -121,12 +125,13 @@ def allowed_methods(request: Request) -> list[str]:
     ]
 
 
-def validation_problem(exception: RequestValidationError) -> PixyProxyException:
+def validation_problem(request: Request, exception: RequestValidationError) -> PixyProxyException:
     """Which rule is broken, without a word of the input."""
     errors = exception.errors()
     first = errors[0]
     if first["loc"][0] == "path":
-        return ImageNotFoundError()  # a URL that cannot name an image names none
+        # A URL that cannot name a thing names none.
+        return GenerationNotFoundError() if request.url.path.startswith("/generation/") else ImageNotFoundError()
     if first["type"] == "json_invalid":
         return MalformedRequestError(f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}.")
     if isinstance(exception.body, bytes):  # FastAPI parses only what is declared to be JSON

@@ -1,14 +1,14 @@
 """What an image looks like from outside."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Path
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
-from pixyproxy.core.models import ContentType, Image
-from pixyproxy.service.private import ImageQuery
+from pixyproxy.core.models import ContentType, Generation, GenerationState, Image
+from pixyproxy.service.private import PageQuery
 
 
 def canonical(value: str) -> str:
@@ -18,10 +18,10 @@ def canonical(value: str) -> str:
     return value
 
 
-Guid = Annotated[
-    UUID,
-    BeforeValidator(canonical),
-    Path(description="The image's guid.", examples=["7f3c2a52-5ad0-5b8e-9a75-1a6c1d5c2b11"]),
+EXAMPLE = "7f3c2a52-5ad0-5b8e-9a75-1a6c1d5c2b11"
+Guid = Annotated[UUID, BeforeValidator(canonical), Path(description="The image's guid.", examples=[EXAMPLE])]
+GenerationGuid = Annotated[
+    UUID, BeforeValidator(canonical), Path(description="The generation's guid.", examples=[EXAMPLE])
 ]
 
 
@@ -48,7 +48,38 @@ class ImageDetails(BaseModel):
         return cls(**known, url=f"{base_url}/image/{image.guid}/content")
 
 
-def next_link(base_url: str, query: ImageQuery, *, cursor: str) -> str:
-    """The Link header (RFC 8288) to the next page of the same query."""
-    parameters = query.model_dump(exclude_none=True) | {"cursor": cursor}
-    return f'<{base_url}/image?{urlencode(parameters)}>; rel="next"'
+class GenerationDetails(BaseModel):
+    """A generation's details. Times are RFC 3339, in UTC."""
+
+    guid: UUID
+    state: GenerationState
+    request: dict[str, Any] = Field(description="What was asked for, with the defaults that were filled in.")
+    images: list[ImageDetails] = Field(description="Those that exist; an image that was deleted is left out.")
+    usage: dict[str, Any] | None = Field(
+        description="What the upstream says that it cost, in the upstream's own terms."
+    )
+    error: dict[str, Any] | None = Field(
+        description="The problem that it failed with; `cost` says whether it may have been billed."
+    )
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+    @classmethod
+    def of(cls, generation: Generation, *, base_url: str) -> Self:
+        """The details of a generation."""
+        return cls(
+            guid=generation.guid,
+            state=generation.state,
+            request=generation.request.parameters(),
+            images=[ImageDetails.of(image, base_url=base_url) for image in generation.images],
+            usage=generation.usage,
+            error=generation.error,
+            created_at=generation.created_at,
+            updated_at=generation.updated_at,
+        )
+
+
+def next_link(url: str, query: PageQuery, *, cursor: str) -> str:
+    """The Link header (RFC 8288) to the next page of the same query of this list."""
+    parameters = query.model_dump(exclude_none=True, mode="json") | {"cursor": cursor}
+    return f'<{url}?{urlencode(parameters)}>; rel="next"'

@@ -24,6 +24,8 @@ from pixyproxy.core.exceptions import InternalError
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SCOPE_KEY = "pixyproxy.request"
+JSON_ONLY = ("route", "guid", "generation")
+"""Facts that the text line leaves out."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ def log_end(record: RequestRecord, *, status: int, milliseconds: float, size: in
         "bytes": size,
         **record.facts,
     }
-    noted = "".join(f" {name}={value}" for name, value in record.facts.items() if name not in ("route", "guid"))
+    noted = "".join(f" {name}={value}" for name, value in record.facts.items() if name not in JSON_ONLY)
     logger.info(
         "REQUEST END %s %s %d %.1fms %dB%s",
         *(record.method, record.path, status, milliseconds, size, noted),

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from pixyproxy.service.generations import GenerationService
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
@@ -22,6 +23,7 @@ class Services:
 
     public: PublicImageService
     private: PrivateImageService
+    generations: GenerationService
     keys: KeyService
     readiness: Readiness
     public_url: str | None = None

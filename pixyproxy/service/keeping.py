@@ -1,0 +1,158 @@
+"""Put and Commit: what was paid for is kept, however long storage and database are away.
+
+A picture that cannot be put is parked in the database, and if that is away too when the process must end, in a
+folder. What is put but not recorded waits: whoever takes the generation over finds it under its derived key.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from pixyproxy.core.exceptions import ConflictError, PixyProxyException
+from pixyproxy.core.models import SUFFIXES, Drawing, Generation, GenerationState, Image
+from pixyproxy.core.protocols import (
+    GenerationRepository,
+    ImageStorage,
+    ParkedImageRepository,
+    ParkingFolder,
+)
+from pixyproxy.service.pictures import PictureFacts
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+"""Seconds between tries: they double from the first to the longest."""
+
+logger = logging.getLogger(__name__)
+
+
+def images_of(generation: Generation, facts: tuple[PictureFacts, ...]) -> tuple[Image, ...]:
+    """The images of a generation whose pictures have these facts; their guids and keys are derived."""
+    now = datetime.now(UTC)
+    guids = [generation.image_guid(index) for index in range(len(facts))]
+    return tuple(
+        Image(
+            guid=guid,
+            filename=f"{guid}.{SUFFIXES[fact.content_type]}",
+            prompt=generation.request.prompt,
+            content_type=fact.content_type,
+            size_bytes=fact.size_bytes,
+            width=fact.width,
+            height=fact.height,
+            sha256=fact.sha256,
+            model=generation.request.model or "",
+            created_at=now,
+            updated_at=now,
+        )
+        for guid, fact in zip(guids, facts, strict=True)
+    )
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait, from try to try."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+class Keeper:
+    """Keeps the pictures of a generation. `patience`: seconds that a storage may be away before they are parked."""
+
+    def __init__(
+        self,
+        *,
+        generations: GenerationRepository,
+        parked: ParkedImageRepository,
+        storage: ImageStorage,
+        folder: ParkingFolder,
+        ending: asyncio.Event,
+        patience: float,
+    ) -> None:
+        self._generations = generations
+        self._parked = parked
+        self._storage = storage
+        self._folder = folder
+        self._ending = ending
+        self._patience = patience
+
+    async def keep(
+        self, generation: Generation, drawing: Drawing, *, images: tuple[Image, ...], troubled: Callable[[], None]
+    ) -> Generation:
+        """The generation as it is recorded: succeeded, or still running when its pictures wait for a reconciler.
+
+        `troubled` is called when a try failed. Nothing is held between the tries but the pictures.
+        """
+        until = time.monotonic() + self._patience
+        stored = False
+        try:
+            for pause in pauses():
+                try:
+                    if not stored:
+                        for image, picture in zip(images, drawing.pictures, strict=True):
+                            await self._storage.put(image.filename, picture, content_type=image.content_type)
+                        stored = True
+                    return await self._commit(generation, drawing, images=images)
+                except PixyProxyException as error:
+                    logger.warning("generation %s: its pictures are not kept yet: %s", generation.guid, error.name)
+                troubled()
+                ending = self._ending.is_set()
+                if (ending or time.monotonic() > until) and (stored or await self._park(generation, drawing)):
+                    break
+                if ending:
+                    await self._write(generation, drawing)
+                    break
+                await self._pause(pause)
+        except asyncio.CancelledError:  # the process is made to end at once
+            if not stored:
+                await self._write(generation, drawing)
+            raise
+        return generation
+
+    async def _commit(self, generation: Generation, drawing: Drawing, *, images: tuple[Image, ...]) -> Generation:
+        try:
+            await self._generations.succeed(generation, images=images, drawing=drawing)
+        except ConflictError:
+            # An earlier try was committed, though its answer was lost, or a reconciler was faster: read, not undone.
+            return await self._generations.get(generation.guid)
+        return generation.model_copy(
+            update={
+                "state": GenerationState.SUCCEEDED,
+                "images": images,
+                "usage": drawing.usage,
+                "upstream_request_id": drawing.upstream_request_id,
+                "updated_at": images[0].updated_at,
+            }
+        )
+
+    async def _park(self, generation: Generation, drawing: Drawing) -> bool:
+        try:
+            await self._parked.add(generation, drawing)
+        except ConflictError:
+            logger.info("generation %s: it was settled elsewhere", generation.guid)
+        except PixyProxyException as error:
+            logger.warning("generation %s: its pictures cannot be parked: %s", generation.guid, error.name)
+            return False
+        else:
+            logger.warning("generation %s: its pictures are parked in the database", generation.guid)
+        return True
+
+    async def _write(self, generation: Generation, drawing: Drawing) -> None:
+        for index, picture in enumerate(drawing.pictures):
+            try:
+                file = await self._folder.add(generation.guid, index, picture)
+            except PixyProxyException as error:
+                logger.error(
+                    "generation %s: picture %d is lost: %s", generation.guid, index, error.name, exc_info=error
+                )
+            else:
+                logger.error(
+                    "generation %s: neither storage nor database take its picture; it is in %s, from where the next "
+                    "start takes it up",
+                    *(generation.guid, file),
+                )
+
+    async def _pause(self, seconds: float) -> None:
+        ending = asyncio.create_task(self._ending.wait())
+        await asyncio.wait({ending}, timeout=seconds)
+        ending.cancel()
