@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     reconcile.add_argument(
         "--max-deletes", type=positive, default=100, metavar="N", help="objects to remove at most (default: 100)"
     )
-    reconcile.add_argument("--after", type=object_key, default="", metavar="KEY", help="go on behind this object key")
+    reconcile.add_argument("--after", type=object_key, metavar="KEY", help="go on behind this object key")
     reconcile.set_defaults(command=run_reconcile)
     check = commands.add_parser("check", help="is every row backed by its object, and every object by a row?")
     check.set_defaults(command=run_check)
@@ -328,7 +328,7 @@ def run_reconcile(settings: Settings, options: argparse.Namespace) -> int:
             grace = timedelta(seconds=settings.orphan_grace)
             with progress() as compared:
                 rest = await reconciler.compare(
-                    after=options.after, grace=grace, most=options.max_deletes, progress=compared
+                    after=options.after or "", grace=grace, most=options.max_deletes, progress=compared
                 )
             summarize(reconciler)
             if rest is not None:

@@ -49,6 +49,8 @@ from typing import Any, ClassVar, Literal
 
 Cost = Literal["none", "billed", "unknown"]
 """What a failed generation cost: provably nothing, a picture's price, or nobody can say."""
+RETRY_AFTER = 5
+"""Seconds after which a part that was away may be tried again, where it says nothing of its own."""
 TYPE_PREFIX = "urn:pixyproxy:problem:"
 
 
@@ -100,7 +102,8 @@ def recorded(document: Mapping[str, Any], *, replayed: bool = False) -> PixyProx
     error = kind.__new__(kind)
     known = {"type", "title", "status", "detail", "cost"}
     extra = {member: value for member, value in document.items() if member not in known}
-    PixyProxyException.__init__(error, str(document.get("detail", "")), extra=extra)
+    retry_after = RETRY_AFTER if issubclass(kind, UnavailableError) else None
+    PixyProxyException.__init__(error, str(document.get("detail", "")), retry_after=retry_after, extra=extra)
     error.replayed = replayed
     return error
 
@@ -290,7 +293,7 @@ class UnavailableError(PixyProxyException):
     title = "A part of the service does not answer"
     cost = "none"
 
-    def __init__(self, detail: str, *, retry_after: int = 5) -> None:
+    def __init__(self, detail: str, *, retry_after: int = RETRY_AFTER) -> None:
         super().__init__(detail, retry_after=retry_after)
 
 

@@ -139,8 +139,7 @@ class PrivateImageService:
                     retry_after=POLL_AFTER,
                     extra={"generation": str(begun.guid)},
                 )
-            running_here = self._generations.get(begun.guid)
-            begun = await (running_here.wait(seconds) if running_here else self._watched(begun, seconds))
+            begun = await self._joined(begun, seconds)
         return Answer(succeeded_or_running(begun, replayed=True), replayed=True)
 
     async def list(self, query: ImageQuery) -> ImagePage:
@@ -192,6 +191,16 @@ class PrivateImageService:
             except ConflictError:
                 continue  # another replica was faster: its generation is found now
         raise GenerationRunningError("Other requests with this Idempotency-Key come and go.", retry_after=POLL_AFTER)
+
+    async def _joined(self, generation: Generation, seconds: float | None) -> Generation:
+        """A generation that another request began, when it has ended or the seconds are over."""
+        running = self._generations.get(generation.guid)
+        if running is None:
+            return await self._watched(generation, seconds)
+        try:
+            return await running.wait(seconds)
+        except PixyProxyException as error:  # as it will be recorded: wherever it is joined, the answer is the same
+            return generation.model_copy(update={"state": GenerationState.FAILED, "error": error.document()})
 
     async def _watched(self, generation: Generation, seconds: float | None) -> Generation:
         """A generation that another replica runs, when it has ended or the seconds are over."""

@@ -166,6 +166,10 @@ class Reconciler:
     async def _take_up_files(self) -> None:
         for guid, names in groupby(sorted(await self._folder.list()), key=lambda name: name[0]):
             indexes = [index for _, index in names]
+            if indexes != list(range(len(indexes))):  # another picture of it could not be written
+                logger.error("the files of generation %s are not all here: they are left alone", guid)
+                self._note(Finding.FILE, str(guid), mended=False)
+                continue
             if not self._apply:
                 self._note(Finding.FILE, str(guid), mended=False)
                 continue

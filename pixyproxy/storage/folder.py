@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -146,6 +147,8 @@ class FolderImageStorage:
                     facts = path.stat()
                 except FileNotFoundError:  # deleted since it was listed
                     continue
+                if not stat.S_ISREG(facts.st_mode):
+                    continue
                 modified = datetime.fromtimestamp(facts.st_mtime, UTC)
                 objects.append(ObjectFacts(key=path.name, size_bytes=facts.st_size, modified_at=modified))
                 if len(objects) == limit:
@@ -162,7 +165,7 @@ class FolderImageStorage:
                 if first.name + second.name < after[:4]:
                     continue
                 for path in children(second):
-                    if path.name > after and KEY.fullmatch(path.name):
+                    if path.name > after and KEY.fullmatch(path.name) and path == self.path(path.name):
                         yield path
 
     async def delete(self, key: str) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+"""What stands between commas, but for those in a quoted string."""
 MAX_WAIT = 3600
 """Seconds; a preference for more is not honoured, as any other that we do not know."""
 
@@ -23,7 +25,7 @@ def preferences(request: Request) -> Preferences:
     Of a preference that is given twice the first counts (section 2); what cannot be read is ignored.
     """
     known: dict[str, str] = {}
-    for preference in ",".join(request.headers.getlist("prefer")).split(","):
+    for preference in PREFERENCE.findall(",".join(request.headers.getlist("prefer"))):
         name, _, value = preference.partition(";")[0].partition("=")
         known.setdefault(name.strip().lower(), value.strip().strip('"'))
     wait = known.get("wait", "")
