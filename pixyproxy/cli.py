@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import logging.config
-import math
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -32,8 +31,6 @@ from pixyproxy.web.log_format import log_config
 T = TypeVar("T")
 
 EMBEDDED_KEY_NAME = "first-start"
-AFTER_DEADLINE = 270
-"""Seconds that a generation may still take to be kept after the upstream's deadline: waits, puts, the commit."""
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
@@ -163,7 +160,6 @@ def run_serve(settings: Settings, options: argparse.Namespace) -> int:
         host=host,
         port=number,
         workers=options.workers,
-        patience=math.ceil(settings.generation_deadline) + AFTER_DEADLINE,
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0

@@ -21,10 +21,12 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from pixyproxy.bootstrap import build
-from pixyproxy.cli import AFTER_DEADLINE
 from pixyproxy.core.exceptions import ConfigurationError
+from pixyproxy.data import generations
+from pixyproxy.data.init import CONNECT_TIMEOUT, READ_TIMEOUT
 from pixyproxy.settings import PREFIX, Settings, read_settings
-from pixyproxy.web.server import KEEP_ALIVE
+from pixyproxy.storage import s3
+from pixyproxy.web.server import FLUSH_PATIENCE, KEEP_ALIVE
 from tests import planted
 from tests.servers import (
     BIN,
@@ -227,7 +229,8 @@ def test_every_variable_of_api_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.draws_demo
     assert not settings.embedded
     assert settings.public_url == "http://localhost:8000"
-    for name in ("model", "quality", "generation_deadline", "max_generations", "log_format", "log_level", "s3_region"):
+    told = ("model", "quality", "generation_deadline", "max_generations", "log_format", "log_level", "s3_region")
+    for name in (*told, "sync_wait", "store_patience", "lease", "reconcile_interval", "orphan_grace"):
         assert getattr(settings, name) == Settings.model_fields[name].default
 
 
@@ -245,8 +248,13 @@ def test_the_address_follows_the_port() -> None:
 
 
 def test_every_time_is_longer_than_the_one_inside_it() -> None:
-    deadline = Settings.model_fields["generation_deadline"].default + AFTER_DEADLINE
-    assert seconds(nginx_value("proxy_read_timeout")) > deadline
+    # At SIGTERM a generation may have its whole deadline before it; then one try to put its picture, and one to record
+    # or to park it. Then the answers are flushed.
+    putting = s3.AFTER_DRAWING + s3.WRITING.attempts * (s3.WRITING.read_timeout + s3.CONNECT_TIMEOUT)
+    recording = generations.AFTER_DRAWING + 3 * (2 * READ_TIMEOUT + CONNECT_TIMEOUT)
+    ending = putting + recording + FLUSH_PATIENCE
+    deadline = Settings.model_fields["generation_deadline"].default + ending
+    assert seconds(nginx_value("proxy_read_timeout")) > Settings.model_fields["sync_wait"].default
     found = services(env_example())
     assert seconds(found["api"]["stop_grace_period"]) > deadline
     assert seconds(found["seaweedfs"]["stop_grace_period"]) > 20

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 from pixyproxy.core.exceptions import (
@@ -20,20 +19,16 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState
 from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
-from pixyproxy.service.keeping import Keeper, images_of, pauses
+from pixyproxy.service.keeping import Keeper, images_of, pause_unless, pauses, retrieve
 from pixyproxy.service.pictures import examine
 from pixyproxy.service.readiness import Readiness
 
 RENEWALS = 3
 """How often a lease is renewed in its life: two may fail."""
+RENEW_AGAIN = 1.0
+"""Seconds after which a renewal that failed is tried again: no reconciler is to be faster when the database is back."""
 
 logger = logging.getLogger(__name__)
-
-
-def retrieve(future: "asyncio.Future[Any]") -> None:
-    """Look at a future's exception: that nobody is left to ask for it is no fault to be warned of."""
-    if not future.cancelled():
-        future.exception()
 
 
 class RunningGeneration:
@@ -91,6 +86,7 @@ class GenerationService:
         `GenerationRepository.add`).
         """
         self._readiness.require_process()
+        await self._readiness.require_parts()
         if len(self._slots) >= self._maximum:
             raise TooManyGenerationsError(f"{self._maximum} generations are running here; try again soon.")
         now = datetime.now(UTC)
@@ -127,21 +123,25 @@ class GenerationService:
 
     async def renew_leases(self) -> None:
         """Renew the leases of all that runs here, for ever."""
+        pause = self._lease / RENEWALS
         while True:
-            await asyncio.sleep(self._lease / RENEWALS)
+            await asyncio.sleep(pause)
             try:
                 await self._generations.renew(tuple(self._running), lease=self._lease)
+                pause = self._lease / RENEWALS
             except PixyProxyException as error:
                 logger.warning("the leases of %d generations were not renewed: %s", len(self._running), error.name)
+                pause = min(pause, RENEW_AGAIN)
+            except Exception:
+                logger.exception("renewing leases failed")
 
     async def _live(
         self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
     ) -> None:
         generation = running.generation
         try:
-            if await self._reserve(generation, reserved, instead_of=instead_of):
-                self._running[generation.guid] = running
-                reserved.set_result(None)
+            self._running[generation.guid] = running
+            if await self._reserve(running, reserved, instead_of=instead_of):
                 running.outcome.set_result(await self._run(generation))
         except PixyProxyException as error:
             # The caller hears what went wrong with the upstream at once, however long the record of it takes.
@@ -158,19 +158,18 @@ class GenerationService:
             self._slots.discard(generation.guid)
 
     async def _reserve(
-        self, generation: Generation, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
+        self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
     ) -> bool:
         try:
-            await self._readiness.require_storage()
-            await self._generations.add(generation, lease=self._lease, instead_of=instead_of)
-        except DatabaseUnavailableError as error:
-            # The record may have been committed and the answer lost. Nothing was drawn: the record is to say so.
-            reserved.set_exception(error)
-            await self._record_failure(generation, error)
-            return False
+            await self._generations.add(running.generation, lease=self._lease, instead_of=instead_of)
         except Exception as error:  # noqa: BLE001 -- raised to the caller
             reserved.set_exception(error)
+            running.outcome.set_exception(error)
+            if isinstance(error, DatabaseUnavailableError):
+                # The record may have been committed and the answer lost. Nothing was drawn: the record is to say so.
+                await self._record_failure(running.generation, error)
             return False
+        reserved.set_result(None)
         return True
 
     async def _run(self, generation: Generation) -> Generation:
@@ -209,4 +208,4 @@ class GenerationService:
                 return
             if self._readiness.ending.is_set() or time.monotonic() > until:
                 return  # its lease runs out, and a reconciler records it
-            await asyncio.sleep(pause)
+            await pause_unless(self._readiness.ending, pause)

@@ -9,8 +9,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
-from pixyproxy.core.exceptions import ConflictError, PixyProxyException
+from pixyproxy.core.exceptions import ConflictError, PixyProxyException, StorageUnavailableError
 from pixyproxy.core.models import SUFFIXES, Drawing, Generation, GenerationState, Image
 from pixyproxy.core.protocols import (
     GenerationRepository,
@@ -22,6 +23,8 @@ from pixyproxy.service.pictures import PictureFacts
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds between tries: they double from the first to the longest."""
+LAST_PUT = 10.0
+"""Seconds that a put may still take when the process is to end; then the picture is parked."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,19 @@ def pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def pause_unless(event: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until the event."""
+    happening = asyncio.create_task(event.wait())
+    await asyncio.wait({happening}, timeout=seconds)
+    happening.cancel()
+
+
+def retrieve(future: "asyncio.Future[Any]") -> None:
+    """Look at a future's exception: that nobody is left to ask for it is no fault to be warned of."""
+    if not future.cancelled():
+        future.exception()
 
 
 class Keeper:
@@ -89,8 +105,7 @@ class Keeper:
             for pause in pauses():
                 try:
                     if not stored:
-                        for image, picture in zip(images, drawing.pictures, strict=True):
-                            await self._storage.put(image.filename, picture, content_type=image.content_type)
+                        await self._put(images, drawing.pictures)
                         stored = True
                     return await self._commit(generation, drawing, images=images)
                 except PixyProxyException as error:
@@ -102,12 +117,32 @@ class Keeper:
                 if ending:
                     await self._write(generation, drawing)
                     break
-                await self._pause(pause)
+                await pause_unless(self._ending, pause)
         except asyncio.CancelledError:  # the process is made to end at once
             if not stored:
                 await self._write(generation, drawing)
             raise
         return generation
+
+    async def _put(self, images: tuple[Image, ...], pictures: tuple[bytes, ...]) -> None:
+        """Put the pictures; while the process ends, only if that takes no longer than `LAST_PUT`.
+
+        A put that is left behind does no harm if it comes to its end: the same key, the same bytes.
+        """
+
+        async def put() -> None:
+            for image, picture in zip(images, pictures, strict=True):
+                await self._storage.put(image.filename, picture, content_type=image.content_type)
+
+        putting = asyncio.create_task(put())
+        ending = asyncio.create_task(self._ending.wait())
+        await asyncio.wait({putting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        done, _ = await asyncio.wait({putting}, timeout=LAST_PUT)
+        if not done:
+            putting.add_done_callback(retrieve)
+            raise StorageUnavailableError("The storage did not take the picture in the time that was left.")
+        putting.result()
 
     async def _commit(self, generation: Generation, drawing: Drawing, *, images: tuple[Image, ...]) -> Generation:
         try:
@@ -151,8 +186,3 @@ class Keeper:
                     "start takes it up",
                     *(generation.guid, file),
                 )
-
-    async def _pause(self, seconds: float) -> None:
-        ending = asyncio.create_task(self._ending.wait())
-        await asyncio.wait({ending}, timeout=seconds)
-        ending.cancel()

@@ -87,6 +87,11 @@ class Readiness:
             ),
         }
 
+    async def require_parts(self) -> None:
+        """Return if every part answered a probe that is at most 5 s old; an `UnavailableError` if one did not."""
+        for probe in self._probes.values():
+            await probe.check()
+
     async def require_storage(self) -> None:
         """Return if the storage answered a probe that is at most 5 s old; `StorageUnavailableError` if not."""
         await self._probes["storage"].check()

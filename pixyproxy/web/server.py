@@ -183,10 +183,10 @@ def drained_by_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def serve(application: str, *, host: str, port: int, workers: int, patience: int, log_config: dict[str, Any]) -> None:
+def serve(application: str, *, host: str, port: int, workers: int, log_config: dict[str, Any]) -> None:
     """Serve the application that the named factory makes, in `workers` processes, until SIGTERM or SIGINT.
 
-    `patience`: seconds that running requests have to end after that.
+    Every running generation ends before that; then clients have `FLUSH_PATIENCE` seconds to take their answers.
     """
     uvicorn.run(
         application,
@@ -201,7 +201,7 @@ def serve(application: str, *, host: str, port: int, workers: int, patience: int
         ws="none",
         loop="uvloop",
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=patience,
+        timeout_graceful_shutdown=FLUSH_PATIENCE,
     )
 
 
