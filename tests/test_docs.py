@@ -47,9 +47,9 @@ def test_every_command_stands_in_the_readme() -> None:
     names = [
         name for action in root._actions if hasattr(action, "choices") and action.choices for name in action.choices
     ]
-    assert names == ["serve", "migrate", "keys", "demo-upstream"]
+    assert names == ["serve", "migrate", "keys", "reconcile", "check", "demo-upstream"]
     for name in names:
-        assert f"`pixyproxy {name} " in commands
+        assert f"`pixyproxy {name} " in commands or f"`pixyproxy {name}`" in commands
     for option in ("--host", "--port", "--workers", "--create-bucket", "--delay", "create NAME", "list", "revoke NAME"):
         assert option in commands
 
@@ -59,10 +59,13 @@ def test_every_command_stands_in_the_readme() -> None:
     [
         (["serve"], {"--host", "--port", "--workers"}),
         (["migrate"], {"--create-bucket"}),
+        (["reconcile"], {"--apply", "--max-deletes", "--after"}),
+        (["check"], set()),
         (["demo-upstream"], {"--host", "--port", "--delay"}),
     ],
 )
 def test_every_option_stands_in_the_readme(tmp_path: Path, arguments: list[str], options: set[str]) -> None:
+    assert all(option in section("Commands") for option in options)
     said = run_cli(tmp_path, *arguments, "--help").stdout
     assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", said, re.M)) - {"--help"} == options
 
@@ -96,7 +99,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 def test_every_route_stands_in_the_readme() -> None:
     api = section("API")
     for method, path in every_route():
-        if path in ("/redoc", "/docs/oauth2-redirect", "/image/") or (method == "HEAD" and "content" not in path):
+        if path in ("/redoc", "/docs/oauth2-redirect", "/image/", "/generation/") or (method == "HEAD" and "content" not in path):
             continue
         written = rf"`({method}|GET`, `HEAD) {re.escape(path)}[?`]"
         assert re.search(written, api) or f"`{path}`" in api, (method, path)

@@ -6,9 +6,10 @@ connection: it runs in a task of its own to its end, and its lease tells the oth
 
 import asyncio
 import logging
-import time
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
+
+import anyio
 
 from pixyproxy.core.exceptions import (
     ConflictError,
@@ -173,11 +174,11 @@ class GenerationService:
         return True
 
     async def _run(self, generation: Generation) -> Generation:
-        started = time.monotonic()
+        started = anyio.current_time()
         await self._readiness.require_storage()  # what the probe before Reserve said may be old by now
         drawing = await self._generator.draw(generation.request)
         facts = tuple(examine(picture) for picture in drawing.pictures)
-        drawn = time.monotonic()
+        drawn = anyio.current_time()
         kept = await self._keeper.keep(
             generation,
             drawing,
@@ -190,13 +191,13 @@ class GenerationService:
             ",".join(str(image.guid) for image in kept.images) or "-",
             drawn - started,
             "kept" if kept.images else "left to a reconciler",
-            (time.monotonic() - drawn) * 1000,
+            (anyio.current_time() - drawn) * 1000,
         )
         return kept
 
     async def _record_failure(self, generation: Generation, error: PixyProxyException) -> None:
         self._slots.discard(generation.guid)
-        until = time.monotonic() + self._patience
+        until = anyio.current_time() + self._patience
         for pause in pauses():
             try:
                 await self._generations.fail(generation, error=error.document())
@@ -206,6 +207,6 @@ class GenerationService:
                 logger.warning("generation %s: its failure was not recorded: %s", generation.guid, failure.name)
             else:
                 return
-            if self._readiness.ending.is_set() or time.monotonic() > until:
+            if self._readiness.ending.is_set() or anyio.current_time() > until:
                 return  # its lease runs out, and a reconciler records it
             await pause_unless(self._readiness.ending, pause)

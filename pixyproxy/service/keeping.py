@@ -6,10 +6,11 @@ folder. What is put but not recorded waits: whoever takes the generation over fi
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+
+import anyio
 
 from pixyproxy.core.exceptions import ConflictError, PixyProxyException, StorageUnavailableError
 from pixyproxy.core.models import SUFFIXES, Drawing, Generation, GenerationState, Image
@@ -99,7 +100,7 @@ class Keeper:
 
         `troubled` is called when a try failed. Nothing is held between the tries but the pictures.
         """
-        until = time.monotonic() + self._patience
+        until = anyio.current_time() + self._patience
         stored = False
         try:
             for pause in pauses():
@@ -112,7 +113,7 @@ class Keeper:
                     logger.warning("generation %s: its pictures are not kept yet: %s", generation.guid, error.name)
                 troubled()
                 ending = self._ending.is_set()
-                if (ending or time.monotonic() > until) and (stored or await self._park(generation, drawing)):
+                if (ending or anyio.current_time() > until) and (stored or await self._park(generation, drawing)):
                     break
                 if ending:
                     await self._write(generation, drawing)

@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 import json
 import logging
-import time
 from dataclasses import dataclass
 from uuid import UUID
 from weakref import WeakValueDictionary
 
+import anyio
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from pixyproxy.core.exceptions import (
@@ -204,11 +204,11 @@ class PrivateImageService:
 
     async def _watched(self, generation: Generation, seconds: float | None) -> Generation:
         """A generation that another replica runs, when it has ended or the seconds are over."""
-        started, looks = time.monotonic(), 0
+        started, looks = anyio.current_time(), 0
         while True:
             pause = POLLS[min(looks, len(POLLS) - 1)]
             if seconds is not None:
-                pause = min(pause, seconds - (time.monotonic() - started))
+                pause = min(pause, seconds - (anyio.current_time() - started))
             if pause <= 0:
                 return generation
             await asyncio.sleep(pause)
