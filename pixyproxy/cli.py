@@ -367,15 +367,22 @@ async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[R
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[int, str], None]]:
-    """Shows on a terminal how many keys were compared, and how far in their order that is."""
-    shown = sys.stderr.isatty()
+    """Shows on a terminal how many keys were compared, and how far in their order that is; at a failure, the last."""
+    shown, last = sys.stderr.isatty(), ""
 
     def compared(count: int, key: str) -> None:
+        nonlocal last
+        last = key
         if shown:
             part = int(key[:4], 16) / 0x10000 if key else 1
             print(f"\r{count} keys compared, {part:.0%}", end="", file=sys.stderr, flush=True)
 
-    yield compared
+    try:
+        yield compared
+    except BaseException:  # a part went away, or Ctrl-C
+        if last:
+            print(f"\nIt did not come to its end. What was not compared is behind: --after {last}", file=sys.stderr)
+        raise
     if shown:
         print(file=sys.stderr)
 

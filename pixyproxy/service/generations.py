@@ -47,7 +47,10 @@ class RunningGeneration:
 
 
 class GenerationService:
-    """Runs generations. `maximum` counts what runs in this process, `lease` is in seconds."""
+    """Runs generations, at most `maximum` at once in this process; as many again may wait for a storage that is away.
+
+    `lease` is in seconds, and so is `patience`: how long a failure that cannot be recorded is tried to be.
+    """
 
     def __init__(
         self,
@@ -90,6 +93,8 @@ class GenerationService:
         await self._readiness.require_parts()
         if len(self._slots) >= self._maximum:
             raise TooManyGenerationsError(f"{self._maximum} generations are running here; try again soon.")
+        if len(self._running) >= 2 * self._maximum:
+            raise TooManyGenerationsError("Too many pictures wait here for the storage; try again later.")
         now = datetime.now(UTC)
         generation = Generation(
             guid=uuid4(),
