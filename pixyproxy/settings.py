@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     store_patience: float = Field(default=600, ge=0, le=86_400)
     lease: float = Field(default=30, ge=1, le=3600)
     reconcile_interval: float = Field(default=30, ge=0.1, le=3600)
-    orphan_grace: float = Field(default=86_400, ge=0)
+    orphan_grace: float = Field(default=86_400, ge=0, le=10 * 365 * 86_400)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     demo: bool = False

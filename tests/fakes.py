@@ -107,6 +107,7 @@ class FakeGenerationRepository:
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.failure: Exception | None = None
         self.after_add: Callable[[], None] | None = None
+        self.after_succeed: Callable[[], None] | None = None
 
     def _raise(self) -> None:
         if self.failure is not None:
@@ -121,8 +122,8 @@ class FakeGenerationRepository:
         ):
             raise ConflictError("It exists.")
         if instead_of is not None:
-            old = self.generations[instead_of]
-            if old.state is not GenerationState.FAILED or old.idempotency_key != generation.idempotency_key:
+            old = self.generations.get(instead_of)
+            if old is None or old.state is not GenerationState.FAILED or old.idempotency_key != key[1]:
                 raise ConflictError("It has no such key.")
             self._update(old, idempotency_key=None)
         self.generations[generation.guid] = generation
@@ -161,24 +162,27 @@ class FakeGenerationRepository:
             known,
             state=GenerationState.SUCCEEDED,
             error=None,
-            usage=drawing.usage if drawing else known.usage,
-            upstream_request_id=drawing.upstream_request_id if drawing else known.upstream_request_id,
+            usage=drawing.usage if drawing and drawing.usage else known.usage,
+            upstream_request_id=(drawing and drawing.upstream_request_id) or known.upstream_request_id,
         )
         self.images.images |= {image.guid: image for image in images}
         self.made[generation.guid] = [image.guid for image in images]
         self.parked.pop(generation.guid, None)
+        if self.after_succeed is not None:
+            self.after_succeed()
 
-    async def fail(self, generation: Generation, *, error: dict[str, Any]) -> None:
+    async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         self._raise()
         known = self.generations.get(generation.guid)
-        if known is None or known.state is not GenerationState.RUNNING:
+        running = known is not None and known.state is GenerationState.RUNNING
+        if known is None or not running or claimed not in (None, self.leases[generation.guid]):
             raise ConflictError("It no longer runs.")
         self._update(known, state=GenerationState.FAILED, error=error)
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
         self._raise()
         for guid in guids:
-            if self.generations[guid].state is GenerationState.RUNNING:
+            if guid in self.generations and self.generations[guid].state is GenerationState.RUNNING:
                 self.leases[guid] = self.clock() + timedelta(seconds=lease)
 
     async def expired(self, *, limit: int) -> tuple[Generation, ...]:
@@ -187,24 +191,31 @@ class FakeGenerationRepository:
         over = [each for each in running if self.leases[each.guid] <= self.clock()]
         return tuple(sorted(over, key=lambda each: self.leases[each.guid])[:limit])
 
-    async def claim(self, guid: UUID, *, lease: float) -> bool:
-        free = guid in {generation.guid for generation in await self.expired(limit=1_000_000)}
-        if free:
-            self.leases[guid] = self.clock() + timedelta(seconds=lease)
-        return free
+    async def interrupted(self, *, within: float, limit: int) -> tuple[Generation, ...]:
+        self._raise()
+        failed = [each for each in self.generations.values() if each.state is GenerationState.FAILED]
+        since = self.clock() - timedelta(seconds=within)
+        found = [each for each in failed if is_unsettled(each) and each.updated_at > since]
+        return tuple(sorted(found, key=lambda each: each.updated_at, reverse=True)[:limit])
+
+    async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
+        if guid not in {generation.guid for generation in await self.expired(limit=1_000_000)}:
+            return None
+        self.leases[guid] = self.clock() + timedelta(seconds=lease)
+        return self.leases[guid]
 
     async def unsettled(self) -> frozenset[UUID]:
         self._raise()
         return frozenset(each.guid for each in self.generations.values() if is_unsettled(each))
 
     def _settleable(self, generation: Generation) -> Generation:
-        known = self.generations[generation.guid]
-        if not is_unsettled(known):
+        known = self.generations.get(generation.guid)
+        if known is None or not is_unsettled(known):
             raise ConflictError("It no longer runs.")
         return known
 
     def _update(self, generation: Generation, **change: Any) -> None:
-        change.setdefault("updated_at", datetime.now(UTC))
+        change.setdefault("updated_at", self.clock())
         self.generations[generation.guid] = generation.model_copy(update=change)
 
     def _with_images(self, generation: Generation) -> Generation:
@@ -308,6 +319,8 @@ class FakeStorage:
         self.objects: dict[str, bytes] = {}
         self.written: dict[str, datetime] = {}
         self.failure: Exception | None = None
+        self.put_failure: Exception | None = None
+        self.puts = 0
         self.probes = 0
         self.opened: list[FakeObject] = []
         self.breaks_off: Exception | None = None
@@ -320,6 +333,9 @@ class FakeStorage:
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:
         self._check(key)
+        self.puts += 1
+        if self.put_failure is not None:
+            raise self.put_failure
         self.objects[key] = data
         self.written[key] = datetime.now(UTC)
 

@@ -160,6 +160,7 @@ class MariaDB:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
+        (self.folder / "socket").unlink(missing_ok=True)  # of one that was killed
         self.process.start()
 
         def answers() -> None:

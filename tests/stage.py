@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,7 @@ class Stage:
     lease: float = 30
     patience: float = 600
     sync_wait: float = 50
+    model: str = "gpt-image-2"
     public_url: str | None = None
     client_patience: float = 60
     clock: Callable[[], float] = time.monotonic
@@ -83,7 +85,7 @@ class Stage:
             records=self.generations,
             storage=self.storage,
             generations=self.runner,
-            model="gpt-image-2",
+            model=self.model,
             quality="medium",
             sync_wait=self.sync_wait,
         )
@@ -99,6 +101,14 @@ class Stage:
             ),
             version="test",
         )
+
+    def replica(self, **values: Any) -> "Stage":
+        """Another process over the same fakes, with these settings of its own."""
+        other = copy(self)
+        for name, value in values.items():
+            setattr(other, name, value)
+        other.start()
+        return other
 
     def reconciler(self, *, apply: bool = True) -> Reconciler:
         """The reconciler of a replica."""

@@ -2,8 +2,10 @@
 
 import hashlib
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -21,7 +23,9 @@ from pixyproxy.core.exceptions import (
     UpstreamDeadlineError,
     UpstreamRefusedError,
     UpstreamUnavailableError,
+    UpstreamUnknownOutcomeError,
 )
+from pixyproxy.service.reconciler import Finding
 from pixyproxy.web.app import create_api
 from tests import planted
 from tests.fakes import tiny_picture
@@ -327,6 +331,528 @@ async def test_every_answer_carries_its_own_request_id() -> None:
             (request_id,) = response.headers.get_list("x-request-id")
             seen.add(request_id)
     assert len(seen) == 9
+
+
+@asynccontextmanager
+async def drawing_until_the_end_of(stage: Stage) -> AsyncIterator[anyio.Event]:
+    """The upstream draws until the event is set, or the block ends; then every generation ends."""
+    release = anyio.Event()
+    stage.generator.before = release.wait
+    try:
+        yield release
+    finally:
+        release.set()
+        await stage.runner.drain()
+
+
+async def ended(client: httpx2.AsyncClient, location: str) -> dict[str, Any]:
+    """The generation, when it runs no longer."""
+    with anyio.fail_after(20):
+        while (details := (await client.get(location)).json())["state"] == "running":
+            await anyio.sleep(0.01)
+    known: dict[str, Any] = details
+    return known
+
+
+async def test_a_generation_that_takes_longer_than_the_wait_is_202_and_can_be_asked_for() -> None:
+    stage = Stage(sync_wait=0.01)
+    async with stage.client() as client, drawing_until_the_end_of(stage) as release:
+        response = await client.post("/image", json={"prompt": planted.PROMPT, "size": "32x16"})
+        details = response.json()
+        location = f"/generation/{UUID(details['guid'])}"
+        assert response.status_code == 202
+        assert response.headers["content-type"] == "application/json"
+        assert response.headers["location"] == location
+        assert int(response.headers["retry-after"]) >= 1
+        assert response.headers["cache-control"] == "no-store"
+        assert "preference-applied" not in response.headers
+        assert "idempotent-replayed" not in response.headers
+        assert details == {
+            "guid": details["guid"],
+            "state": "running",
+            "request": {"prompt": planted.PROMPT, "size": "32x16", "model": "gpt-image-2", "quality": "medium"},
+            "images": [],
+            "usage": None,
+            "error": None,
+            "created_at": details["created_at"],
+            "updated_at": details["created_at"],
+        }
+        assert details["created_at"].endswith("Z")
+        running = await client.get(location)
+        assert (running.status_code, running.json()) == (200, details)
+        assert running.headers["retry-after"] == response.headers["retry-after"]
+        assert running.headers["cache-control"] == "no-store"
+        release.set()
+        succeeded = await ended(client, location)
+        (image,) = succeeded["images"]
+        assert (await client.get(f"/image/{image['guid']}")).json() == image
+        assert (await client.get(image["url"])).content == tiny_picture(planted.PROMPT)
+        assert (succeeded["state"], succeeded["usage"], succeeded["error"]) == ("succeeded", {"total_tokens": 7}, None)
+        assert succeeded["request"] == details["request"]
+        settled = await client.get(location)
+        assert "retry-after" not in settled.headers
+        assert settled.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [
+        ("respond-async", "respond-async"),
+        ("wait=0", "wait=0"),
+        ("Respond-Async; x=y, handling=lenient, wait=0", "respond-async, wait=0"),
+    ],
+)
+async def test_a_client_that_does_not_wait_is_answered_at_once(prefer: str, applied: str) -> None:
+    stage = Stage(sync_wait=0)
+    async with stage.client() as client, drawing_until_the_end_of(stage):
+        response = await client.post("/image", json={"prompt": "a dot"}, headers={"Prefer": prefer})
+    assert response.status_code == 202
+    assert response.headers["preference-applied"] == applied
+
+
+@pytest.mark.parametrize(
+    ("sync_wait", "prefer", "applied"),
+    [(0.01, "wait=20", "wait=20"), (0.01, "respond-async, wait=20", "respond-async, wait=20"), (0, "wait=x", None)],
+)
+async def test_a_client_that_waits_gets_the_image(sync_wait: float, prefer: str, applied: str | None) -> None:
+    stage = Stage(sync_wait=sync_wait)
+    stage.generator.before = lambda: anyio.sleep(0.3)
+    async with stage.client() as client:
+        response = await client.post("/image", json={"prompt": "a dot"}, headers={"Prefer": prefer})
+    assert response.status_code == 201
+    assert response.headers.get("preference-applied") == applied
+
+
+async def test_a_failed_generation_has_its_error_as_a_problem_with_its_cost() -> None:
+    stage = Stage()
+    stage.generator.failure = UpstreamRefusedError("not this", extra={"upstream_code": "moderation_blocked"})
+    async with stage.client() as client:
+        refused = await client.post("/image", json={"prompt": "a dot"})
+        (listed,) = (await client.get("/generation")).json()
+        response = await client.get(f"/generation/{listed['guid']}")
+    assert refused.json()["cost"] == "none"
+    assert response.status_code == 200
+    assert "retry-after" not in response.headers
+    details = response.json()
+    assert details == listed
+    assert (details["state"], details["images"], details["usage"]) == ("failed", [], None)
+    assert details["error"] == {
+        "type": "urn:pixyproxy:problem:upstream-refused",
+        "title": UpstreamRefusedError.title,
+        "status": 422,
+        "detail": "not this",
+        "cost": "none",
+        "upstream_code": "moderation_blocked",
+    }
+
+
+@pytest.mark.parametrize("guid", [str(uuid4()), "x", "1", uuid4().hex, f"{{{uuid4()}}}", str(uuid4()) + "%00"])
+async def test_an_unknown_generation_is_not_found(guid: str) -> None:
+    async with Stage().client() as client:
+        response = await client.get(f"/generation/{guid}")
+    assert response.status_code == 404
+    assert response.json()["type"] == "urn:pixyproxy:problem:generation-not-found"
+
+
+async def test_generations_are_listed_newest_first_in_pages_that_link_to_the_next() -> None:
+    stage = Stage(public_url="https://pictures.example")
+    async with stage.client() as client:
+        for number in range(5):
+            await client.post("/image", json={"prompt": f"a dot, number {number}"})
+        found: list[dict[str, Any]] = []
+        url, pages = "/generation?limit=2", 0
+        while url:
+            response = await client.get(url)
+            assert response.status_code == 200
+            assert response.headers["cache-control"] == "no-store"
+            found += response.json()
+            url, pages = response.links.get("next", {}).get("url", ""), pages + 1
+            assert not url or url.startswith("https://pictures.example/generation?limit=2&cursor=")
+        assert [each["request"]["prompt"] for each in found] == [f"a dot, number {number}" for number in range(5)][::-1]
+        assert pages == 3
+        assert (await client.get(f"/generation/{found[0]['guid']}")).json() == found[0]
+        assert (await client.get("/generation/?limit=2")).json() == found[:2]
+
+
+async def test_generations_are_listed_by_their_state() -> None:
+    stage = Stage()
+    async with stage.client() as client, drawing_until_the_end_of(stage) as release:
+        running = await client.post("/image", json={"prompt": "a dot"}, headers={"Prefer": "respond-async"})
+
+        async def guids(state: str) -> list[str]:
+            return [each["guid"] for each in (await client.get("/generation", params={"state": state})).json()]
+
+        assert await guids("running") == [running.json()["guid"]]
+        assert await guids("succeeded") == await guids("failed") == []
+        release.set()
+        await ended(client, running.headers["location"])
+        stage.generator.failure = UpstreamAnswerError("nonsense")
+        for _ in range(2):
+            await client.post("/image", json={"prompt": "a dot"})
+        assert await guids("running") == []
+        assert await guids("succeeded") == [running.json()["guid"]]
+        first = await client.get("/generation?state=failed&limit=1")
+        second = await client.get(first.links["next"]["url"])
+        assert "state=failed" in first.links["next"]["url"]
+        assert [each["guid"] for each in first.json() + second.json()] == await guids("failed")
+        assert "next" not in second.links
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("state=done", "?state"),
+        ("state=RUNNING", "?state"),
+        ("state=", "?state"),
+        ("limit=0", "?limit"),
+        ("limit=501", "?limit"),
+        ("cursor=x", "?cursor"),
+        ("q=x", "?"),
+    ],
+)
+async def test_a_list_of_generations_that_breaks_a_rule_is_refused(query: str, pointer: str) -> None:
+    async with Stage().client() as client:
+        response = await client.get(f"/generation?{query}")
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+
+
+def with_key(key: str, **headers: str) -> dict[str, str]:
+    return {"Idempotency-Key": key, **headers}
+
+
+async def test_a_request_with_a_known_idempotency_key_gets_the_same_answer_again() -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        first = await client.post("/image", json={"prompt": "a dot", "size": "32x16"}, headers=with_key("order-66"))
+        assert first.status_code == 201
+        assert "idempotent-replayed" not in first.headers
+        for key in ("order-66", '"order-66"', "  order-66 "):
+            body = {"size": "32x16", "background": None, "prompt": " a dot\n"}  # the same, spelled otherwise
+            again = await client.post("/image", json=body, headers=with_key(key))
+            assert (again.status_code, again.json()) == (201, first.json())
+            assert again.headers["idempotent-replayed"] == "true"
+            assert again.headers["location"] == first.headers["location"]
+            assert again.headers["cache-control"] == "no-store"
+    assert len(stage.generator.requests) == 1
+
+
+async def test_without_an_idempotency_key_every_request_buys_a_picture() -> None:
+    stage = Stage()
+    assert (await stage.create())["guid"] != (await stage.create())["guid"]
+    assert len(stage.generator.requests) == 2
+
+
+async def test_an_idempotency_key_with_another_body_is_refused() -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        for body in ({"prompt": "two dots"}, {"prompt": "a dot", "quality": "medium"}):
+            response = await client.post("/image", json=body, headers=with_key("order-66"))
+            assert response.status_code == 422
+            assert response.json()["type"] == "urn:pixyproxy:problem:idempotency-key-reused"
+    assert len(stage.generator.requests) == 1
+
+
+BAD_KEYS: dict[str, list[bytes]] = {
+    "empty": [b""],
+    "blank": [b"  "],
+    "empty in quotes": [b'""'],
+    "blank in quotes": [b'"  "'],
+    "too long": [b"x" * 256],
+    "too long in quotes": [b'"' + b"x" * 256 + b'"'],
+    "with a tab": [b"a\tb"],
+    "with a control character": [b"a\x7fb"],
+    "not ASCII": ["schlüssel".encode()],
+    "Latin-1": [b"schl\xfcssel"],
+    "two": [b"a", b"b"],
+    "the same twice": [b"a", b"a"],
+}
+
+
+@pytest.mark.parametrize("keys", BAD_KEYS.values(), ids=BAD_KEYS.keys())
+async def test_an_idempotency_key_that_cannot_be_one_is_refused(keys: list[bytes]) -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        headers = [(b"Idempotency-Key", key) for key in keys]
+        response = await client.post("/image", json={"prompt": "a dot"}, headers=headers)
+    assert response.status_code == 400
+    assert response.json()["type"] == "urn:pixyproxy:problem:invalid-idempotency-key"
+    assert (stage.generator.requests, stage.generations.generations) == ([], {})
+
+
+@pytest.mark.parametrize("key", ["x" * 255, f'"{"x" * 255}"', "a b", "!#$%&'()*+,-./:;<=>?@[]^_`{|}~"])
+async def test_any_other_idempotency_key_is_one(key: str) -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        answers = [await client.post("/image", json={"prompt": "a dot"}, headers=with_key(key)) for _ in range(2)]
+    assert [answer.headers.get("idempotent-replayed") for answer in answers] == [None, "true"]
+    assert answers[0].json() == answers[1].json()
+
+
+async def test_while_its_generation_runs_a_known_key_is_a_conflict_that_names_it() -> None:
+    stage = Stage()
+    async with stage.client() as client, drawing_until_the_end_of(stage):
+        headers = with_key("order-66", Prefer="respond-async")
+        first = await client.post("/image", json={"prompt": "a dot"}, headers=headers)
+        again = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        assert again.status_code == 409
+        assert again.json()["type"] == "urn:pixyproxy:problem:generation-running"
+        assert again.json()["generation"] == first.json()["guid"]
+        assert int(again.headers["retry-after"]) >= 1
+        other = await client.post("/image", json={"prompt": "two dots"}, headers=with_key("order-66"))
+        assert other.json()["type"] == "urn:pixyproxy:problem:idempotency-key-reused"
+    assert len(stage.generator.requests) == 1
+
+
+async def test_who_prefers_to_wait_joins_the_generation_that_runs() -> None:
+    stage = Stage()
+    async with stage.client() as client, drawing_until_the_end_of(stage) as release:
+        headers = with_key("order-66", Prefer="respond-async")
+        first = await client.post("/image", json={"prompt": "a dot"}, headers=headers)
+        again = await client.post("/image", json={"prompt": "a dot"}, headers=headers)
+        assert (again.status_code, again.json()) == (202, first.json())
+        assert again.headers["idempotent-replayed"] == "true"
+        assert again.headers["location"] == first.headers["location"]
+        joined: list[httpx2.Response] = []
+
+        async def join() -> None:
+            headers = with_key("order-66", Prefer="wait=20")
+            joined.append(await client.post("/image", json={"prompt": "a dot"}, headers=headers))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(join)
+            await anyio.wait_all_tasks_blocked()
+            assert joined == []
+            release.set()
+        (image,) = (await ended(client, first.headers["location"]))["images"]
+    assert [(each.status_code, each.json()) for each in joined] == [(201, image)] * 5
+    assert all(each.headers["idempotent-replayed"] == "true" for each in joined)
+    assert all(each.headers["preference-applied"] == "wait=20" for each in joined)
+    assert len(stage.generator.requests) == 1
+
+
+async def test_who_joins_a_generation_that_another_replica_runs_hears_of_its_end() -> None:
+    stage = Stage()
+    async with stage.client() as client, drawing_until_the_end_of(stage) as release:
+        await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66", Prefer="respond-async"))
+        elsewhere = stage.runner
+        stage.start()  # another process over the same stores
+        answers: list[httpx2.Response] = []
+
+        async def join() -> None:
+            async with stage.client() as other:
+                headers = with_key("order-66", Prefer="wait=20")
+                answers.append(await other.post("/image", json={"prompt": "a dot"}, headers=headers))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(join)
+            await anyio.wait_all_tasks_blocked()
+            release.set()
+        await elsewhere.drain()
+    assert [(each.status_code, each.headers["idempotent-replayed"]) for each in answers] == [(201, "true")]
+    assert len(stage.generator.requests) == 1
+
+
+async def test_of_many_requests_with_a_new_key_at_once_one_buys_and_all_hear_of_its_image() -> None:
+    stage = Stage()
+    answers: list[httpx2.Response] = []
+    async with stage.client() as client:
+
+        async def post() -> None:
+            headers = with_key("order-66", Prefer="wait=20")
+            answers.append(await client.post("/image", json={"prompt": "a dot"}, headers=headers))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(post)
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["guid"] for answer in answers}) == 1
+    assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    assert len(stage.generator.requests) == 1
+
+
+async def test_the_keys_of_two_callers_do_not_meet() -> None:
+    stage = Stage()
+    others = {"Authorization": f"Bearer {await stage.keys.create('laptop')}"}
+    async with stage.client() as client:
+        mine = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        theirs = await client.post("/image", json={"prompt": "two dots"}, headers=with_key("order-66", **others))
+        again = await client.post("/image", json={"prompt": "two dots"}, headers=with_key("order-66", **others))
+    assert (mine.status_code, theirs.status_code) == (201, 201)
+    assert "idempotent-replayed" not in theirs.headers
+    assert (again.json(), again.headers["idempotent-replayed"]) == (theirs.json(), "true")
+
+
+async def test_a_request_that_breaks_a_rule_does_not_use_up_its_key() -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        refused = await client.post("/image", json={"prompt": ""}, headers=with_key("order-66"))
+        assert refused.status_code == 422
+        mended = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+    assert mended.status_code == 201
+    assert "idempotent-replayed" not in mended.headers
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [UpstreamRefusedError("not this"), UpstreamUnavailableError("wait"), UpstreamCredentialsError("our key")],
+)
+async def test_a_failure_that_cost_nothing_may_be_tried_again_with_its_key(failure: PixyProxyException) -> None:
+    stage = Stage()
+    stage.generator.failure = failure
+    async with stage.client() as client:
+        failed = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        assert (failed.status_code, failed.json()["cost"]) == (failure.status, "none")
+        stage.generator.failure = None
+        answers = [
+            await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66")) for _ in range(2)
+        ]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert [answer.headers.get("idempotent-replayed") for answer in answers] == [None, "true"]
+    assert len(stage.generator.requests) == 2
+
+
+async def test_a_failure_that_was_billed_is_answered_again_and_not_bought_again() -> None:
+    stage = Stage()
+    stage.generator.failure = UpstreamAnswerError("nonsense")
+    async with stage.client() as client:
+        failed = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        stage.generator.failure = None
+        again = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+    for answer in (failed, again):
+        assert answer.status_code == 502
+        problem = answer.json()
+        assert (problem["type"], problem["detail"]) == ("urn:pixyproxy:problem:upstream-answer", "nonsense")
+        assert problem["cost"] == "billed"
+        assert problem["request_id"] == answer.headers["x-request-id"]
+    assert "idempotent-replayed" not in failed.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(stage.generator.requests) == 1
+
+
+@pytest.mark.parametrize("failure", [UpstreamDeadlineError("late"), UpstreamUnknownOutcomeError("lost")])
+async def test_what_may_have_been_billed_is_not_bought_again(failure: PixyProxyException) -> None:
+    stage = Stage()
+    stage.generator.failure = failure
+    async with stage.client() as client:
+        failed = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        stage.generator.failure = None
+        again = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        (generation,) = (await client.get("/generation")).json()
+    assert (failed.status_code, failed.json()["type"]) == (failure.status, failure.type)
+    assert failed.json()["cost"] == "unknown"
+    assert again.status_code == 409
+    assert again.headers["idempotent-replayed"] == "true"
+    problem = again.json()
+    assert problem["type"] == "urn:pixyproxy:problem:outcome-unknown"
+    assert (problem["generation"], problem["cause"]) == (generation["guid"], failure.type)
+    assert len(stage.generator.requests) == 1
+
+
+async def test_a_process_that_ran_too_many_generations_refuses_one_more_before_anything_is_spent() -> None:
+    stage = Stage(maximum=1)
+    async with stage.client() as client, drawing_until_the_end_of(stage):
+        headers = with_key("order-66", Prefer="respond-async")
+        assert (await client.post("/image", json={"prompt": "a dot"}, headers=headers)).status_code == 202
+        refused = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-67"))
+        assert refused.status_code == 503
+        assert refused.json()["type"] == "urn:pixyproxy:problem:too-many-generations"
+        assert refused.headers["retry-after"]
+        assert (await client.post("/image", json={"prompt": "a dot"}, headers=headers)).status_code == 202, "it joins"
+    assert len(stage.generator.requests) == len(stage.generations.generations) == 1
+
+
+async def test_a_deleted_image_is_gone_for_everybody_and_so_are_its_bytes() -> None:
+    stage = Stage()
+    kept, details = await stage.create(), await stage.create()
+    async with stage.client() as client:
+        response = await client.delete(f"/image/{details['guid']}")
+        assert (response.status_code, response.content) == (204, b"")
+        for method, path in (
+            ("DELETE", f"/image/{details['guid']}"),
+            ("GET", f"/image/{details['guid']}"),
+            ("GET", details["url"]),
+            ("HEAD", details["url"]),
+        ):
+            gone = await client.request(method, path)
+            assert gone.status_code == 404
+            assert method == "HEAD" or gone.json()["type"] == "urn:pixyproxy:problem:image-not-found"
+        assert (await client.get("/image")).json() == [kept]
+        assert [each["images"] for each in (await client.get("/generation")).json()] == [[], [kept]]
+    assert list(stage.storage.objects) == [kept["filename"]]
+    assert stage.images.deleted == {}
+
+
+@pytest.mark.parametrize("guid", [str(uuid4()), "x", uuid4().hex])
+async def test_an_image_that_is_not_there_cannot_be_deleted(guid: str) -> None:
+    stage = Stage()
+    details = await stage.create()
+    async with stage.client() as client:
+        response = await client.delete(f"/image/{guid}")
+    assert (response.status_code, response.json()["type"]) == (404, "urn:pixyproxy:problem:image-not-found")
+    assert list(stage.storage.objects) == [details["filename"]]
+
+
+async def test_nobody_deletes_an_image_without_a_key() -> None:
+    stage = Stage()
+    details = await stage.create()
+    async with stage.client(key=False) as client:
+        assert (await client.delete(f"/image/{details['guid']}")).status_code == 401
+        assert (await client.get(f"/image/{details['guid']}")).json() == details
+
+
+async def test_the_key_of_a_deleted_image_says_so_and_buys_nothing() -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        made = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        await client.delete(made.headers["location"])
+        again = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+    assert again.status_code == 410
+    assert again.json()["type"] == "urn:pixyproxy:problem:image-deleted"
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(stage.generator.requests) == 1
+
+
+@pytest.mark.parametrize("away", ["storage", "records"])
+async def test_a_deletion_that_cannot_be_finished_is_one_still_and_a_reconciler_finishes_it(away: str) -> None:
+    stage = Stage()
+    details = await stage.create()
+    if away == "storage":
+        stage.storage.failure = StorageUnavailableError("away")
+    else:
+        stage.images.failure = DatabaseUnavailableError("away")
+    async with stage.client() as client:
+        assert (await client.delete(f"/image/{details['guid']}")).status_code == 204
+        assert (await client.get(f"/image/{details['guid']}")).status_code == 404
+        assert (await client.delete(f"/image/{details['guid']}")).status_code == 404
+    assert list(stage.images.deleted) == [UUID(details["guid"])]
+    stage.storage.failure = stage.images.failure = None
+    reconciler = stage.reconciler()
+    await reconciler.settle()
+    assert reconciler.mended == {Finding.DELETION: 1}
+    assert (stage.storage.objects, stage.images.deleted) == ({}, {})
+
+
+async def test_a_process_that_ends_begins_nothing_and_answers_what_is_known() -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        known = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        stage.readiness.ending.set()
+        for headers in ({}, with_key("order-67")):
+            refused = await client.post("/image", json={"prompt": "a dot"}, headers=headers)
+            assert refused.status_code == 503
+            assert refused.json()["type"] == "urn:pixyproxy:problem:shutting-down"
+            assert refused.json()["cost"] == "none"
+            assert refused.headers["retry-after"]
+        again = await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
+        assert (again.status_code, again.json()) == (201, known.json())
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["failed"]) == (503, ["process"])
+        assert ready.headers["retry-after"]
+        assert (await client.get("/healthz")).status_code == 200
+    assert len(stage.generator.requests) == 1
 
 
 PRIVATE = {

@@ -1,8 +1,10 @@
 """The command line, as processes: what a newcomer sees, what a mistake gets, and what keys do."""
 
 import json
+import os
 import re
 import signal
+import sqlite3
 import stat
 import threading
 import time
@@ -13,6 +15,7 @@ import httpx2
 import pytest
 
 from pixyproxy.service.keys import is_well_formed
+from pixyproxy.service.reconciler import Finding
 from tests import planted
 from tests.servers import MariaDB, PixyProxy, run_cli, wait_until
 
@@ -215,6 +218,116 @@ def test_serve_refuses_an_old_schema_and_says_what_to_do(
     assert run_cli(tmp_path, "keys", "list", environment=real).returncode == 0
 
 
+AGREED = (0, "Database and storage agree.\n")
+OLD = time.time() - 2 * 86_400
+"""A moment that is longer ago than the grace."""
+NO_GRACE = {"PIXYPROXY_ORPHAN_GRACE": "0"}
+
+
+def a_stray_object(folder: Path, first: str, *, written: float | None = None) -> Path:
+    """An object of our key shape in the embedded default's storage, and no row."""
+    guid = f"{first}1111111-1111-4111-8111-111111111111"
+    file = folder / "pixyproxy-data" / "images" / guid[:2] / guid[2:4] / f"{guid}.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"stray")
+    if written is not None:
+        os.utime(file, (written, written))
+    return file
+
+
+def test_a_fresh_database_and_its_storage_agree(tmp_path: Path) -> None:
+    assert run_cli(tmp_path, "migrate").returncode == 0
+    for arguments in (["check"], ["reconcile"], ["reconcile", "--apply"]):
+        result = run_cli(tmp_path, *arguments)
+        assert (result.returncode, result.stdout) == AGREED
+        assert result.stderr == ""
+
+
+def test_an_object_without_a_row_is_removed_when_it_is_old_enough_and_only_if_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    young, old = a_stray_object(tmp_path, "a"), a_stray_object(tmp_path, "b", written=OLD)
+    checked = run_cli(tmp_path, "check")
+    assert checked.returncode == 1
+    assert checked.stdout == (f"{young.name}  {Finding.ORPHAN}\n{old.name}  {Finding.ORPHAN}\n2 {Finding.ORPHAN}\n")
+    looked = run_cli(tmp_path, "reconcile")
+    assert looked.returncode == 0
+    assert looked.stdout == (
+        f"{young.name}  {Finding.YOUNG}\n{old.name}  {Finding.ORPHAN}\n1 {Finding.YOUNG}\n1 {Finding.ORPHAN}\n"
+        "Nothing was changed: run it with --apply to mend what can be mended.\n"
+    )
+    assert young.exists()
+    assert old.exists()
+    applied = run_cli(tmp_path, "reconcile", "--apply")
+    assert applied.returncode == 0
+    assert f"{old.name}  {Finding.ORPHAN}: mended" in applied.stdout
+    assert f"1 {Finding.ORPHAN}, 1 mended" in applied.stdout
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_without_a_grace_every_object_without_a_row_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    stray = a_stray_object(tmp_path, "a")
+    images = tmp_path / "pixyproxy-data" / "images"
+    foreign = [images / "README.txt", stray.with_suffix(".svg"), stray.with_name("holiday.png"), images / stray.name]
+    for file in foreign:
+        file.write_bytes(b"foreign")
+    assert run_cli(tmp_path, "reconcile", environment=NO_GRACE).returncode == 0
+    assert stray.exists()
+    applied = run_cli(tmp_path, "reconcile", "--apply", environment=NO_GRACE)
+    assert applied.stdout == f"{stray.name}  {Finding.ORPHAN}: mended\n1 {Finding.ORPHAN}, 1 mended\n"
+    assert not stray.exists()
+    assert all(file.exists() for file in foreign)
+    again = run_cli(tmp_path, "check")
+    assert (again.returncode, again.stdout) == AGREED
+
+
+def test_a_run_removes_at_most_so_many_objects_and_says_how_to_go_on(tmp_path: Path) -> None:
+    strays = [a_stray_object(tmp_path, first) for first in "abc"]
+    after: list[str] = []
+    for left in (2, 1, 0):
+        result = run_cli(tmp_path, "reconcile", "--apply", "--max-deletes", "1", *after, environment=NO_GRACE)
+        assert result.returncode == 0
+        assert [stray.exists() for stray in strays] == [False] * (3 - left) + [True] * left
+        goes_on = re.search(r"Go on with: (--after \S+)\n$", result.stdout)
+        assert bool(goes_on) is (left > 0)
+        after = goes_on[1].split() if goes_on else []
+        assert after == (["--after", strays[2 - left].name] if left else [])
+
+
+def test_what_a_process_left_behind_is_finished_and_a_row_without_an_object_is_only_reported(
+    started: Callable[..., PixyProxy], tmp_path: Path
+) -> None:
+    server = started({"PIXYPROXY_API_KEY": planted.API_KEY})
+    lost, deleted, kept = [post(server, planted.API_KEY).json() for _ in range(3)]
+    server.process.stop()
+    checked = run_cli(tmp_path, "check")
+    assert (checked.returncode, checked.stdout) == AGREED
+    images = tmp_path / "pixyproxy-data" / "images"
+    files = {each["guid"]: next(images.rglob(each["filename"])) for each in (lost, deleted, kept)}
+    files[lost["guid"]].unlink()
+    database = sqlite3.connect(tmp_path / "pixyproxy-data" / "pixyproxy.db")
+    database.execute("UPDATE images SET deleted_at = '2026-11-22 10:00:00.000000' WHERE guid = ?", [deleted["guid"]])
+    database.commit()
+    for _ in range(2):  # a look changes nothing
+        checked = run_cli(tmp_path, "check")
+        assert checked.returncode == 1
+        assert checked.stdout == (
+            f"{deleted['guid']}  {Finding.DELETION}\n{lost['filename']}  {Finding.LOST}\n"
+            f"1 {Finding.DELETION}\n1 {Finding.LOST}\n"
+        )
+    applied = run_cli(tmp_path, "reconcile", "--apply", environment=NO_GRACE)
+    assert applied.returncode == 0
+    assert applied.stdout == (
+        f"{deleted['guid']}  {Finding.DELETION}: mended\n{lost['filename']}  {Finding.LOST}\n"
+        f"1 {Finding.DELETION}, 1 mended\n1 {Finding.LOST}\n"
+    )
+    assert [path for path in images.rglob("*") if path.is_file()] == [files[kept["guid"]]]
+    rows = database.execute("SELECT guid FROM images ORDER BY id").fetchall()
+    database.close()
+    assert rows == [(lost["guid"],), (kept["guid"],)]
+
+
 REAL = {"PIXYPROXY_STORAGE_URL": "file:x", "PIXYPROXY_DEMO": "1"}
 UNREACHABLE = f"mysql+pymysql://u:{planted.DATABASE_PASSWORD}@127.0.0.1:9/x"
 
@@ -266,6 +379,13 @@ MISTAKES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
         "PIXYPROXY_STORAGE_URL",
     ),
     "lower case": (["serve"], {"pixyproxy_port": "9"}, 2, "did you mean PIXYPROXY_PORT"),
+    "no key to go on behind": (["reconcile", "--after", ""], {}, 2, "--after"),
+    "no key of ours": (["reconcile", "--after", "some/file.png"], {}, 2, "--after"),
+    "nothing to remove": (["reconcile", "--max-deletes", "0"], {}, 2, "--max-deletes"),
+    "no number to remove": (["reconcile", "--max-deletes", "all"], {}, 2, "--max-deletes"),
+    "nothing to reconcile": (["reconcile", "--apply"], {"PIXYPROXY_DATA_DIR": "nowhere"}, 2, "nothing is at nowhere"),
+    "nothing to check": (["check"], {"PIXYPROXY_DATA_DIR": "nowhere"}, 2, "nothing is at nowhere"),
+    "lease": (["check"], {"PIXYPROXY_LEASE": "0"}, 2, "PIXYPROXY_LEASE"),
 }
 
 
@@ -294,6 +414,6 @@ def test_an_address_that_is_taken_is_said_before_anything_else(
 def test_version_and_help_name_every_command(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", run_cli(tmp_path, "--version").stdout)
     said = run_cli(tmp_path, "--help").stdout
-    for command in ("serve", "migrate", "keys", "demo-upstream"):
+    for command in ("serve", "migrate", "keys", "reconcile", "check", "demo-upstream"):
         assert command in said
     assert list(tmp_path.iterdir()) == []

@@ -1,24 +1,30 @@
 """What the errors of drivers mean: from the table, and from a real server that is made to raise them."""
 
 import asyncio
+import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pymysql
 import pytest
 from sqlalchemy import exc
 
 from pixyproxy.core.exceptions import ConflictError, DatabaseError, DatabaseUnavailableError, PixyProxyException
-from pixyproxy.core.models import Generation
+from pixyproxy.core.models import Generation, GenerationState
 from pixyproxy.data.database import Database, Transaction, domain_error
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import migrate, open_database
+from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
-from tests.servers import MariaDB
+from tests.servers import MariaDB, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -190,4 +196,203 @@ async def test_sqlite_that_stays_locked_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailableError, match="SQLITE_BUSY"):
         await a_recorded_generation(database)
     other.close()
+    close()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A database on MariaDB, its repositories, and a look at the other side."""
+
+    mariadb: MariaDB
+    name: str
+    database: Database
+
+    @property
+    def generations(self) -> SqlGenerationRepository:
+        return SqlGenerationRepository(self.database)
+
+    def query(self, sql: str, *parameters: object) -> list[Any]:
+        return self.mariadb.query(sql, *parameters, database=self.name)
+
+    @contextmanager
+    def holding(self, *statements: str) -> "Iterator[pymysql.connections.Connection[Any]]":
+        """Another transaction, which holds the locks of these statements until the block ends."""
+        socket = str(self.mariadb.folder / "socket")
+        with pymysql.connect(unix_socket=socket, user="root", database=self.name) as connection:
+            for statement in statements:
+                connection.cursor().execute(statement)
+            yield connection
+
+    async def waits(self, statement: str) -> int:
+        """The number of our connection, once it waits in this statement."""
+
+        def waiting() -> list[Any]:
+            found = self.query(
+                "SELECT id FROM information_schema.processlist WHERE user = %s AND db = %s AND info LIKE %s",
+                *(self.mariadb.user, self.name, f"%{statement}%"),
+            )
+            assert found
+            return found
+
+        await asyncio.to_thread(wait_until, waiting, seconds=10, what=f"a connection in {statement}")
+        return int(waiting()[0][0])
+
+    async def assert_untouched(self, generation: Generation) -> None:
+        """Nothing of `succeed` was written, not even by halves."""
+        found = await self.generations.get(generation.guid)
+        assert (found.state, found.images, found.usage) == (GenerationState.RUNNING, (), None)
+        assert self.query("SELECT COUNT(*) FROM images") == [(0,)]
+
+    async def assert_works(self, generation: Generation) -> None:
+        """It succeeds now, with the same engine."""
+        await succeed(self.generations, generation)
+        assert (await self.generations.get(generation.guid)).state is GenerationState.SUCCEEDED
+        assert self.query("SELECT COUNT(*) FROM images") == [(1,)]
+
+
+@pytest.fixture
+def opened(mariadb: MariaDB, unique: Callable[[], str]) -> Iterator[Opened]:
+    """A database on MariaDB, of this test alone."""
+    url = mariadb.create(name := unique())
+    migrate(url)
+    database, close = open_database(url)
+    yield Opened(mariadb, f"test_{name}", database)
+    close()
+
+
+NO_NEW_IMAGE = "SELECT id FROM images FOR UPDATE"
+"""Locks the gap where the next image would be: `succeed` waits at its second statement."""
+
+
+async def succeed(generations: SqlGenerationRepository, generation: Generation) -> None:
+    await generations.succeed(generation, images=(an_image(generation),), drawing=a_drawing())
+
+
+async def test_a_connection_that_is_killed_in_the_middle_of_a_success_leaves_nothing_of_it(opened: Opened) -> None:
+    generation = await a_recorded_generation(opened.database)
+    with opened.holding(NO_NEW_IMAGE):
+        success = asyncio.create_task(succeed(opened.generations, generation))
+        opened.query(f"KILL {await opened.waits('INSERT INTO images')}")
+        with pytest.raises(DatabaseUnavailableError):
+            await success
+    await opened.assert_untouched(generation)
+    await opened.assert_works(generation)
+
+
+async def test_a_server_that_dies_in_the_middle_of_a_success_leaves_nothing_of_it(opened: Opened) -> None:
+    generation = await a_recorded_generation(opened.database)
+    with pytest.raises(pymysql.err.Error), opened.holding(NO_NEW_IMAGE) as holder:
+        success = asyncio.create_task(succeed(opened.generations, generation))
+        await opened.waits("INSERT INTO images")
+        opened.mariadb.process.stop(how=signal.SIGKILL)
+        try:
+            with pytest.raises(DatabaseUnavailableError):
+                await success
+            with pytest.raises(DatabaseUnavailableError):
+                await opened.generations.get(generation.guid)
+            with pytest.raises(DatabaseUnavailableError):
+                await a_recorded_generation(opened.database)
+        finally:
+            (opened.mariadb.folder / "socket").unlink()  # a killed server leaves it, and `start` waits for a new one
+            opened.mariadb.start()
+        holder.ping(reconnect=False)  # its locks died with the server
+    await opened.assert_untouched(generation)
+    await opened.assert_works(generation)
+
+
+async def test_lock_waits_that_do_not_end_change_nothing(opened: Opened) -> None:
+    finished, renewed, left = [await a_recorded_generation(opened.database) for _ in range(3)]
+    await opened.generations.renew([left.guid], lease=0)
+    leases = "SELECT guid, lease_expires_at FROM generations ORDER BY guid"
+    before = opened.query(leases)
+    locked = f"SELECT id FROM generations WHERE guid IN ('{renewed.guid}', '{left.guid}') FOR UPDATE"
+    with opened.holding(NO_NEW_IMAGE, locked):
+        failures = await asyncio.gather(
+            succeed(opened.generations, finished),
+            opened.generations.renew([renewed.guid], lease=60),
+            opened.generations.claim(left.guid, lease=60),
+            return_exceptions=True,
+        )
+    assert [type(failure) for failure in failures] == [DatabaseUnavailableError] * 3
+    assert all("1205" in str(failure) for failure in failures)
+    assert opened.query(leases) == before
+    await opened.assert_untouched(finished)
+    await opened.generations.renew([renewed.guid], lease=60)
+    assert await opened.generations.claim(left.guid, lease=60)
+    assert [opened.query(leases) == before, len(await opened.generations.expired(limit=9))] == [False, 0]
+    await opened.assert_works(finished)
+
+
+def weigh_more(transaction: "pymysql.connections.Connection[Any]") -> None:
+    """Make the transaction the one that a deadlock spares: the server ends the one that has changed less."""
+    row = "(generation_guid, picture, part, data, created_at) VALUES (UUID(), 0, 0, '', UTC_TIMESTAMP(6))"
+    for _ in range(20):
+        transaction.cursor().execute(f"INSERT INTO parked_images {row}")
+
+
+async def test_a_deadlock_in_a_success_is_run_again(opened: Opened) -> None:
+    generation = await a_recorded_generation(opened.database)
+    with opened.holding(NO_NEW_IMAGE) as other:
+        weigh_more(other)
+        success = asyncio.create_task(succeed(opened.generations, generation))
+        await opened.waits("INSERT INTO images")
+        other.cursor().execute("SELECT id FROM generations FOR UPDATE")  # ours holds it, and was ended for this
+    await success
+    assert (await opened.generations.get(generation.guid)).state is GenerationState.SUCCEEDED
+    assert opened.query("SELECT COUNT(*) FROM images") == [(1,)]
+
+
+async def test_a_deadlock_of_a_renewal_is_run_again(opened: Opened) -> None:
+    first, second = (a_generation(guid=UUID(int=number)) for number in (1, 2))  # locked in this order
+    for generation in (first, second):
+        await opened.generations.add(generation, lease=0)
+    with opened.holding(f"SELECT id FROM generations WHERE guid = '{second.guid}' FOR UPDATE") as other:
+        weigh_more(other)
+        renewal = asyncio.create_task(opened.generations.renew([first.guid, second.guid], lease=60))
+        await opened.waits("UPDATE generations")
+        other.cursor().execute("SELECT id FROM generations FOR UPDATE")
+    await renewal
+    assert await opened.generations.expired(limit=9) == ()
+
+
+async def test_a_read_only_server_is_unavailable_to_writers_alone(opened: Opened) -> None:
+    generation = await a_recorded_generation(opened.database)
+    opened.query("SET GLOBAL read_only = 1")
+    try:
+        for write in (
+            succeed(opened.generations, generation),
+            opened.generations.renew([generation.guid], lease=60),
+            opened.generations.claim(generation.guid, lease=60),
+            a_recorded_generation(opened.database),
+        ):
+            with pytest.raises(DatabaseUnavailableError, match="1290"):
+                await write
+        await opened.assert_untouched(generation)
+    finally:
+        opened.query("SET GLOBAL read_only = 0")
+    await opened.assert_works(generation)
+
+
+async def test_a_server_with_too_many_connections_is_unavailable_until_there_are_fewer(opened: Opened) -> None:
+    generation = await a_recorded_generation(opened.database)
+    url = opened.mariadb.url(opened.name.removeprefix("test_"))
+    fresh, close = open_database(url)  # its pool is empty, as at a start
+    ((maximum,),) = opened.query("SELECT @@max_connections")
+    with ExitStack() as crowd:
+        administrator = crowd.enter_context(opened.holding())
+        for _ in range(12):
+            connection = pymysql.connect(
+                host="127.0.0.1", port=opened.mariadb.port, user=opened.mariadb.user, password=planted.DATABASE_PASSWORD
+            )
+            crowd.enter_context(connection)
+        administrator.cursor().execute("SET GLOBAL max_connections = 10")
+        try:
+            with pytest.raises(DatabaseUnavailableError, match="1040"):
+                await succeed(SqlGenerationRepository(fresh), generation)
+            await opened.generations.renew([generation.guid], lease=60)  # who is connected works on
+        finally:
+            administrator.cursor().execute("SET GLOBAL max_connections = %s", [maximum])
+    await opened.assert_untouched(generation)
+    await succeed(SqlGenerationRepository(fresh), generation)
+    assert (await opened.generations.get(generation.guid)).state is GenerationState.SUCCEEDED
     close()

@@ -99,7 +99,9 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 def test_every_route_stands_in_the_readme() -> None:
     api = section("API")
     for method, path in every_route():
-        if path in ("/redoc", "/docs/oauth2-redirect", "/image/", "/generation/") or (method == "HEAD" and "content" not in path):
+        if path in ("/redoc", "/docs/oauth2-redirect", "/image/", "/generation/") or (
+            method == "HEAD" and "content" not in path
+        ):
             continue
         written = rf"`({method}|GET`, `HEAD) {re.escape(path)}[?`]"
         assert re.search(written, api) or f"`{path}`" in api, (method, path)

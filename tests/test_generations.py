@@ -1,5 +1,8 @@
 """The life of a generation, step by step, over fakes."""
 
+import asyncio
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -8,7 +11,9 @@ import pytest
 
 from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
+    InternalError,
     InvalidRequestError,
+    ShuttingDownError,
     StorageUnavailableError,
     TooManyGenerationsError,
     UpstreamAnswerError,
@@ -17,13 +22,18 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image
 from pixyproxy.service.private import ImageQuery
 from tests import planted
-from tests.fakes import tiny_picture
+from tests.fakes import FakeGenerationRepository, FakeImageRepository, FakeParkedImageRepository, tiny_picture
 from tests.stage import Stage
+from tests.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
 
 CALLER = Caller(api_key_id=7, name="laptop")
 REQUEST = GenerationRequest(prompt=planted.PROMPT)
+
+in_virtual_time = pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})], ids=["virtual time"]
+)
 
 
 def the_generation(stage: Stage) -> Generation:
@@ -217,3 +227,247 @@ async def test_a_guid_is_derived_from_its_generation() -> None:
     assert generation.image_guid(0).version == 5
     assert generation.image_guid(0) != generation.image_guid(1)
     assert isinstance(generation.image_guid(0), UUID)
+
+
+# The work outlives the connection
+
+
+def slow(stage: Stage) -> asyncio.Event:
+    """The upstream draws when the event is set."""
+    drawing = asyncio.Event()
+    stage.generator.before = drawing.wait
+    return drawing
+
+
+async def settled(stage: Stage) -> Generation:
+    """The generation, when it no longer runs."""
+    with anyio.fail_after(10):
+        while the_generation(stage).state is GenerationState.RUNNING:
+            await asyncio.sleep(0.01)
+    return await stage.generations.get(the_generation(stage).guid)
+
+
+async def test_a_client_that_hangs_up_while_it_is_drawn_changes_nothing() -> None:
+    stage = Stage()
+    drawing = slow(stage)
+    client = asyncio.create_task(create(stage))
+    await anyio.wait_all_tasks_blocked()
+    assert len(stage.generator.requests) == 1
+    client.cancel()
+    await anyio.wait_all_tasks_blocked()
+    assert client.cancelled()
+    drawing.set()
+    generation = await settled(stage)
+    assert generation.state is GenerationState.SUCCEEDED
+    assert [image.filename for image in generation.images] == list(stage.storage.objects)
+
+
+class SlowReservations(FakeGenerationRepository):
+    """Records a generation when the event is set."""
+
+    def __init__(self, images: FakeImageRepository) -> None:
+        super().__init__(images)
+        self.asked, self.answering = asyncio.Event(), asyncio.Event()
+
+    async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
+        self.asked.set()
+        await self.answering.wait()
+        await super().add(generation, lease=lease, instead_of=instead_of)
+
+
+async def test_a_client_that_hangs_up_while_it_reserves_changes_nothing() -> None:
+    stage = Stage()
+    stage.generations = records = SlowReservations(stage.images)
+    stage.start()
+    client = asyncio.create_task(create(stage))
+    await records.asked.wait()
+    client.cancel()
+    await anyio.wait_all_tasks_blocked()
+    assert client.cancelled()
+    records.answering.set()
+    await anyio.wait_all_tasks_blocked()
+    assert (await settled(stage)).state is GenerationState.SUCCEEDED
+    assert len(stage.generator.requests) == len(stage.storage.objects) == 1
+
+
+async def test_a_client_that_does_not_wait_is_told_that_it_runs() -> None:
+    stage = Stage()
+    drawing = slow(stage)
+    answer = await stage.private.create(REQUEST, caller=CALLER, wait=0)
+    assert (answer.generation.state, answer.generation.images) == (GenerationState.RUNNING, ())
+    assert await stage.private.generation(answer.generation.guid) == answer.generation
+    drawing.set()
+    assert (await settled(stage)).guid == answer.generation.guid
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("sync_wait", "wait", "seconds"), [(50, None, 50), (50, 7, 7), (0, 7, 7), (50, 0, 0)])
+async def test_a_client_waits_as_long_as_it_asked_for_or_the_setting_says(
+    sync_wait: float, wait: float | None, seconds: float
+) -> None:
+    stage = Stage(sync_wait=sync_wait)
+    slow(stage)
+    answer = await stage.private.create(REQUEST, caller=CALLER, wait=wait)
+    assert answer.generation.state is GenerationState.RUNNING
+    assert asyncio.get_running_loop().time() == pytest.approx(seconds, abs=0.1)
+
+
+@in_virtual_time
+async def test_a_setting_of_0_waits_for_ever() -> None:
+    stage = Stage(sync_wait=0)
+    drawing = slow(stage)
+    asyncio.get_running_loop().call_later(10_000, drawing.set)
+    assert (await create(stage)).guid == the_generation(stage).image_guid(0)
+
+
+async def test_a_fault_of_ours_is_told_and_leaves_the_generation_to_a_reconciler() -> None:
+    stage = Stage(maximum=1)
+    stage.generator.failure = ZeroDivisionError()
+    with pytest.raises(InternalError):
+        await create(stage)
+    assert the_generation(stage).state is GenerationState.RUNNING
+    stage.generator.failure = None
+    await create(stage)  # its place is free
+
+
+async def test_a_failure_is_told_before_it_is_recorded() -> None:
+    stage = Stage(maximum=1)
+
+    async def lose() -> None:
+        stage.generations.failure = DatabaseUnavailableError("away")
+
+    stage.generator.before, stage.generator.failure = lose, UpstreamRefusedError("not this")
+    with pytest.raises(UpstreamRefusedError):
+        await create(stage)
+    stage.generator.before = stage.generator.failure = stage.generations.failure = None
+    await create(stage)  # nothing waits for the record but the record
+
+
+@in_virtual_time
+async def test_a_failure_is_recorded_when_the_database_is_back() -> None:
+    stage = Stage()
+
+    async def lose() -> None:
+        stage.generations.failure = DatabaseUnavailableError("away")
+
+    stage.generator.before, stage.generator.failure = lose, UpstreamRefusedError("not this")
+    with pytest.raises(UpstreamRefusedError):
+        await create(stage)
+    await asyncio.sleep(60)
+    assert the_generation(stage).state is GenerationState.RUNNING
+    stage.generations.failure = None
+    await asyncio.sleep(20)
+    assert (the_generation(stage).error or {})["detail"] == "not this"
+
+
+# The end of a process
+
+
+async def test_a_process_that_ends_finishes_what_runs_and_begins_nothing() -> None:
+    stage = Stage()
+    drawing = slow(stage)
+    clients = [asyncio.create_task(create(stage)) for _ in range(3)]
+    await anyio.wait_all_tasks_blocked()
+    clients[0].cancel()  # what nobody waits for is finished too
+    draining = asyncio.create_task(stage.runner.drain())
+    await anyio.wait_all_tasks_blocked()
+    assert not draining.done()
+    with pytest.raises(ShuttingDownError):
+        await create(stage)
+    assert len(stage.generator.requests) == len(stage.generations.generations) == 3
+    drawing.set()
+    await draining
+    states = {generation.state for generation in stage.generations.generations.values()}
+    assert states == {GenerationState.SUCCEEDED}
+    assert len(stage.storage.objects) == 3
+
+
+async def test_a_process_in_which_nothing_runs_ends_at_once() -> None:
+    stage = Stage()
+    await stage.runner.drain()
+    assert "process" in await stage.readiness.failures()
+
+
+@in_virtual_time
+async def test_a_process_that_ends_does_not_wait_for_a_database_to_record_a_failure() -> None:
+    stage = Stage(patience=1e9)
+
+    async def lose() -> None:
+        stage.generations.failure = DatabaseUnavailableError("away")
+
+    stage.generator.before, stage.generator.failure = lose, UpstreamRefusedError("not this")
+    with pytest.raises(UpstreamRefusedError):
+        await create(stage)
+    await stage.runner.drain()
+    assert asyncio.get_running_loop().time() < 60
+
+
+# Leases
+
+
+class CountingRenewals(FakeGenerationRepository):
+    """Remembers how many leases each renewal was for."""
+
+    counts: tuple[int, ...] = ()
+
+    async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
+        self.counts += (len(guids),)
+        await super().renew(guids, lease=lease)
+
+
+def in_loop_time(stage: Stage) -> CountingRenewals:
+    """The records, with leases by the loop's time."""
+    loop, epoch = asyncio.get_running_loop(), datetime(2026, 1, 1, tzinfo=UTC)
+    stage.generations = records = CountingRenewals(stage.images)
+    stage.generations.clock = lambda: epoch + timedelta(seconds=loop.time())
+    stage.parked = FakeParkedImageRepository(stage.generations)
+    stage.start()
+    return records
+
+
+@in_virtual_time
+async def test_the_leases_of_all_that_runs_are_renewed_together_and_of_nothing_else() -> None:
+    stage = Stage(lease=30)
+    records = in_loop_time(stage)
+    await create(stage)
+    drawing = slow(stage)
+    for _ in range(3):
+        await stage.private.create(REQUEST, caller=CALLER, wait=0)
+    renewing = asyncio.create_task(stage.runner.renew_leases())
+    for _ in range(20):
+        await asyncio.sleep(15)
+        assert await records.expired(limit=9) == ()
+    assert set(records.counts) == {3}
+    assert len(records.counts) <= 31, "three times in the life of a lease"
+    drawing.set()
+    await asyncio.sleep(30)
+    assert records.counts[-1] == 0
+    renewing.cancel()
+
+
+@in_virtual_time
+async def test_a_lease_that_nobody_renews_runs_out() -> None:
+    stage = Stage(lease=30)
+    records = in_loop_time(stage)
+    slow(stage)
+    await stage.private.create(REQUEST, caller=CALLER, wait=0)
+    await asyncio.sleep(29)
+    assert await records.expired(limit=9) == ()
+    await asyncio.sleep(2)
+    assert await records.expired(limit=9) == (the_generation(stage),)
+
+
+@in_virtual_time
+async def test_renewals_go_on_when_the_database_is_back() -> None:
+    stage = Stage(lease=30)
+    records = in_loop_time(stage)
+    slow(stage)
+    await stage.private.create(REQUEST, caller=CALLER, wait=0)
+    renewing = asyncio.create_task(stage.runner.renew_leases())
+    records.failure = DatabaseUnavailableError("away")
+    await asyncio.sleep(100)
+    records.failure = None
+    assert len(await records.expired(limit=9)) == 1
+    await asyncio.sleep(11)
+    assert await records.expired(limit=9) == ()
+    renewing.cancel()

@@ -7,42 +7,16 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from pixyproxy.generation.demo import DemoUpstream
 from tests import planted
 from tests.fakes import tiny_picture
-from tests.listening import listening
-from tests.servers import MariaDB, PixyProxy, SeaweedFS, run_cli, wait_until
-from tests.tcp_proxy import Mode, TcpProxy
-
-KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
-TIMEOUT = 30
-
-
-@dataclass
-class Stack:
-    """Two replicas over real parts, each part behind a proxy that can be told to misbehave."""
-
-    replicas: list[PixyProxy]
-    upstream: DemoUpstream
-    database: str
-    bucket: str
-    proxies: dict[str, TcpProxy]
-    environment: dict[str, str]
-
-    def post(self, replica: int = 0, **body: object) -> httpx2.Response:
-        """A POST of the planted prompt, drawn small."""
-        sent = {"prompt": planted.PROMPT, "size": "32x16", **body}
-        return httpx2.post(f"{self.replicas[replica].url}/image", json=sent, headers=KEY, timeout=TIMEOUT)
-
-    def get(self, path: str, replica: int = 0) -> httpx2.Response:
-        """A GET with the key."""
-        return httpx2.get(f"{self.replicas[replica].url}{path}", headers=KEY, timeout=TIMEOUT)
+from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
+from tests.servers import MariaDB, PixyProxy, SeaweedFS, wait_until
+from tests.tcp_proxy import Mode
 
 
 @pytest.fixture(scope="module")
@@ -54,41 +28,11 @@ def stack(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
     """The stack, for this module."""
-    name = unique()
-    mariadb.create(name)
-    upstream = DemoUpstream(api_key=planted.UPSTREAM_KEY, keep=5000)
-    with listening(upstream.app) as upstream_url:
-        ports = {
-            "database": mariadb.port,
-            "storage": seaweedfs.port,
-            "upstream": int(upstream_url.rpartition(":")[2]),
-        }
-        proxies = {part: TcpProxy(port) for part, port in ports.items()}
-        environment = {
-            "PIXYPROXY_DATABASE_URL": mariadb.url(name, port=proxies["database"].port),
-            "PIXYPROXY_STORAGE_URL": f"s3://{name}/pictures",
-            "PIXYPROXY_S3_ENDPOINT_URL": f"http://127.0.0.1:{proxies['storage'].port}",
-            "PIXYPROXY_API_KEY": planted.API_KEY,
-            "PIXYPROXY_GENERATION_DEADLINE": "8",
-            "OPENAI_API_KEY": planted.UPSTREAM_KEY,
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{proxies['upstream'].port}/v1",
-            "AWS_ACCESS_KEY_ID": planted.S3_ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": planted.S3_SECRET,
-        }
-        folder = tmp_path_factory.mktemp("stack")
-        migrated = run_cli(folder, "migrate", "--create-bucket", environment=environment)
-        assert migrated.returncode == 0, migrated.stderr
-        replicas = [PixyProxy(folder / str(number), environment) for number in range(2)]
-        try:
-            for number, replica in enumerate(replicas):
-                replica.process.log = logs / f"replica-{number}.log"
-                replica.start()
-            yield Stack(replicas, upstream, f"test_{name}", name, proxies, environment)
-        finally:
-            for replica in replicas:
-                replica.process.stop()
-            for proxy in proxies.values():
-                proxy.close()
+    folder = tmp_path_factory.mktemp("stack")
+    with real_stack(
+        mariadb, seaweedfs, name=unique(), folder=folder, logs=logs, replicas=2, settings={}
+    ) as two_replicas:
+        yield two_replicas
 
 
 def is_ready(stack: Stack) -> None:
@@ -102,10 +46,7 @@ def is_ready(stack: Stack) -> None:
 def working(stack: Stack) -> Iterator[None]:
     """Whatever a test does to the parts ends with it, and the stack works again without a restart."""
     yield
-    stack.upstream.fault = None
-    stack.upstream.delay = 0
-    for proxy in stack.proxies.values():
-        proxy.mode = "pass"
+    stack.mend()
     wait_until(lambda: is_ready(stack), seconds=30, what="the stack")
     assert all(replica.process.handle.poll() is None for replica in stack.replicas)
 

@@ -1,33 +1,56 @@
 """One contract for every implementation of the repositories: the fake, SQLite, and a real MariaDB."""
 
+import asyncio
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import anyio
 import pytest
 
 from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseError,
+    GenerationInterruptedError,
+    GenerationNotFoundError,
     ImageNotFoundError,
     InvalidRequestError,
     NotFoundError,
+    UpstreamDeadlineError,
 )
-from pixyproxy.core.models import GenerationRequest, GenerationState, Image
-from pixyproxy.core.protocols import ApiKeyRepository, GenerationRepository, ImageRepository
+from pixyproxy.core.models import Generation, GenerationRequest, GenerationState, Image
+from pixyproxy.core.protocols import (
+    ApiKeyRepository,
+    GenerationRepository,
+    ImageRepository,
+    ParkedImageRepository,
+)
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.conversions import cursor_after
 from pixyproxy.data.database import Database
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import migrate, open_database
+from pixyproxy.data.parked import PART, SqlParkedImageRepository
 from tests.examples import MOMENT, a_drawing, a_generation, an_image
-from tests.fakes import FakeApiKeyRepository, FakeGenerationRepository, FakeImageRepository
+from tests.fakes import (
+    FakeApiKeyRepository,
+    FakeGenerationRepository,
+    FakeImageRepository,
+    FakeParkedImageRepository,
+)
 from tests.servers import MariaDB
 
 pytestmark = pytest.mark.anyio
+
+
+LONG = 1000
+"""Seconds of a lease that does not run out while a test runs."""
+REFUSED: dict[str, object] = {"type": "urn:pixyproxy:problem:upstream-refused", "cost": "none"}
+INTERRUPTED = GenerationInterruptedError().document()
 
 
 @dataclass
@@ -36,6 +59,7 @@ class Repositories:
 
     images: ImageRepository
     generations: GenerationRepository
+    parked: ParkedImageRepository
     keys: ApiKeyRepository
     database: Database | None = None
 
@@ -47,13 +71,36 @@ class Repositories:
         await self.generations.succeed(generation, images=(image,), drawing=a_drawing())
         return image
 
+    async def a_generation_in(self, *, lease: float = LONG, **values: object) -> Generation:
+        """A recorded generation that runs."""
+        generation = a_generation(**values)
+        await self.generations.add(generation, lease=lease)
+        return generation
+
+    async def a_failed_generation_in(
+        self, *, error: dict[str, object] = REFUSED, lease: float = LONG, **values: object
+    ) -> Generation:
+        """A recorded generation that failed."""
+        generation = await self.a_generation_in(lease=lease, **values)
+        await self.generations.fail(generation, error=error)
+        return generation
+
+    async def state_of(self, generation: Generation) -> GenerationState:
+        """The state as it is recorded."""
+        return (await self.generations.get(generation.guid)).state
+
+    async def expired(self) -> list[UUID]:
+        """The guids of those whose lease has run out."""
+        return [generation.guid for generation in await self.generations.expired(limit=100)]
+
 
 @pytest.fixture(params=["fake", "sqlite", "mariadb"])
 def repositories(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> Iterator[Repositories]:
     """Empty repositories."""
     if request.param == "fake":
         images = FakeImageRepository()
-        yield Repositories(images, FakeGenerationRepository(images), FakeApiKeyRepository())
+        generations = FakeGenerationRepository(images)
+        yield Repositories(images, generations, FakeParkedImageRepository(generations), FakeApiKeyRepository())
         return
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/pixyproxy.db"
@@ -63,7 +110,11 @@ def repositories(request: pytest.FixtureRequest, tmp_path: Path, unique: Callabl
     migrate(url)
     database, close = open_database(url)
     yield Repositories(
-        SqlImageRepository(database), SqlGenerationRepository(database), SqlApiKeyRepository(database), database
+        SqlImageRepository(database),
+        SqlGenerationRepository(database),
+        SqlParkedImageRepository(database),
+        SqlApiKeyRepository(database),
+        database,
     )
     close()
 
@@ -241,14 +292,470 @@ async def test_an_unknown_key_is_not_found(repositories: Repositories) -> None:
         await repositories.keys.get(sha256="4" * 64)
 
 
-@SQL
-async def test_a_deleted_image_is_never_answered(repositories: Repositories) -> None:
-    assert repositories.database is not None
-    image = await repositories.an_image_in()
-    await repositories.database.execute("UPDATE images SET deleted_at = '2026-11-22 10:00:00.000000'")
+KEY = "order-66/A"
+
+
+async def test_an_idempotency_key_is_used_once_by_a_caller(repositories: Repositories) -> None:
+    first = await repositories.a_generation_in(api_key_id=1, idempotency_key=KEY, fingerprint="f" * 64)
+    with pytest.raises(ConflictError):
+        await repositories.a_generation_in(api_key_id=1, idempotency_key=KEY)
+    other = await repositories.a_generation_in(api_key_id=2, idempotency_key=KEY)
+    shouted = await repositories.a_generation_in(api_key_id=1, idempotency_key=KEY.lower())
+    assert await repositories.generations.find(api_key_id=1, idempotency_key=KEY) == first
+    assert await repositories.generations.find(api_key_id=2, idempotency_key=KEY) == other
+    assert await repositories.generations.find(api_key_id=1, idempotency_key=KEY.lower()) == shouted
+    assert await repositories.generations.find(api_key_id=1, idempotency_key="never") is None
+    assert await repositories.generations.find(api_key_id=3, idempotency_key=KEY) is None
+
+
+async def test_any_printable_key_of_255_characters_is_found_again(repositories: Repositories) -> None:
+    for key in ("".join(map(chr, range(0x20, 0x7F))), "%_'\\;--:name " + "x" * 240):
+        generation = await repositories.a_generation_in(idempotency_key=key)
+        assert await repositories.generations.find(api_key_id=1, idempotency_key=key) == generation
+
+
+async def test_a_settled_generation_keeps_its_key(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in(idempotency_key=KEY)
+    await repositories.generations.succeed(generation, images=(an_image(generation),))
+    with pytest.raises(ConflictError):
+        await repositories.a_generation_in(idempotency_key=KEY)
+
+
+async def test_generations_without_a_key_never_collide(repositories: Repositories) -> None:
+    first, second = await repositories.a_generation_in(), await repositories.a_generation_in()
+    assert await repositories.generations.get(first.guid) == first
+    assert await repositories.generations.get(second.guid) == second
+
+
+async def test_of_many_who_come_with_a_key_at_once_one_is_recorded(repositories: Repositories) -> None:
+    outcomes = await asyncio.gather(
+        *(repositories.a_generation_in(idempotency_key=KEY) for _ in range(10)), return_exceptions=True
+    )
+    recorded = [outcome for outcome in outcomes if isinstance(outcome, Generation)]
+    assert [type(outcome) for outcome in outcomes if outcome not in recorded] == [ConflictError] * 9
+    assert await repositories.generations.find(api_key_id=1, idempotency_key=KEY) == recorded[0]
+
+
+async def test_a_failed_generation_gives_its_key_away_once(repositories: Repositories) -> None:
+    failed = await repositories.a_failed_generation_in(idempotency_key=KEY)
+    second = a_generation(idempotency_key=KEY)
+    await repositories.generations.add(second, lease=LONG, instead_of=failed.guid)
+    assert await repositories.generations.find(api_key_id=1, idempotency_key=KEY) == second
+    assert (await repositories.generations.get(failed.guid)).idempotency_key is None
+    third = a_generation(idempotency_key=KEY)
+    with pytest.raises(ConflictError):
+        await repositories.generations.add(third, lease=LONG, instead_of=failed.guid)
+    with pytest.raises(GenerationNotFoundError):
+        await repositories.generations.get(third.guid)
+
+
+async def test_of_many_who_try_a_failed_generation_again_one_is_recorded(repositories: Repositories) -> None:
+    failed = await repositories.a_failed_generation_in(idempotency_key=KEY)
+    many = [a_generation(idempotency_key=KEY) for _ in range(10)]
+    outcomes = await asyncio.gather(
+        *(repositories.generations.add(each, lease=LONG, instead_of=failed.guid) for each in many),
+        return_exceptions=True,
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConflictError"] * 9 + ["NoneType"]
+    winner = many[outcomes.index(None)]
+    assert await repositories.generations.find(api_key_id=1, idempotency_key=KEY) == winner
+
+
+async def test_only_a_failed_generation_gives_its_key_away(repositories: Repositories) -> None:
+    running = await repositories.a_generation_in(idempotency_key="running")
+    succeeded = await repositories.a_generation_in(idempotency_key="succeeded")
+    await repositories.generations.succeed(succeeded, images=(an_image(succeeded),))
+    failed = await repositories.a_failed_generation_in(idempotency_key="failed")
+    for guid, key in (
+        (running.guid, "running"),
+        (succeeded.guid, "succeeded"),
+        (failed.guid, "another"),
+        (uuid4(), "nobody"),
+    ):
+        with pytest.raises(ConflictError):
+            await repositories.generations.add(a_generation(idempotency_key=key), lease=LONG, instead_of=guid)
+    assert (await repositories.generations.get(failed.guid)).idempotency_key == "failed"
+
+
+async def test_a_key_that_is_not_taken_over_stays_where_it_was(repositories: Repositories) -> None:
+    failed = await repositories.a_failed_generation_in(idempotency_key=KEY)
+    known = await repositories.a_generation_in()
+    with pytest.raises(ConflictError):  # its guid exists: the key comes back with the transaction
+        await repositories.generations.add(
+            known.model_copy(update={"idempotency_key": KEY}), lease=LONG, instead_of=failed.guid
+        )
+    found = await repositories.generations.find(api_key_id=1, idempotency_key=KEY)
+    assert found is not None
+    assert found.guid == failed.guid
+
+
+async def test_a_generation_has_its_images_in_their_order_and_no_deleted_one(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in(idempotency_key=KEY)
+    images = tuple(an_image(generation, guid=generation.image_guid(index)) for index in range(10))
+    await repositories.generations.succeed(generation, images=images)
+    await repositories.an_image_in()
+    assert (await repositories.generations.get(generation.guid)).images == images
+    await repositories.images.mark_deleted(images[3].guid)
+    left = (*images[:3], *images[4:])
+    assert (await repositories.generations.get(generation.guid)).images == left
+    found = await repositories.generations.find(api_key_id=1, idempotency_key=KEY)
+    assert found is not None
+    assert found.images == left
+    (listed,) = [
+        each for each in (await repositories.generations.list(limit=9)).generations if each.guid == generation.guid
+    ]
+    assert listed.images == left
+
+
+async def test_generations_are_listed_newest_first_and_their_pages_meet(repositories: Repositories) -> None:
+    moments = [MOMENT + timedelta(seconds=second) for second in (2, 1, 1, 1, 0, 4, 3)]
+    made = [await repositories.a_generation_in(created_at=moment) for moment in moments]
+    expected = sorted(made, key=lambda each: (each.created_at, str(each.guid)), reverse=True)
+    found: list[Generation] = []
+    cursor, pages = None, 0
+    while pages == 0 or cursor is not None:
+        page = await repositories.generations.list(limit=2, cursor=cursor)
+        assert len(page.generations) <= 2
+        found, cursor, pages = [*found, *page.generations], page.next_cursor, pages + 1
+    assert found == expected
+    assert pages == 4
+
+
+async def test_generations_are_listed_by_their_state_page_by_page(repositories: Repositories) -> None:
+    running = await repositories.a_generation_in()
+    failed = [
+        await repositories.a_failed_generation_in(created_at=MOMENT + timedelta(seconds=second)) for second in (1, 2)
+    ]
+    succeeded = await repositories.a_generation_in()
+    await repositories.generations.succeed(succeeded, images=(an_image(succeeded),))
+
+    async def guids(state: GenerationState) -> list[UUID]:
+        page = await repositories.generations.list(limit=10, state=state)
+        return [generation.guid for generation in page.generations]
+
+    assert await guids(GenerationState.RUNNING) == [running.guid]
+    assert await guids(GenerationState.SUCCEEDED) == [succeeded.guid]
+    assert await guids(GenerationState.FAILED) == [failed[1].guid, failed[0].guid]
+    first = await repositories.generations.list(limit=1, state=GenerationState.FAILED)
+    rest = await repositories.generations.list(limit=1, state=GenerationState.FAILED, cursor=first.next_cursor)
+    assert [each.guid for each in (*first.generations, *rest.generations)] == [failed[1].guid, failed[0].guid]
+    assert rest.next_cursor is None
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "MjAyNi0xMS0yMnwx"])
+@pytest.mark.parametrize("state", [None, GenerationState.FAILED])
+async def test_a_forged_cursor_of_generations_is_refused(
+    repositories: Repositories, cursor: str, state: GenerationState | None
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        await repositories.generations.list(limit=2, cursor=cursor, state=state)
+    assert caught.value.extra["errors"][0]["pointer"] == "?cursor"
+
+
+async def test_what_was_failed_as_interrupted_may_succeed_late(repositories: Repositories) -> None:
+    generation = await repositories.a_failed_generation_in(error=INTERRUPTED)
+    image = an_image(generation)
+    await repositories.generations.succeed(generation, images=(image,), drawing=a_drawing())
+    found = await repositories.generations.get(generation.guid)
+    assert (found.state, found.error, found.images) == (GenerationState.SUCCEEDED, None, (image,))
+    assert await repositories.images.get(image.guid) == image
+    assert await repositories.generations.unsettled() == frozenset()
+
+
+async def test_what_nobody_recorded_does_not_succeed(repositories: Repositories) -> None:
+    generation = a_generation()
+    with pytest.raises(ConflictError):
+        await repositories.generations.succeed(generation, images=(an_image(generation),))
+    with pytest.raises(ConflictError):
+        await repositories.generations.fail(generation, error=REFUSED)
+    with pytest.raises(ConflictError):
+        await repositories.parked.add(generation, a_drawing(pictures=(b"x",)))
+
+
+async def test_usage_and_request_id_that_are_recorded_are_kept_by_a_success_that_knows_none(
+    repositories: Repositories,
+) -> None:
+    for drawing in (None, a_drawing(usage=None, upstream_request_id=None)):
+        generation = await repositories.a_generation_in()
+        await repositories.parked.add(generation, a_drawing(pictures=(b"x",)))
+        await repositories.generations.succeed(generation, images=(an_image(generation),), drawing=drawing)
+        found = await repositories.generations.get(generation.guid)
+        assert (found.usage, found.upstream_request_id) == ({"total_tokens": 3}, "req_1")
+
+
+async def test_a_generation_fails_only_once_and_the_first_word_counts(repositories: Repositories) -> None:
+    generation = await repositories.a_failed_generation_in(error=REFUSED)
+    with pytest.raises(ConflictError):
+        await repositories.generations.fail(generation, error=INTERRUPTED)
+    assert (await repositories.generations.get(generation.guid)).error == REFUSED
+
+
+async def test_of_many_who_settle_a_generation_at_once_one_does(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in()
+    image = an_image(generation)
+    outcomes = await asyncio.gather(
+        *(repositories.generations.succeed(generation, images=(image,)) for _ in range(5)),
+        *(repositories.generations.fail(generation, error=REFUSED) for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConflictError"] * 9 + ["NoneType"]
+    found = await repositories.generations.get(generation.guid)
+    assert (found.state is GenerationState.SUCCEEDED) is (found.images == (image,))
+
+
+async def test_a_lease_runs_out_and_no_sooner(repositories: Repositories) -> None:
+    await repositories.a_generation_in(lease=LONG)
+    over = await repositories.a_generation_in(lease=0)
+    assert await repositories.expired() == [over.guid]
+
+
+async def test_those_whose_lease_ran_out_come_the_longest_first_and_at_most_so_many(
+    repositories: Repositories,
+) -> None:
+    late, early, middle = [await repositories.a_generation_in(lease=lease) for lease in (0.9, 0.1, 0.5)]
+    with anyio.fail_after(30):
+        while len(found := await repositories.expired()) < 3:
+            assert found == [early.guid, middle.guid][: len(found)]
+            await anyio.sleep(0.05)
+    assert found == [early.guid, middle.guid, late.guid]
+    assert await repositories.generations.expired(limit=2) == (early, middle)
+
+
+async def test_settled_generations_have_no_lease(repositories: Repositories) -> None:
+    failed = await repositories.a_failed_generation_in(lease=0)
+    succeeded = await repositories.a_generation_in(lease=0)
+    await repositories.generations.succeed(succeeded, images=(an_image(succeeded),))
+    assert await repositories.expired() == []
+    await repositories.generations.renew([failed.guid, succeeded.guid], lease=0)
+    assert await repositories.expired() == []
+    for settled in (failed, succeeded):
+        assert not await repositories.generations.claim(settled.guid, lease=LONG)
+
+
+async def test_leases_are_renewed_together_and_let_go(repositories: Repositories) -> None:
+    one, two, other = [await repositories.a_generation_in(lease=0) for _ in range(3)]
+    await repositories.generations.renew([one.guid, two.guid, uuid4()], lease=LONG)
+    assert await repositories.expired() == [other.guid]
+    await repositories.generations.renew([], lease=LONG)
+    assert await repositories.expired() == [other.guid]
+    await repositories.generations.renew([one.guid], lease=0)
+    assert set(await repositories.expired()) == {one.guid, other.guid}
+
+
+async def test_renewing_changes_nothing_but_the_lease(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in()
+    await repositories.generations.renew([generation.guid], lease=LONG)
+    assert await repositories.generations.get(generation.guid) == generation
+
+
+async def test_exactly_one_of_many_who_claim_at_once_wins(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in(lease=0)
+    won = await asyncio.gather(*(repositories.generations.claim(generation.guid, lease=LONG) for _ in range(10)))
+    assert len([until for until in won if until is not None]) == 1
+    assert await repositories.expired() == []
+    assert await repositories.state_of(generation) is GenerationState.RUNNING
+
+
+async def test_a_claim_that_its_owner_has_renewed_does_not_let_it_fail(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in(lease=0)
+    claimed = await repositories.generations.claim(generation.guid, lease=LONG)
+    assert claimed is not None
+    await repositories.generations.renew([generation.guid], lease=LONG + 1)
+    with pytest.raises(ConflictError):
+        await repositories.generations.fail(generation, error={}, claimed=claimed)
+    assert await repositories.state_of(generation) is GenerationState.RUNNING
+
+
+async def test_whoever_has_claimed_a_generation_may_let_it_fail(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in(lease=0)
+    claimed = await repositories.generations.claim(generation.guid, lease=LONG)
+    await repositories.generations.fail(generation, error={}, claimed=claimed)
+    assert await repositories.state_of(generation) is GenerationState.FAILED
+
+
+async def test_what_was_interrupted_of_late_is_found_newest_first(repositories: Repositories) -> None:
+    interrupted = GenerationInterruptedError().document()
+    first, second, other = [await repositories.a_generation_in() for _ in range(3)]
+    for generation, error in ((first, interrupted), (other, UpstreamDeadlineError("late").document())):
+        await repositories.generations.fail(generation, error=error)
+    await asyncio.sleep(0.01)
+    await repositories.generations.fail(second, error=interrupted)
+    found = await repositories.generations.interrupted(within=60, limit=10)
+    assert [generation.guid for generation in found] == [second.guid, first.guid]
+    assert len(await repositories.generations.interrupted(within=60, limit=1)) == 1
+    assert await repositories.generations.interrupted(within=-60, limit=10) == ()
+
+
+async def test_a_live_lease_is_not_claimed_and_a_claim_that_ran_out_is_claimed_again(
+    repositories: Repositories,
+) -> None:
+    generation = await repositories.a_generation_in(lease=LONG)
+    assert not await repositories.generations.claim(generation.guid, lease=0)
+    assert not await repositories.generations.claim(uuid4(), lease=0)
+    assert await repositories.expired() == []
+    await repositories.generations.renew([generation.guid], lease=0)
+    assert await repositories.generations.claim(generation.guid, lease=0)
+    assert await repositories.generations.claim(generation.guid, lease=LONG)
+    assert not await repositories.generations.claim(generation.guid, lease=LONG)
+
+
+async def test_unsettled_are_those_that_run_or_were_failed_as_interrupted(repositories: Repositories) -> None:
+    assert await repositories.generations.unsettled() == frozenset()
+    running = await repositories.a_generation_in(lease=LONG)
+    left = await repositories.a_generation_in(lease=0)
+    interrupted = await repositories.a_failed_generation_in(error=INTERRUPTED)
+    await repositories.a_failed_generation_in(error=REFUSED)
+    await repositories.an_image_in()
+    assert await repositories.generations.unsettled() == {running.guid, left.guid, interrupted.guid}
+
+
+async def test_leases_are_by_the_clock_of_the_database(mariadb: MariaDB, unique: Callable[[], str]) -> None:
+    url = mariadb.create(name := unique())
+    migrate(url)
+    mariadb.query("SET GLOBAL init_connect = 'SET timestamp = 2000000000'")  # in 2033; it stands still
+    try:
+        database, close = open_database(url)
+        generations = SqlGenerationRepository(database)
+        running, left = a_generation(), a_generation()
+        await generations.add(running, lease=30)
+        await generations.add(left, lease=0)
+        assert await generations.expired(limit=10) == (left,)
+        assert await generations.claim(left.guid, lease=60)
+        assert await generations.expired(limit=10) == ()
+        leases = mariadb.query("SELECT lease_expires_at FROM generations ORDER BY id", database=f"test_{name}")
+        close()
+    finally:
+        mariadb.query("SET GLOBAL init_connect = ''")
+    moment = datetime(2033, 5, 18, 3, 33, 20)  # noqa: DTZ001 -- the columns are naive UTC
+    assert [lease for (lease,) in leases] == [moment + timedelta(seconds=30), moment + timedelta(seconds=60)]
+
+
+EVERY_BYTE = bytes(range(256))
+
+
+async def test_parked_pictures_come_back_byte_for_byte_in_their_order(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in()
+    large = EVERY_BYTE + os.urandom(3 * PART + 1000)
+    pictures = (large, EVERY_BYTE * 2, large[:PART], b"\0")
+    await repositories.parked.add(generation, a_drawing(pictures=pictures))
+    assert await repositories.parked.get(generation.guid) == pictures
+    assert await repositories.parked.get(uuid4()) == ()
+
+
+async def test_parking_records_what_was_paid_and_lets_the_generation_go(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in(lease=LONG)
+    await repositories.parked.add(generation, a_drawing(pictures=(b"x",)))
+    found = await repositories.generations.get(generation.guid)
+    assert found.state is GenerationState.RUNNING
+    assert (found.usage, found.upstream_request_id) == ({"total_tokens": 3}, "req_1")
+    assert await repositories.expired() == [generation.guid]
+    assert await repositories.generations.claim(generation.guid, lease=LONG)
+
+
+async def test_pictures_that_are_parked_again_are_replaced(repositories: Repositories) -> None:
+    generation, other = await repositories.a_generation_in(), await repositories.a_generation_in()
+    await repositories.parked.add(generation, a_drawing(pictures=(b"a" * (PART + 1), b"b")))
+    await repositories.parked.add(other, a_drawing(pictures=(b"other",)))
+    await repositories.parked.add(generation, a_drawing(pictures=(b"c",)))
+    assert await repositories.parked.get(generation.guid) == (b"c",)
+    assert await repositories.parked.get(other.guid) == (b"other",)
+
+
+async def test_nothing_is_parked_for_a_settled_generation(repositories: Repositories) -> None:
+    succeeded = await repositories.a_generation_in()
+    await repositories.generations.succeed(succeeded, images=(an_image(succeeded),))
+    failed = await repositories.a_failed_generation_in(error=REFUSED)
+    for settled in (succeeded, failed):
+        before = await repositories.generations.get(settled.guid)
+        with pytest.raises(ConflictError):
+            await repositories.parked.add(settled, a_drawing(pictures=(b"x",)))
+        assert await repositories.parked.get(settled.guid) == ()
+        assert await repositories.generations.get(settled.guid) == before
+
+
+async def test_what_was_failed_as_interrupted_runs_again_when_its_pictures_are_parked(
+    repositories: Repositories,
+) -> None:
+    generation = await repositories.a_failed_generation_in(error=INTERRUPTED)
+    await repositories.parked.add(generation, a_drawing(pictures=(b"x",)))
+    found = await repositories.generations.get(generation.guid)
+    assert (found.state, found.error) == (GenerationState.RUNNING, None)
+    assert await repositories.expired() == [generation.guid]
+
+
+async def test_a_success_removes_what_was_parked_for_it_alone(repositories: Repositories) -> None:
+    generation, other = await repositories.a_generation_in(), await repositories.a_generation_in()
+    for each in (generation, other):
+        await repositories.parked.add(each, a_drawing(pictures=(b"x" * (PART + 1),)))
+    await repositories.generations.succeed(generation, images=(an_image(generation),))
+    assert await repositories.parked.get(generation.guid) == ()
+    assert await repositories.parked.get(other.guid) == (b"x" * (PART + 1),)
+
+
+async def test_an_image_that_is_marked_as_deleted_is_never_answered(repositories: Repositories) -> None:
+    image, other = await repositories.an_image_in(), await repositories.an_image_in()
+    assert await repositories.images.mark_deleted(image.guid) == image
     with pytest.raises(ImageNotFoundError):
         await repositories.images.get(image.guid)
-    assert (await repositories.images.search(limit=10)).images == ()
+    assert (await repositories.images.search(limit=10)).images == (other,)
+    assert (await repositories.images.search(limit=10, q="lighthouse")).images == (other,)
+    for nothing in (image.guid, uuid4()):
+        with pytest.raises(ImageNotFoundError):
+            await repositories.images.mark_deleted(nothing)
+    assert await repositories.images.get(other.guid) == other
+
+
+async def test_of_many_who_mark_an_image_at_once_one_does(repositories: Repositories) -> None:
+    image = await repositories.an_image_in()
+    outcomes = await asyncio.gather(
+        *(repositories.images.mark_deleted(image.guid) for _ in range(10)), return_exceptions=True
+    )
+    assert [outcome for outcome in outcomes if not isinstance(outcome, ImageNotFoundError)] == [image]
+
+
+async def test_marked_images_are_listed_until_their_record_is_deleted(repositories: Repositories) -> None:
+    images = [await repositories.an_image_in() for _ in range(3)]
+    assert await repositories.images.marked(limit=10) == ()
+    for image in images[:2]:
+        await repositories.images.mark_deleted(image.guid)
+    assert set(await repositories.images.marked(limit=10)) == set(images[:2])
+    assert len(await repositories.images.marked(limit=1)) == 1
+    for _ in range(2):  # the second time there is none
+        await repositories.images.delete(images[0].guid)
+    assert await repositories.images.marked(limit=10) == (images[1],)
+    assert not await repositories.images.has(images[0].filename)
+
+
+async def test_only_a_marked_image_is_removed_from_the_records(repositories: Repositories) -> None:
+    image = await repositories.an_image_in()
+    await repositories.images.delete(image.guid)
+    await repositories.images.delete(uuid4())
+    assert await repositories.images.get(image.guid) == image
+    assert await repositories.images.has(image.filename)
+
+
+async def test_the_keys_of_all_images_come_in_their_order_the_marked_ones_included(
+    repositories: Repositories,
+) -> None:
+    assert await repositories.images.filenames(after="", limit=10) == ()
+    guids = [UUID(f"{first}aaaaaaa-0000-4000-8000-000000000000") for first in "90fab1"]
+    for guid in guids:
+        await repositories.an_image_in(guid=guid, filename=f"{guid}.{'jpg' if guid == guids[0] else 'png'}")
+    await repositories.images.mark_deleted(guids[2])
+    expected = tuple(sorted(f"{guid}.{'jpg' if guid == guids[0] else 'png'}" for guid in guids))
+    assert await repositories.images.filenames(after="", limit=10) == expected
+    assert await repositories.images.filenames(after="", limit=2) == expected[:2]
+    assert await repositories.images.filenames(after=expected[1], limit=10) == expected[2:]
+    assert await repositories.images.filenames(after="5", limit=2) == expected[2:4]
+    assert await repositories.images.filenames(after=expected[-1], limit=2) == ()
+
+
+async def test_a_key_is_known_whether_its_image_is_marked_or_not(repositories: Repositories) -> None:
+    image = await repositories.an_image_in()
+    assert await repositories.images.has(image.filename)
+    await repositories.images.mark_deleted(image.guid)
+    assert await repositories.images.has(image.filename)
+    assert not await repositories.images.has(image.filename.removesuffix("png") + "jpg")
 
 
 @SQL

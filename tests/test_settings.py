@@ -37,6 +37,8 @@ def test_with_nothing_set_it_is_the_embedded_default() -> None:
     assert isinstance(open_storage(settings), FolderImageStorage)
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.quality, settings.generation_deadline, settings.max_generations) == ("medium", 300, 64)
+    assert (settings.sync_wait, settings.store_patience, settings.lease) == (50, 600, 30)
+    assert (settings.reconcile_interval, settings.orphan_grace) == (30, 86_400)
 
 
 def test_an_openai_key_alone_makes_the_embedded_default_draw_for_real(environment: pytest.MonkeyPatch) -> None:
@@ -51,6 +53,64 @@ def test_empty_variables_count_as_unset_but_for_the_quality(environment: pytest.
     assert settings.embedded
     assert settings.draws_demo
     assert (settings.port, settings.quality) == (8000, "")
+
+
+BOUNDS = [
+    ("SYNC_WAIT", "0"),
+    ("SYNC_WAIT", "3600"),
+    ("SYNC_WAIT", "0.5"),
+    ("STORE_PATIENCE", "0"),
+    ("STORE_PATIENCE", "86400"),
+    ("LEASE", "1"),
+    ("LEASE", "3600"),
+    ("RECONCILE_INTERVAL", "0.1"),
+    ("RECONCILE_INTERVAL", "3600"),
+    ("ORPHAN_GRACE", "0"),
+    ("ORPHAN_GRACE", "31536000"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BOUNDS)
+def test_a_time_may_be_as_short_and_as_long_as_its_bounds(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    put(environment, {f"PIXYPROXY_{name}": value})
+    settings = read_settings()
+    assert getattr(settings, name.lower()) == float(value)
+    build(settings)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in BOUNDS}))
+def test_a_time_that_is_empty_is_its_default(environment: pytest.MonkeyPatch, name: str) -> None:
+    default = getattr(read_settings(), name.lower())
+    put(environment, {f"PIXYPROXY_{name}": ""})
+    assert getattr(read_settings(), name.lower()) == default
+
+
+OUT_OF_BOUNDS = {
+    "SYNC_WAIT": ("-1", "3601"),
+    "STORE_PATIENCE": ("-1", "86401"),
+    "LEASE": ("0", "0.9", "-30", "3601"),
+    "RECONCILE_INTERVAL": ("0", "0.05", "-1", "3601"),
+    "ORPHAN_GRACE": ("-1",),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name, values in OUT_OF_BOUNDS.items()
+        for value in (*values, "planted-bad", "nan", "inf", "1 s")
+    ],
+)
+def test_a_time_out_of_its_bounds_is_refused_by_name(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    put(environment, {f"PIXYPROXY_{name}": value})
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings()
+    assert caught.value.detail.startswith(f"PIXYPROXY_{name}: ")
+    assert "\n" not in caught.value.detail
+    assert "planted-bad" not in caught.value.detail
 
 
 def test_a_real_configuration_is_taken(environment: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import boto3
 import pytest
@@ -19,6 +21,8 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 from pixyproxy.core.exceptions import (
@@ -28,12 +32,14 @@ from pixyproxy.core.exceptions import (
     StorageError,
     StorageUnavailableError,
 )
-from pixyproxy.core.protocols import ImageStorage
+from pixyproxy.core.models import ObjectFacts
+from pixyproxy.core.protocols import ImageStorage, ParkingFolder
 from pixyproxy.service.pictures import MAX_PICTURE_BYTES
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage, file_errors
-from pixyproxy.storage.s3 import S3ImageStorage, open_storage, parse_url, s3_errors
+from pixyproxy.storage.parking import LocalParkingFolder
+from pixyproxy.storage.s3 import PAGE, S3ImageStorage, open_storage, parse_url, s3_errors
 from tests import planted
-from tests.fakes import FakeStorage
+from tests.fakes import FakeParkingFolder, FakeStorage
 from tests.servers import SeaweedFS, free_ports
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("s3_credentials")]
@@ -135,6 +141,124 @@ async def test_only_our_own_keys_are_touched(storage: ImageStorage, key: str) ->
             await refused()
 
 
+def keys_of(objects: tuple[ObjectFacts, ...]) -> list[str]:
+    return [each.key for each in objects]
+
+
+async def test_an_empty_storage_lists_nothing(storage: ImageStorage) -> None:
+    assert await storage.list(after="", limit=10) == ()
+    key = a_key()
+    await storage.put(key, b"data", content_type="image/png")
+    await storage.delete(key)
+    assert await storage.list(after="", limit=10) == ()
+
+
+async def test_objects_are_listed_in_the_order_of_their_keys_from_behind_one_and_at_most_so_many(
+    storage: ImageStorage,
+) -> None:
+    # Some share the first two and four characters, by which the folder spreads them, and two the whole guid.
+    guids = [f"{first}aa-0000-4000-8000-000000000000" for first in ("ffffff", "0a0b0c", "0a0b0d", "0a0c00", "900000")]
+    keys = [*(f"{guid}.png" for guid in guids), f"{guids[1]}.jpg", f"{guids[1]}.webp"]
+    for key in keys:
+        await storage.put(key, b"data", content_type="image/png")
+    expected = sorted(keys)
+    assert keys_of(await storage.list(after="", limit=10)) == expected
+    assert keys_of(await storage.list(after="", limit=7)) == expected
+    assert keys_of(await storage.list(after="", limit=3)) == expected[:3]
+    for index, key in enumerate(expected):
+        assert keys_of(await storage.list(after=key, limit=10)) == expected[index + 1 :]
+    assert keys_of(await storage.list(after=expected[2][:-1], limit=1)) == [expected[2]]
+    assert keys_of(await storage.list(after="0a0b", limit=10)) == expected
+    assert keys_of(await storage.list(after="0a0c", limit=10)) == expected[4:]
+    assert keys_of(await storage.list(after="a", limit=10)) == expected[-1:]
+
+
+async def test_a_listed_object_has_its_size_and_the_time_of_its_last_writing(storage: ImageStorage) -> None:
+    key = a_key()
+    await storage.put(key, b"data", content_type="image/png")
+    (first,) = await storage.list(after="", limit=10)
+    assert (first.key, first.size_bytes) == (key, 4)
+    assert first.modified_at.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - first.modified_at) < timedelta(minutes=1)
+    await storage.put(key, b"other data", content_type="image/png")
+    (second,) = await storage.list(after="", limit=10)
+    assert second.size_bytes == 10
+    assert second.modified_at >= first.modified_at
+
+
+FOREIGN = (
+    "README.txt",
+    "0000/notes.png",
+    "aa/bb/cc.png",
+    "11111111-1111-4111-8111-111111111111.svg",
+    "11111111-1111-4111-8111-11111111111.png",
+    "AAAAAAAA-1111-4111-8111-111111111111.png",
+    "11111111-1111-4111-8111-111111111111.png.bak",
+    "deeper/11111111-1111-4111-8111-111111111111.png",
+    "11111111-1111-4111-8111-111111111111.png/below",
+)
+
+
+@pytest.mark.parametrize("server", ["moto", "seaweedfs"])
+@pytest.mark.parametrize("prefix", ["", "/some/prefix"])
+async def test_an_object_that_is_not_ours_is_passed_over(
+    request: pytest.FixtureRequest, unique: Callable[[], str], server: str, prefix: str
+) -> None:
+    found = request.getfixturevalue(server)
+    if server == "seaweedfs":
+        request.node.used_servers = ("seaweedfs",)
+        found = found.endpoint
+    name = unique()
+    client = boto3.session.Session().client("s3", endpoint_url=found, region_name="us-east-1")
+    client.create_bucket(Bucket=name)
+    storage = open_storage(f"s3://{name}{prefix}", endpoint_url=found, region="us-east-1")
+    keys = sorted(a_key() for _ in range(3))
+    for key in keys:
+        await storage.put(key, b"data", content_type="image/png")
+    below = prefix.removeprefix("/") + "/" if prefix else ""
+    for foreign in FOREIGN:
+        client.put_object(Bucket=name, Key=below + foreign, Body=b"foreign")
+    client.put_object(Bucket=name, Key=f"another/prefix/{a_key()}", Body=b"foreign")
+    assert keys_of(await storage.list(after="", limit=10)) == keys
+    assert keys_of(await storage.list(after="", limit=2)) == keys[:2]
+    assert keys_of(await storage.list(after=keys[1], limit=2)) == keys[2:]
+
+
+async def test_a_file_that_is_no_object_of_ours_is_passed_over(tmp_path: Path) -> None:
+    storage = FolderImageStorage(tmp_path)
+    key = "88888888-1111-4111-8111-111111111111.png"
+    await storage.put(key, b"data", content_type="image/png")
+    elsewhere = a_key()
+    for foreign in (
+        *(each for each in FOREIGN if not each.endswith("below")),
+        f"88/{key}",
+        f"88/88/.{key}.0123456789abcdef",  # what a killed process left beside its place
+        f"88/88/{key}.bak",
+        f"88/88/{elsewhere}",
+        f"backup/2026/{elsewhere}",
+        f"00/00/{key}",
+    ):
+        (tmp_path / foreign).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / foreign).write_bytes(b"foreign")
+    (tmp_path / "99/99/99999999-1111-4111-8111-111111111111.png").mkdir(parents=True)
+    assert keys_of(await storage.list(after="", limit=10)) == [key]
+    assert keys_of(await storage.list(after="", limit=1)) == [key]
+
+
+async def test_a_bucket_of_several_pages_is_listed_to_its_end(moto: str, unique: Callable[[], str]) -> None:
+    name = unique()
+    storage = bucket_at(moto, name)
+    keys = sorted(a_key() for _ in range(PAGE + 5))
+    bucket = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]  # by HTTP it would take seconds
+    for key in keys:
+        bucket.put_object(name, f"some/prefix/{key}", b"data")
+    for number in range(PAGE):  # more than a page that has none of ours
+        bucket.put_object(name, f"some/prefix/0 foreign {number:04}", b"data")
+    assert keys_of(await storage.list(after="", limit=2 * PAGE)) == keys
+    assert keys_of(await storage.list(after="", limit=PAGE)) == keys[:PAGE]
+    assert keys_of(await storage.list(after=keys[PAGE - 1], limit=PAGE)) == keys[PAGE:]
+
+
 async def test_many_at_once_do_not_disturb_each_other(storage: ImageStorage) -> None:
     objects = {a_key(): os.urandom(20_000) for _ in range(60)}
 
@@ -181,6 +305,7 @@ async def test_wrong_credentials_make_the_storage_unavailable(
         lambda: wrong.open(key),
         lambda: wrong.head(key),
         lambda: wrong.delete(key),
+        lambda: wrong.list(after="", limit=10),
         wrong.probe,
     ):
         with pytest.raises(StorageUnavailableError) as caught:
@@ -196,6 +321,7 @@ async def test_a_missing_bucket_is_a_storage_that_is_away_not_a_missing_image(se
         lambda: storage.head(a_key()),
         lambda: storage.put(a_key(), b"data", content_type="image/png"),
         lambda: storage.delete(a_key()),
+        lambda: storage.list(after="", limit=10),
         storage.probe,
     ):
         with pytest.raises(StorageUnavailableError):
@@ -209,6 +335,8 @@ async def test_a_storage_that_refuses_connections_is_unavailable() -> None:
         await storage.probe()
     with pytest.raises(StorageUnavailableError):
         await storage.open(a_key())
+    with pytest.raises(StorageUnavailableError):
+        await storage.list(after="", limit=10)
 
 
 async def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
@@ -348,3 +476,85 @@ def test_a_full_disk_is_noticed_before_anything_is_spent(tmp_path: Path) -> None
             with Path("/dev/full").open("wb", buffering=0) as file:
                 file.write(b"x")
     assert MINIMUM_ROOM >= MAX_PICTURE_BYTES
+
+
+@pytest.fixture(params=["fake", "folder"])
+def parking(request: pytest.FixtureRequest, tmp_path: Path) -> ParkingFolder:
+    """An empty parking folder."""
+    return FakeParkingFolder() if request.param == "fake" else LocalParkingFolder(tmp_path / "data" / "parked")
+
+
+async def test_parked_pictures_are_listed_and_come_back_as_they_were(parking: ParkingFolder) -> None:
+    one, other = uuid4(), uuid4()
+    pictures = {(one, 0): bytes(range(256)) * 5000, (one, 9): b"nine", (other, 0): b"other"}
+    assert await parking.list() == ()
+    for (generation, index), data in pictures.items():
+        assert f"{generation}.{index}" in await parking.add(generation, index, data)
+    assert sorted(await parking.list()) == sorted(pictures)
+    for (generation, index), data in pictures.items():
+        assert await parking.get(generation, index) == data
+
+
+async def test_a_picture_that_is_parked_again_is_replaced(parking: ParkingFolder) -> None:
+    generation = uuid4()
+    for data in (b"one", b"one", b"another"):
+        await parking.add(generation, 0, data)
+        assert await parking.get(generation, 0) == data
+    assert await parking.list() == ((generation, 0),)
+
+
+async def test_a_parked_picture_is_removed_and_removing_nothing_is_no_error(parking: ParkingFolder) -> None:
+    generation = uuid4()
+    await parking.delete(generation, 0)  # before there is a folder
+    for index in (0, 1):
+        await parking.add(generation, index, b"data")
+    for _ in range(2):
+        await parking.delete(generation, 0)
+    assert await parking.list() == ((generation, 1),)
+
+
+async def test_a_picture_that_is_not_parked_is_not_found(parking: ParkingFolder) -> None:
+    generation = uuid4()
+    with pytest.raises(ObjectNotFoundError):
+        await parking.get(generation, 0)
+    await parking.add(generation, 0, b"data")
+    with pytest.raises(ObjectNotFoundError):
+        await parking.get(generation, 1)
+
+
+async def test_a_parking_folder_is_for_nobody_elses_eyes_and_made_when_it_is_needed(tmp_path: Path) -> None:
+    parking = LocalParkingFolder(tmp_path / "data" / "parked")
+    generation = uuid4()
+    assert await parking.list() == ()
+    with pytest.raises(ObjectNotFoundError):
+        await parking.get(generation, 0)
+    folder, file = tmp_path / "data" / "parked", tmp_path / "data" / "parked" / f"{generation}.3"
+    assert not folder.parent.exists(), "a look makes nothing"
+    assert await parking.add(generation, 3, b"data") == str(file)
+    assert file.read_bytes() == b"data"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [path.name for path in folder.iterdir()] == [file.name]
+
+
+async def test_a_file_that_is_no_parked_picture_is_passed_over(tmp_path: Path) -> None:
+    parking = LocalParkingFolder(tmp_path)
+    generation = UUID("11111111-1111-4111-8111-111111111111")
+    await parking.add(generation, 0, b"data")
+    for foreign in (
+        "README.txt",
+        f"{generation}",
+        f"{generation}.10",
+        f"{generation}.x",
+        f"{generation}.1.bak",
+        f".{generation}.2.0123456789abcdef",  # what a killed process left beside its place
+    ):
+        (tmp_path / foreign).write_bytes(b"foreign")
+    assert await parking.list() == ((generation, 0),)
+
+
+async def test_a_parking_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    parking = LocalParkingFolder(tmp_path / "file" / "parked")
+    with pytest.raises(StorageUnavailableError):
+        await parking.add(uuid4(), 0, b"data")
+    assert await parking.list() == ()

@@ -1,6 +1,7 @@
 """What the services need from the outside; the adapters fulfil it, and one contract suite holds each."""
 
 from collections.abc import AsyncIterator, Collection
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -85,8 +86,8 @@ class GenerationRepository(Protocol):
         `ConflictError` unless it runs or was failed as interrupted: the pictures of one that was given up count still.
         """
 
-    async def fail(self, generation: Generation, *, error: dict[str, Any]) -> None:
-        """Record the failure; `ConflictError` if the generation no longer runs."""
+    async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
+        """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
         """Give those that run a lease of so many seconds from now; 0 lets them go."""
@@ -94,8 +95,14 @@ class GenerationRepository(Protocol):
     async def expired(self, *, limit: int) -> tuple[Generation, ...]:
         """Running generations whose lease has run out, the longest first."""
 
-    async def claim(self, guid: UUID, *, lease: float) -> bool:
-        """Take over a running generation whose lease has run out: true for exactly one of those who try."""
+    async def interrupted(self, *, within: float, limit: int) -> tuple[Generation, ...]:
+        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first."""
+
+    async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
+        """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's.
+
+        Exactly one of those who try succeeds. Its owner, if it lives, may renew the lease still: see `fail`.
+        """
 
     async def unsettled(self) -> frozenset[UUID]:
         """The guids of all that run or were failed as interrupted: their objects may come to be recorded."""

@@ -232,20 +232,24 @@ class SqlGenerationRepository:
 
         await self._database.transaction(complete, patience=AFTER_DRAWING)
 
-    async def fail(self, generation: Generation, *, error: dict[str, Any]) -> None:
-        """Record the failure; `ConflictError` if the generation no longer runs."""
-        found = await self._database.execute(
-            """
-            UPDATE generations
-            SET state = 'failed', error = :error, error_name = :error_name, updated_at = :now
-            WHERE guid = :guid AND state = 'running'
-            """,
-            guid=str(generation.guid),
-            error=json_to_column(error),
-            error_name=str(error.get("type", "")).removeprefix(TYPE_PREFIX),
-            now=time_to_column(datetime.now(UTC)),
-        )
-        if not found:
+    async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
+        """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
+
+        def fail(transaction: Transaction) -> int:
+            return transaction.execute(
+                """
+                UPDATE generations
+                SET state = 'failed', error = :error, error_name = :error_name, updated_at = :now
+                WHERE guid = :guid AND state = 'running' AND (:claimed IS NULL OR lease_expires_at = :claimed)
+                """,
+                guid=str(generation.guid),
+                claimed=None if claimed is None else time_to_column(claimed),
+                error=json_to_column(error),
+                error_name=str(error.get("type", "")).removeprefix(TYPE_PREFIX),
+                now=time_to_column(transaction.now()),
+            )
+
+        if not await self._database.transaction(fail):
             raise ConflictError("The generation no longer runs.")
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
@@ -286,11 +290,33 @@ class SqlGenerationRepository:
 
         return await self._database.read(expired)
 
-    async def claim(self, guid: UUID, *, lease: float) -> bool:
-        """Take over a running generation whose lease has run out: true for exactly one of those who try."""
+    async def interrupted(self, *, within: float, limit: int) -> tuple[Generation, ...]:
+        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first."""
 
-        def claim(transaction: Transaction) -> bool:
+        def interrupted(transaction: Transaction) -> tuple[Generation, ...]:
+            rows = transaction.all(
+                """
+                SELECT guid, api_key_id, idempotency_key, fingerprint, request, state, error, upstream_request_id,
+                       `usage`, created_at, updated_at
+                FROM generations
+                WHERE error_name = :interrupted AND updated_at > :since
+                ORDER BY updated_at DESC
+                LIMIT :rows
+                """,
+                interrupted=INTERRUPTED,
+                since=time_to_column(transaction.now() - timedelta(seconds=within)),
+                rows=limit,
+            )
+            return tuple(row_to_generation(row) for row in rows)
+
+        return await self._database.read(interrupted)
+
+    async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
+        """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's."""
+
+        def claim(transaction: Transaction) -> datetime | None:
             now = transaction.now()
+            until = now + timedelta(seconds=lease)
             found = transaction.execute(
                 """
                 UPDATE generations
@@ -298,10 +324,10 @@ class SqlGenerationRepository:
                 WHERE guid = :guid AND state = 'running' AND lease_expires_at <= :now
                 """,
                 guid=str(guid),
-                lease_expires_at=time_to_column(now + timedelta(seconds=lease)),
+                lease_expires_at=time_to_column(until),
                 now=time_to_column(now),
             )
-            return found == 1
+            return until if found else None
 
         return await self._database.transaction(claim)
 

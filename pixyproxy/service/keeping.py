@@ -60,6 +60,13 @@ def pauses() -> Iterator[float]:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
+def report(generation: Generation, what: str, error: Exception) -> None:
+    """A line about what will be tried again; with its place in the code if the error is not one of ours."""
+    known = isinstance(error, PixyProxyException)
+    name = error.name if isinstance(error, PixyProxyException) else type(error).__name__
+    logger.warning("generation %s: %s: %s", generation.guid, what, name, exc_info=None if known else error)
+
+
 async def pause_unless(event: asyncio.Event, seconds: float) -> None:
     """Wait so long, or until the event."""
     happening = asyncio.create_task(event.wait())
@@ -98,7 +105,8 @@ class Keeper:
     ) -> Generation:
         """The generation as it is recorded: succeeded, or still running when its pictures wait for a reconciler.
 
-        `troubled` is called when a try failed. Nothing is held between the tries but the pictures.
+        `troubled` is called when a try failed. Nothing is held between the tries but the pictures. What is put is tried
+        to be recorded until the process ends.
         """
         until = anyio.current_time() + self._patience
         stored = False
@@ -109,15 +117,18 @@ class Keeper:
                         await self._put(images, drawing.pictures)
                         stored = True
                     return await self._commit(generation, drawing, images=images)
-                except PixyProxyException as error:
-                    logger.warning("generation %s: its pictures are not kept yet: %s", generation.guid, error.name)
+                except Exception as error:  # noqa: BLE001 -- of whatever type: the pictures are paid for
+                    report(generation, "its pictures are not kept yet", error)
                 troubled()
                 ending = self._ending.is_set()
-                if (ending or anyio.current_time() > until) and (stored or await self._park(generation, drawing)):
-                    break
-                if ending:
-                    await self._write(generation, drawing)
-                    break
+                if stored and ending:
+                    break  # the objects wait for a reconciler
+                if not stored and (ending or anyio.current_time() > until):
+                    if await self._park(generation, drawing):
+                        break
+                    if ending:
+                        await self._write(generation, drawing)
+                        break
                 await pause_unless(self._ending, pause)
         except asyncio.CancelledError:  # the process is made to end at once
             if not stored:
@@ -166,8 +177,8 @@ class Keeper:
             await self._parked.add(generation, drawing)
         except ConflictError:
             logger.info("generation %s: it was settled elsewhere", generation.guid)
-        except PixyProxyException as error:
-            logger.warning("generation %s: its pictures cannot be parked: %s", generation.guid, error.name)
+        except Exception as error:  # noqa: BLE001
+            report(generation, "its pictures cannot be parked", error)
             return False
         else:
             logger.warning("generation %s: its pictures are parked in the database", generation.guid)
@@ -177,13 +188,10 @@ class Keeper:
         for index, picture in enumerate(drawing.pictures):
             try:
                 file = await self._folder.add(generation.guid, index, picture)
-            except PixyProxyException as error:
-                logger.error(
-                    "generation %s: picture %d is lost: %s", generation.guid, index, error.name, exc_info=error
-                )
+            except Exception:
+                logger.exception("generation %s: its picture is lost", generation.guid)
             else:
                 logger.error(
-                    "generation %s: neither storage nor database take its picture; it is in %s, from where the next "
-                    "start takes it up",
+                    "generation %s: its picture is in neither store but in %s, from where the next start takes it up",
                     *(generation.guid, file),
                 )

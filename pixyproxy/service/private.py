@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -13,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from pixyproxy.core.exceptions import (
     ConflictError,
+    DatabaseUnavailableError,
     GenerationRunningError,
     IdempotencyKeyReusedError,
     ImageDeletedError,
@@ -212,7 +214,9 @@ class PrivateImageService:
             if pause <= 0:
                 return generation
             await asyncio.sleep(pause)
-            generation, looks = await self._records.get(generation.guid), looks + 1
+            looks += 1
+            with suppress(DatabaseUnavailableError):  # the generation runs on, whether it can be looked at or not
+                generation = await self._records.get(generation.guid)
             if generation.state is not GenerationState.RUNNING:
                 return generation
 

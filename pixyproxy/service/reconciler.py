@@ -16,11 +16,13 @@ from uuid import UUID
 
 from pixyproxy.core.exceptions import (
     ConflictError,
+    DatabaseUnavailableError,
     GenerationInterruptedError,
     GenerationNotFoundError,
     ImageNotFoundError,
     ObjectNotFoundError,
     PixyProxyException,
+    StorageError,
     StorageUnavailableError,
     UpstreamAnswerError,
 )
@@ -32,12 +34,15 @@ from pixyproxy.core.protocols import (
     ParkedImageRepository,
     ParkingFolder,
 )
-from pixyproxy.service.generations import RENEWALS
 from pixyproxy.service.keeping import images_of
 from pixyproxy.service.pictures import examine
 
 BATCH = 100
 """Generations, or deletions, that are asked for at once."""
+IN_PROGRESS = 1.0
+"""Seconds after which a deletion that is still not finished is no longer taken for one that is under way."""
+LOOK_AGAIN = 3600.0
+"""Seconds for which a generation that was failed as interrupted is looked for in the storage again and again."""
 PAGE = 1000
 """Keys that are compared at once."""
 
@@ -53,7 +58,7 @@ class Finding(StrEnum):
 
     COMPLETED = "generation left behind, its pictures are there"
     INTERRUPTED = "generation left behind, without a picture"
-    WAITING = "generation left behind, the storage is away"
+    WAITING = "generation left behind, it cannot be finished now"
     FILE = "picture parked in a file"
     DELETION = "deletion that was not finished"
     ORPHAN = "object without a row"
@@ -93,17 +98,10 @@ class Reconciler:
 
     async def run(self, *, interval: float) -> None:
         """Settle what is left behind, every `interval` seconds, for ever."""
-        steady = True
         while True:
             try:
-                if not steady:
-                    # Nobody could renew a lease while the database was away: those who live do it first.
-                    await self._generations.expired(limit=1)
-                    await asyncio.sleep(self._lease / RENEWALS)
                 await self.settle()
-                steady = True
             except PixyProxyException as error:
-                steady = False
                 logger.warning("the reconciler could not work: %s", error.name)
             except Exception:
                 logger.exception("the reconciler failed")
@@ -116,6 +114,7 @@ class Reconciler:
         """
         await self._take_up_files()
         await self._finish_generations()
+        await self._look_again()
         await self._finish_deletions()
 
     async def compare(
@@ -164,7 +163,12 @@ class Reconciler:
     # What processes left behind
 
     async def _take_up_files(self) -> None:
-        for guid, names in groupby(sorted(await self._folder.list()), key=lambda name: name[0]):
+        try:
+            files = sorted(await self._folder.list())
+        except StorageUnavailableError as error:
+            logger.error("the folder of parked pictures cannot be read", exc_info=error)
+            return
+        for guid, names in groupby(files, key=lambda name: name[0]):
             indexes = [index for _, index in names]
             if indexes != list(range(len(indexes))):  # another picture of it could not be written
                 logger.error("the files of generation %s are not all here: they are left alone", guid)
@@ -192,30 +196,65 @@ class Reconciler:
     async def _finish_generations(self) -> None:
         while True:
             expired = await self._generations.expired(limit=BATCH)
+            pictureless: list[tuple[Generation, datetime | None]] = []
             for generation in expired:
-                if self._apply and not await self._generations.claim(generation.guid, lease=self._lease):
-                    continue
+                claimed = await self._generations.claim(generation.guid, lease=self._lease) if self._apply else None
+                if self._apply and claimed is None:
+                    continue  # another replica was faster, or its owner lives
                 try:
-                    await self._finish(generation)
+                    if not await self._finish(generation):
+                        pictureless.append((generation, claimed))
                 except StorageUnavailableError:
                     self._note(Finding.WAITING, str(generation.guid), mended=False)
-                    return
+                    break
+                except DatabaseUnavailableError:
+                    raise
+                except Exception:
+                    logger.exception("generation %s cannot be finished", generation.guid)
+                    self._note(Finding.WAITING, str(generation.guid), mended=False)
+            await self._interrupt(pictureless)
             if len(expired) < BATCH or not self._apply:
                 return
 
-    async def _finish(self, generation: Generation) -> None:
-        parked = await self._parked.get(generation.guid)
-        if parked:
+    async def _look_again(self) -> None:
+        """Complete what was failed as interrupted a while ago, and was put after all by a process that was cut off."""
+        try:
+            for generation in await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH):
+                if images := await self._stored_images(generation):
+                    if self._apply:
+                        await self._succeed(generation, images)
+                    self._note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
+        except StorageUnavailableError:
+            logger.info("the storage is away: interrupted generations are looked at later")
+
+    async def _finish(self, generation: Generation) -> bool:
+        """Complete the generation if its pictures are there; whether they are."""
+        if parked := await self._parked.get(generation.guid):
             if self._apply:
                 await self._complete(generation, parked)
-            self._note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
         elif images := await self._stored_images(generation):
             if self._apply:
                 await self._succeed(generation, images)
-            self._note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
         else:
+            return False
+        self._note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
+        return True
+
+    async def _interrupt(self, pictureless: list[tuple[Generation, datetime | None]]) -> None:
+        """Fail those that have no picture, unless their owner turns out to live.
+
+        It has the time of more than a renewal for that: it may have been cut off from the database until just now.
+        """
+        if pictureless and self._apply:
+            await asyncio.sleep(self._lease / 2)
+        for generation, claimed in pictureless:
             if self._apply:
-                await self._interrupt(generation)
+                try:
+                    error = GenerationInterruptedError().document()
+                    await self._generations.fail(generation, error=error, claimed=claimed)
+                except ConflictError:
+                    logger.info("generation %s: its owner lives, or it was settled elsewhere", generation.guid)
+                    continue
             self._note(Finding.INTERRUPTED, str(generation.guid), mended=self._apply)
 
     async def _complete(self, generation: Generation, pictures: tuple[bytes, ...]) -> None:
@@ -227,12 +266,6 @@ class Reconciler:
     async def _succeed(self, generation: Generation, images: tuple[Image, ...]) -> None:
         try:
             await self._generations.succeed(generation, images=images)
-        except ConflictError:
-            logger.info("generation %s: it was settled elsewhere", generation.guid)
-
-    async def _interrupt(self, generation: Generation) -> None:
-        try:
-            await self._generations.fail(generation, error=GenerationInterruptedError().document())
         except ConflictError:
             logger.info("generation %s: it was settled elsewhere", generation.guid)
 
@@ -264,18 +297,28 @@ class Reconciler:
         return None
 
     async def _finish_deletions(self) -> None:
-        while True:
-            marked = await self._images.marked(limit=BATCH)
-            for image in marked:
-                if self._apply:
-                    try:
-                        await self._storage.delete(image.filename)
-                    except StorageUnavailableError:
+        while marked := await self._images.marked(limit=BATCH):
+            if not self._apply:
+                await asyncio.sleep(IN_PROGRESS)
+                left = await self._images.marked(limit=BATCH)
+                for image in marked:
+                    if image in left:
                         self._note(Finding.DELETION, str(image.guid), mended=False)
-                        return
+                return
+            mended = 0
+            for image in marked:
+                try:
+                    await self._storage.delete(image.filename)
                     await self._images.delete(image.guid)
-                self._note(Finding.DELETION, str(image.guid), mended=self._apply)
-            if len(marked) < BATCH or not self._apply:
+                except (StorageUnavailableError, StorageError) as error:
+                    logger.warning("image %s: its deletion cannot be finished now: %s", image.guid, error.name)
+                    self._note(Finding.DELETION, str(image.guid), mended=False)
+                    if isinstance(error, StorageUnavailableError):
+                        return
+                else:
+                    mended += 1
+                    self._note(Finding.DELETION, str(image.guid), mended=True)
+            if mended < BATCH:
                 return
 
     # What the two stores disagree about
@@ -309,6 +352,10 @@ class Reconciler:
                     await self._succeed(generation, images)
                 self._note(Finding.COMPLETED, str(owner), mended=self._apply)
                 return False
+        try:
+            await self._storage.head(suspect.key)
+        except ObjectNotFoundError:
+            return False  # deleted since it was listed
         if datetime.now(UTC) - suspect.modified_at < grace:
             self._note(Finding.YOUNG, suspect.key, mended=False)
             return False

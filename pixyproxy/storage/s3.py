@@ -196,7 +196,7 @@ class S3ImageStorage:
                     if KEY.fullmatch(key):
                         facts = ObjectFacts(key=key, size_bytes=entry["Size"], modified_at=entry["LastModified"])
                         objects.append(facts)
-                more = page["IsTruncated"]
+                more = page["IsTruncated"] and bool(page.get("Contents"))
             return tuple(objects[:limit])
 
         return await self._run(found, self._reading)
