@@ -25,15 +25,13 @@ from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database, sqlite_url
 from pixyproxy.data.parked import SqlParkedImageRepository
-from pixyproxy.generation import demo
-from pixyproxy.generation.upstream import OpenAIImageGenerator, open_client
 from pixyproxy.service.generations import GenerationService
 from pixyproxy.service.keeping import Keeper
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
-from pixyproxy.service.reconciler import Finding, Reconciler, unheard
+from pixyproxy.service.reconciler import Finding, Reconciler, logged
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.storage import s3
 from pixyproxy.storage.folder import FolderImageStorage
@@ -43,6 +41,7 @@ from pixyproxy.web.request_log import RequestLog
 from pixyproxy.web.services import Services
 
 DEFAULT_MODEL = "gpt-image-2.5-flare"
+DEMO_MODEL = "pixyproxy-demo"
 
 
 def version() -> str:
@@ -117,6 +116,7 @@ class Parts:
     """What `serve` works with."""
 
     services: Services
+    folder: ParkingFolder
     reconciler: Reconciler
     interval: float
     cleanup: AsyncExitStack
@@ -187,7 +187,7 @@ def assemble(settings: Settings, adapters: Adapters, *, generator: ImageGenerato
             records=adapters.generations,
             storage=adapters.storage,
             generations=generations,
-            model=settings.model or (demo.MODEL if settings.draws_demo else DEFAULT_MODEL),
+            model=settings.model or (DEMO_MODEL if settings.draws_demo else DEFAULT_MODEL),
             quality=settings.quality or None,
             sync_wait=settings.sync_wait,
         ),
@@ -198,6 +198,7 @@ def assemble(settings: Settings, adapters: Adapters, *, generator: ImageGenerato
     )
     return Parts(
         services=services,
+        folder=adapters.folder,
         reconciler=reconciler(settings, adapters, apply=True),
         interval=settings.reconcile_interval,
         cleanup=adapters.cleanup,
@@ -209,7 +210,7 @@ def reconciler(
     adapters: Adapters,
     *,
     apply: bool,
-    found: Callable[[Finding, str, bool], None] = unheard,
+    found: Callable[[Finding, str, bool], None] = logged,
 ) -> Reconciler:
     """The reconciler over these adapters."""
     return Reconciler(
@@ -237,8 +238,12 @@ def open_keys(settings: Settings) -> tuple[KeyService, Callable[[], None]]:
     return key_service(settings, SqlApiKeyRepository(database)), close
 
 
-def open_generator(settings: Settings, cleanup: AsyncExitStack) -> OpenAIImageGenerator:
+def open_generator(settings: Settings, cleanup: AsyncExitStack) -> ImageGenerator:
     """The upstream, or the demo upstream inside this process, reached through the same client."""
+    # Imported by who draws: openai and Pillow take half a second, for which no other command should wait.
+    from pixyproxy.generation.demo import DemoUpstream
+    from pixyproxy.generation.upstream import OpenAIImageGenerator, open_client
+
     deadline = settings.generation_deadline
     if not settings.embedded and settings.openai_api_key is None and not settings.demo:
         raise ConfigurationError(
@@ -249,7 +254,7 @@ def open_generator(settings: Settings, cleanup: AsyncExitStack) -> OpenAIImageGe
             api_key=secrets.token_hex(16),
             base_url="http://demo-upstream/v1",
             deadline=deadline,
-            asgi_app=demo.DemoUpstream().app,
+            asgi_app=DemoUpstream().app,
         )
     else:
         client = open_client(

@@ -18,9 +18,9 @@ from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseUnavailableError,
     PixyProxyException,
+    StorageUnavailableError,
 )
 from pixyproxy.data.init import migrate, require_current_schema
-from pixyproxy.generation.demo import DemoUpstream
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
 from pixyproxy.service.reconciler import Finding, Reconciler
 from pixyproxy.settings import PREFIX, Settings, read_settings
@@ -203,6 +203,14 @@ async def prepare(settings: Settings, parts: bootstrap.Parts) -> Path | None:
     try:
         for name, failure in (await parts.services.readiness.failures()).items():
             print(f"Warning: the {name} is not ready: {failure.detail}", file=sys.stderr)
+        try:
+            await parts.folder.probe()
+        except StorageUnavailableError:
+            print(
+                f"Warning: {PREFIX}DATA_DIR: {settings.data_dir / 'parked'} cannot be written: with storage and "
+                "database away, SIGTERM would lose pictures",
+                file=sys.stderr,
+            )
         return await embedded_key(settings, parts.services.keys)
     finally:
         await parts.cleanup.aclose()
@@ -295,14 +303,22 @@ def run_keys_revoke(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def require_data(settings: Settings) -> None:
-    """Return if the database exists and has this version's schema; `ConfigurationError` if not."""
-    if settings.embedded and not settings.data_dir.exists():
+def require_data(settings: Settings, *, migrates: bool = True) -> None:
+    """Return if the database exists and has this version's schema; `ConfigurationError` if not.
+
+    `migrates`: whether the embedded default's is brought to it.
+    """
+    needed = settings.data_dir if migrates else settings.data_dir / "pixyproxy.db"
+    if settings.embedded and not needed.exists():
         raise ConfigurationError(
             f"nothing is at {settings.data_dir}: set {PREFIX}DATA_DIR or {PREFIX}DATABASE_URL to where the server "
             f"keeps its data, or start '{program()} serve' here once"
         )
-    prepare_database(settings)
+    if migrates:
+        prepare_database(settings)
+    else:
+        with bootstrap.naming(f"{PREFIX}DATABASE_URL"):
+            require_current_schema(bootstrap.database_url(settings))
 
 
 def with_keys(settings: Settings, work: Callable[[KeyService], Coroutine[Any, Any, T]]) -> T:
@@ -320,13 +336,12 @@ def run_reconcile(settings: Settings, options: argparse.Namespace) -> int:
 
     async def work() -> int:
         async with open_reconciler(settings, apply=options.apply) as reconciler:
-            await reconciler.settle()
             grace = timedelta(seconds=settings.orphan_grace)
-            with progress() as compared:
+            with summary(reconciler), progress() as compared:
+                await reconciler.settle()
                 rest = await reconciler.compare(
                     after=options.after or "", grace=grace, most=options.max_deletes, progress=compared
                 )
-            summarize(reconciler)
             if rest is not None:
                 print(f"{options.max_deletes} objects were removed, the most for one run. Go on with: --after {rest}")
             if not options.apply and reconciler.counts:
@@ -341,10 +356,9 @@ def run_check(settings: Settings, _: argparse.Namespace) -> int:
 
     async def work() -> int:
         async with open_reconciler(settings, apply=False) as reconciler:
-            await reconciler.settle()
-            with progress() as compared:
+            with summary(reconciler), progress() as compared:
+                await reconciler.settle()
                 await reconciler.compare(grace=timedelta(0), most=0, progress=compared)
-            summarize(reconciler)
             return EXIT_FAILURE if reconciler.counts else 0
 
     return asyncio.run(work())
@@ -353,7 +367,7 @@ def run_check(settings: Settings, _: argparse.Namespace) -> int:
 @contextlib.asynccontextmanager
 async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[Reconciler]:
     """The reconciler of a database that exists; it prints what it finds."""
-    require_data(settings)
+    require_data(settings, migrates=False)
     adapters = bootstrap.open_adapters(settings)
 
     def found(finding: Finding, name: str, mended: bool) -> None:  # noqa: FBT001 -- as the reconciler calls it
@@ -387,10 +401,19 @@ def progress() -> Iterator[Callable[[int, str], None]]:
         print(file=sys.stderr)
 
 
+@contextlib.contextmanager
+def summary(reconciler: Reconciler) -> Iterator[None]:
+    """Prints at the end, whatever it is, how many of what were found."""
+    try:
+        yield
+        if not reconciler.counts:
+            print("Database and storage agree.")
+    finally:
+        summarize(reconciler)
+
+
 def summarize(reconciler: Reconciler) -> None:
     """Print how many of what were found."""
-    if not reconciler.counts:
-        print("Database and storage agree.")
     for finding, count in reconciler.counts.items():
         mended = reconciler.mended[finding]
         print(f"{count} {finding}" + (f", {mended} mended" if mended else ""))
@@ -398,6 +421,8 @@ def summarize(reconciler: Reconciler) -> None:
 
 def run_demo_upstream(settings: Settings, options: argparse.Namespace) -> int:
     """Serve the demo upstream over HTTP."""
+    from pixyproxy.generation.demo import DemoUpstream
+
     number = require_free(options.host, options.port, mend="--host or --port")
     address = f"{address_of(options.host, number)}/v1"
     print(f"The demo upstream listens on {address}: set OPENAI_BASE_URL to it, OPENAI_API_KEY to anything.", flush=True)

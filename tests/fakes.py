@@ -1,6 +1,6 @@
 """Fakes: the smallest implementations of the Protocols. Each passes the contract suite of the real thing."""
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -35,10 +35,13 @@ class FakeDatabase:
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
+        self.before: Callable[[], Awaitable[None]] | None = None
         self.probes = 0
 
     async def probe(self) -> None:
         self.probes += 1
+        if self.before is not None:
+            await self.before()
         if self.failure is not None:
             raise self.failure
 
@@ -259,6 +262,9 @@ class FakeParkingFolder:
         self.files[generation, index] = data
         return f"{generation}.{index}"
 
+    async def probe(self) -> None:
+        pass
+
     async def list(self) -> tuple[tuple[UUID, int], ...]:
         return tuple(self.files)
 
@@ -320,6 +326,7 @@ class FakeStorage:
         self.written: dict[str, datetime] = {}
         self.failure: Exception | None = None
         self.put_failure: Exception | None = None
+        self.before_open: Callable[[str], Awaitable[None]] | None = None
         self.puts = 0
         self.probes = 0
         self.opened: list[FakeObject] = []
@@ -341,6 +348,8 @@ class FakeStorage:
 
     async def open(self, key: str) -> FakeObject:
         self._check(key)
+        if self.before_open is not None:
+            await self.before_open(key)
         if key not in self.objects:
             raise ObjectNotFoundError("There is none.")
         self.opened.append(FakeObject(self.objects[key]))

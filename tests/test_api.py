@@ -890,3 +890,15 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
         *("201", "202", "400", "401", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
     }
     assert paths["/image"]["post"]["requestBody"]["required"] is True
+
+
+async def test_only_a_request_for_a_picture_is_told_its_cost() -> None:
+    stage = Stage()
+    details = await stage.create()
+    stage.database.failure = stage.generations.failure = DatabaseUnavailableError("away")
+    async with stage.client() as client:
+        looked = await client.get("/generation/" + details["guid"])
+        asked = await client.post("/image", json={"prompt": planted.PROMPT})
+    assert (looked.status_code, asked.status_code) == (503, 503)
+    assert "cost" not in looked.json(), "the generation may be on its way, and billed"
+    assert asked.json()["cost"] == "none"

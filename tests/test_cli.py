@@ -226,6 +226,8 @@ NO_GRACE = {"PIXYPROXY_ORPHAN_GRACE": "0"}
 
 def a_stray_object(folder: Path, first: str, *, written: float | None = None) -> Path:
     """An object of our key shape in the embedded default's storage, and no row."""
+    if not (folder / "pixyproxy-data").exists():
+        assert run_cli(folder, "migrate").returncode == 0
     guid = f"{first}1111111-1111-4111-8111-111111111111"
     file = folder / "pixyproxy-data" / "images" / guid[:2] / guid[2:4] / f"{guid}.png"
     file.parent.mkdir(parents=True)

@@ -21,7 +21,7 @@ from pixyproxy.core.models import Generation, GenerationState
 from pixyproxy.data.database import Database, Transaction, domain_error
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
-from pixyproxy.data.init import migrate, open_database
+from pixyproxy.data.init import LOCK_TIMEOUT, migrate, open_database
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
 from tests.servers import MariaDB, wait_until
@@ -395,4 +395,37 @@ async def test_a_server_with_too_many_connections_is_unavailable_until_there_are
     await opened.assert_untouched(generation)
     await succeed(SqlGenerationRepository(fresh), generation)
     assert (await opened.generations.get(generation.guid)).state is GenerationState.SUCCEEDED
+    close()
+
+
+async def test_a_locked_row_of_another_replica_delays_neither_renewals_nor_claims(
+    mariadb: MariaDB, unique: Callable[[], str]
+) -> None:
+    url = mariadb.create(name := unique())
+    migrate(url)
+    database, close = open_database(url)
+    records = SqlGenerationRepository(database)
+    schema = f"test_{name}"
+    mariadb.query(
+        "INSERT INTO generations (guid, api_key_id, request, state, lease_expires_at, created_at, updated_at) "
+        "SELECT UUID(), 1, '{}', 'succeeded', '2026-01-01', '2026-01-01', '2026-01-01' FROM seq_1_to_5000",
+        database=schema,
+    )
+    theirs, expired = a_generation(), a_generation()
+    mine = [a_generation() for _ in range(64)]
+    for generation in (theirs, *mine):
+        await records.add(generation, lease=30)
+    await records.add(expired, lease=0)
+    mariadb.query("ANALYZE TABLE generations", database=schema)
+    connection = pymysql.connect(unix_socket=str(mariadb.folder / "socket"), user="root", database=schema)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE generations SET lease_expires_at = '2026-01-01' WHERE guid = %s", (str(theirs.guid),))
+        started = time.monotonic()
+        for count in (1, 5, 40, 64):
+            await records.renew([each.guid for each in mine[:count]], lease=30)
+        assert await records.claim(expired.guid, lease=30) is not None
+        await records.fail(expired, error={})
+        await records.succeed(mine[0], images=(an_image(mine[0]),), drawing=a_drawing())
+        assert time.monotonic() - started < LOCK_TIMEOUT
+        connection.rollback()
     close()

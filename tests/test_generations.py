@@ -471,3 +471,37 @@ async def test_renewals_go_on_when_the_database_is_back() -> None:
     await asyncio.sleep(11)
     assert await records.expired(limit=9) == ()
     renewing.cancel()
+
+
+@in_virtual_time
+async def test_while_puts_are_refused_no_more_than_two_are_bought_and_one_success_ends_that() -> None:
+    stage = Stage()
+    stage.storage.put_failure = StorageUnavailableError("the disk is full")
+    tries = [await stage.runner.begin(REQUEST, caller=CALLER) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    with pytest.raises(StorageUnavailableError):
+        await create(stage)
+    assert len(stage.generator.requests) == 2
+    stage.storage.put_failure = None
+    for running in tries:
+        await running.outcome
+    await create(stage)
+    assert len(stage.storage.objects) == 3
+
+
+async def test_a_process_that_is_told_to_end_while_the_parts_are_asked_begins_nothing() -> None:
+    stage = Stage()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        asked.set()
+        await answer.wait()
+
+    stage.database.before = hang
+    post = asyncio.create_task(create(stage))
+    await asked.wait()
+    await stage.runner.drain()
+    answer.set()
+    with pytest.raises(ShuttingDownError):
+        await post
+    assert (stage.generations.generations, stage.generator.requests) == ({}, [])

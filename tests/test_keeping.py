@@ -277,6 +277,7 @@ class Keeping:
             a_drawing(pictures=(PICTURE,)),
             images=images_of(self.generation, (examine(PICTURE),)),
             troubled=troubled,
+            overdue=lambda: None,
         )
 
 

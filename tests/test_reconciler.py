@@ -7,18 +7,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
 import pytest
 
 from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     GenerationInterruptedError,
+    ObjectNotFoundError,
     StorageUnavailableError,
     UpstreamRefusedError,
 )
 from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image, ObjectFacts
 from pixyproxy.service.keeping import images_of
 from pixyproxy.service.pictures import examine
-from pixyproxy.service.reconciler import PAGE, Finding, Reconciler
+from pixyproxy.service.reconciler import BATCH, PAGE, Finding, Reconciler
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
 from tests.fakes import FakeImageRepository, FakeStorage, tiny_picture
@@ -760,3 +762,30 @@ async def test_an_owner_that_turns_out_to_live_keeps_its_generation(running: Cal
     await asyncio.sleep(stage.lease / 2)
     assert await state_of(stage, dead) is GenerationState.FAILED
     assert await state_of(stage, alive) is GenerationState.RUNNING
+
+
+async def test_more_than_a_batch_left_behind_with_the_storage_away_ends_and_is_left_for_the_next_time() -> None:
+    stage = Stage(lease=0)
+    for _ in range(BATCH + 20):
+        await left_behind(stage)
+    stage.storage.failure = StorageUnavailableError("away")
+    reconciler = stage.reconciler()
+    with anyio.fail_after(60):
+        await reconciler.settle()
+    assert reconciler.counts == {Finding.WAITING: 1}
+
+
+async def test_many_without_a_picture_are_failed_in_rounds_that_their_claims_outlive() -> None:
+    stage = Stage()
+    now = [datetime.now(UTC)]
+    stage.generations.clock = lambda: now[0] + timedelta(seconds=anyio.current_time())
+    generations = [await left_behind(stage) for _ in range(6)]
+    await asyncio.sleep(stage.lease)
+
+    async def slow(key: str) -> Any:
+        await asyncio.sleep(stage.lease / 6)
+        raise ObjectNotFoundError("There is none.")
+
+    stage.storage.before_open = slow
+    await stage.reconciler().settle()
+    assert {await state_of(stage, generation) for generation in generations} == {GenerationState.FAILED}

@@ -67,6 +67,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[],
     if request.param == "fake":
         return FakeStorage()
     if request.param == "folder":
+        (tmp_path / "images").mkdir()
         return FolderImageStorage(tmp_path / "images")
     if request.param == "moto":
         return bucket_at(request.getfixturevalue("moto"), unique())
@@ -558,3 +559,18 @@ async def test_a_parking_folder_that_cannot_be_made_is_unavailable(tmp_path: Pat
     with pytest.raises(StorageUnavailableError):
         await parking.add(uuid4(), 0, b"data")
     assert await parking.list() == ()
+
+
+async def test_a_folder_that_is_not_there_is_away_and_not_empty(tmp_path: Path) -> None:
+    storage, key = FolderImageStorage(tmp_path / "not mounted"), f"{uuid4()}.png"
+    for work in (storage.open(key), storage.head(key), storage.delete(key)):
+        with pytest.raises(StorageUnavailableError):
+            await work
+
+
+async def test_a_parking_folder_that_cannot_be_made_is_known_by_its_probe(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageUnavailableError):
+        await LocalParkingFolder(tmp_path / "file" / "parked").probe()
+    await LocalParkingFolder(tmp_path / "parked").probe()
+    assert list((tmp_path / "parked").iterdir()) == []

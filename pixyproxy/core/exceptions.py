@@ -81,15 +81,18 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
         """The problem's `type` (RFC 9457, section 3.1.1), the same in every deployment."""
         return TYPE_PREFIX + self.name
 
-    def document(self, *, request_id: str | None = None) -> dict[str, Any]:
-        """The RFC 9457 problem: of one request, or, without its id, as it is recorded."""
+    def document(self, *, request_id: str | None = None, bought: bool = True) -> dict[str, Any]:
+        """The RFC 9457 problem: of one request, or, without its id, as it is recorded.
+
+        `bought`: whether it answers a request for a picture, which wants to know what it has cost.
+        """
         occurrence = {"instance": f"urn:pixyproxy:request:{request_id}", "request_id": request_id} if request_id else {}
         return {
             "type": self.type,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
-            **({} if self.cost is None else {"cost": self.cost}),
+            **({"cost": self.cost} if self.cost is not None and bought else {}),
             **occurrence,
             **self.extra,
         }

@@ -62,7 +62,7 @@ class GenerationRequest(Model):
 
 
 class GenerationState(StrEnum):
-    """Where a generation stands; `running` is the only state that changes."""
+    """Where a generation stands. It ends once, but for one failed as interrupted whose picture turns up after all."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"

@@ -183,6 +183,9 @@ class ParkingFolder(Protocol):
     async def add(self, generation: UUID, index: int, data: bytes) -> str:
         """Keep the picture durably; where it lies. `StorageUnavailableError` if even that fails."""
 
+    async def probe(self) -> None:
+        """Return if it takes pictures; `StorageUnavailableError` if not."""
+
     async def list(self) -> tuple[tuple[UUID, int], ...]:
         """The generation and the index of every picture that lies there."""
 

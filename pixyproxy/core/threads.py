@@ -13,7 +13,7 @@ class Threads:
     """A fixed number of threads for one use of one adapter, so that a slow one starves no other.
 
     Work that finds no free thread within `patience` seconds is refused with what `busy` makes. Work that has
-    begun is never abandoned: what it did is known when `run` returns. The driver's own timeouts end it.
+    begun is never abandoned by a timeout: what it did is known when `run` returns. The driver's own timeouts end it.
     """
 
     def __init__(self, size: int, *, patience: float, busy: Callable[[], Exception]) -> None:

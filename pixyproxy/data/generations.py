@@ -253,7 +253,11 @@ class SqlGenerationRepository:
             raise ConflictError("The generation no longer runs.")
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
-        """Give those that run a lease of so many seconds from now, in one statement; 0 lets them go."""
+        """Give those that run a lease of so many seconds from now, in one statement; 0 lets them go.
+
+        That of a settled one means nothing. A condition on the state would have MariaDB walk the index of leases, and
+        wait for rows of other replicas that are locked.
+        """
         if not guids:
             return
 
@@ -262,7 +266,7 @@ class SqlGenerationRepository:
                 """
                 UPDATE generations
                 SET lease_expires_at = :lease_expires_at
-                WHERE guid IN :guids AND state = 'running'
+                WHERE guid IN :guids
                 """,
                 lease_expires_at=time_to_column(transaction.now() + timedelta(seconds=lease)),
                 guids=tuple(str(guid) for guid in guids),
@@ -317,13 +321,14 @@ class SqlGenerationRepository:
         def claim(transaction: Transaction) -> datetime | None:
             now = transaction.now()
             until = now + timedelta(seconds=lease)
-            found = transaction.execute(
+            row = transaction.one("SELECT id FROM generations WHERE guid = :guid", guid=str(guid))
+            found = row and transaction.execute(
                 """
                 UPDATE generations
                 SET lease_expires_at = :lease_expires_at
-                WHERE guid = :guid AND state = 'running' AND lease_expires_at <= :now
+                WHERE id = :id AND state = 'running' AND lease_expires_at <= :now
                 """,
-                guid=str(guid),
+                id=row["id"],
                 lease_expires_at=time_to_column(until),
                 now=time_to_column(now),
             )

@@ -25,22 +25,6 @@ class SqlParkedImageRepository:
         """
 
         def park(transaction: Transaction) -> None:
-            now = time_to_column(transaction.now())
-            found = transaction.execute(
-                """
-                UPDATE generations
-                SET `usage` = :usage, upstream_request_id = :upstream_request_id, lease_expires_at = :now,
-                    state = 'running', error = NULL, error_name = NULL, updated_at = :now
-                WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
-                """,
-                guid=str(generation.guid),
-                usage=json_to_column(drawing.usage),
-                upstream_request_id=drawing.upstream_request_id,
-                interrupted=INTERRUPTED,
-                now=now,
-            )
-            if not found:
-                raise ConflictError("The generation no longer runs.")
             transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
             for number, picture in enumerate(drawing.pictures):
                 for part, start in enumerate(range(0, len(picture), PART)):
@@ -53,8 +37,24 @@ class SqlParkedImageRepository:
                         picture=number,
                         part=part,
                         data=picture[start : start + PART],
-                        now=now,
+                        now=time_to_column(transaction.now()),
                     )
+            # Last, so that the generation's row is locked for as short as can be.
+            found = transaction.execute(
+                """
+                UPDATE generations
+                SET `usage` = :usage, upstream_request_id = :upstream_request_id, lease_expires_at = :now,
+                    state = 'running', error = NULL, error_name = NULL, updated_at = :now
+                WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
+                """,
+                guid=str(generation.guid),
+                usage=json_to_column(drawing.usage),
+                upstream_request_id=drawing.upstream_request_id,
+                interrupted=INTERRUPTED,
+                now=time_to_column(transaction.now()),
+            )
+            if not found:
+                raise ConflictError("The generation no longer runs.")
 
         await self._database.transaction(park, patience=AFTER_DRAWING)
 

@@ -23,7 +23,6 @@ from starlette.types import ASGIApp
 
 from pixyproxy.generation.drawing import draw_picture
 
-MODEL = "pixyproxy-demo"
 REFUSE = "[refuse]"
 """A prompt with this in it is refused, as moderation would."""
 QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")

@@ -16,6 +16,7 @@ from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     InternalError,
     PixyProxyException,
+    StorageUnavailableError,
     TooManyGenerationsError,
 )
 from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState
@@ -26,6 +27,8 @@ from pixyproxy.service.readiness import Readiness
 
 RENEWALS = 3
 """How often a lease is renewed in its life: two may fail."""
+TRIES = 2
+"""Generations that may run while the storage answers probes and refuses pictures: to find out when it takes them."""
 RENEW_AGAIN = 1.0
 """Seconds after which a renewal that failed is tried again: no reconciler is to be faster when the database is back."""
 
@@ -47,7 +50,7 @@ class RunningGeneration:
 
 
 class GenerationService:
-    """Runs generations, at most `maximum` at once in this process; as many again may wait for a storage that is away.
+    """Runs generations, at most `maximum` at once in this process.
 
     `lease` is in seconds, and so is `patience`: how long a failure that cannot be recorded is tried to be.
     """
@@ -72,6 +75,7 @@ class GenerationService:
         self._patience = patience
         self._slots: set[UUID] = set()
         self._running: dict[UUID, RunningGeneration] = {}
+        self._leased: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(
@@ -91,10 +95,11 @@ class GenerationService:
         """
         self._readiness.require_process()
         await self._readiness.require_parts()
+        self._readiness.require_process()
         if len(self._slots) >= self._maximum:
             raise TooManyGenerationsError(f"{self._maximum} generations are running here; try again soon.")
-        if len(self._running) >= 2 * self._maximum:
-            raise TooManyGenerationsError("Too many pictures wait here for the storage; try again later.")
+        if self._keeper.refused and len(self._running) >= TRIES:
+            raise StorageUnavailableError("The storage takes no picture now.")
         now = datetime.now(UTC)
         generation = Generation(
             guid=uuid4(),
@@ -133,10 +138,10 @@ class GenerationService:
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._generations.renew(tuple(self._running), lease=self._lease)
+                await self._generations.renew(tuple(self._leased), lease=self._lease)
                 pause = self._lease / RENEWALS
             except PixyProxyException as error:
-                logger.warning("the leases of %d generations were not renewed: %s", len(self._running), error.name)
+                logger.warning("the leases of %d generations were not renewed: %s", len(self._leased), error.name)
                 pause = min(pause, RENEW_AGAIN)
             except Exception:
                 logger.exception("renewing leases failed")
@@ -147,6 +152,7 @@ class GenerationService:
         generation = running.generation
         try:
             self._running[generation.guid] = running
+            self._leased.add(generation.guid)
             if await self._reserve(running, reserved, instead_of=instead_of):
                 running.outcome.set_result(await self._run(generation))
         except PixyProxyException as error:
@@ -160,8 +166,9 @@ class GenerationService:
             internal.__cause__ = error
             running.outcome.set_exception(internal)
         finally:
-            self._running.pop(generation.guid, None)
-            self._slots.discard(generation.guid)
+            for known in (self._slots, self._leased):
+                known.discard(generation.guid)
+            del self._running[generation.guid]
 
     async def _reserve(
         self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
@@ -189,6 +196,7 @@ class GenerationService:
             drawing,
             images=images_of(generation, facts),
             troubled=lambda: self._slots.discard(generation.guid),
+            overdue=lambda: self._leased.discard(generation.guid),
         )
         logger.info(
             "generation %s: images %s, drawn in %.1f s, %s in %.0f ms",

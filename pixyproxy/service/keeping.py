@@ -12,7 +12,12 @@ from typing import Any
 
 import anyio
 
-from pixyproxy.core.exceptions import ConflictError, PixyProxyException, StorageUnavailableError
+from pixyproxy.core.exceptions import (
+    ConflictError,
+    GenerationNotFoundError,
+    PixyProxyException,
+    StorageUnavailableError,
+)
 from pixyproxy.core.models import SUFFIXES, Drawing, Generation, GenerationState, Image
 from pixyproxy.core.protocols import (
     GenerationRepository,
@@ -99,14 +104,22 @@ class Keeper:
         self._folder = folder
         self._ending = ending
         self._patience = patience
+        self.refused = False
+        """Whether the storage did not take the last picture that it was given."""
 
     async def keep(
-        self, generation: Generation, drawing: Drawing, *, images: tuple[Image, ...], troubled: Callable[[], None]
+        self,
+        generation: Generation,
+        drawing: Drawing,
+        *,
+        images: tuple[Image, ...],
+        troubled: Callable[[], None],
+        overdue: Callable[[], None],
     ) -> Generation:
         """The generation as it is recorded: succeeded, or still running when its pictures wait for a reconciler.
 
-        `troubled` is called when a try failed. Nothing is held between the tries but the pictures. What is put is tried
-        to be recorded until the process ends.
+        `troubled` is called when a try failed, `overdue` when the patience is over too. Nothing is held between the
+        tries but the pictures. What is put is tried to be recorded until the process ends; others may do it meanwhile.
         """
         until = anyio.current_time() + self._patience
         stored = False
@@ -117,12 +130,17 @@ class Keeper:
                         await self._put(images, drawing.pictures)
                         stored = True
                     return await self._commit(generation, drawing, images=images)
+                except GenerationNotFoundError:
+                    logger.error("generation %s: its record was removed: its objects belong to nobody", generation.guid)
+                    return generation
                 except Exception as error:  # noqa: BLE001 -- of whatever type: the pictures are paid for
                     report(generation, "its pictures are not kept yet", error)
                 troubled()
                 ending = self._ending.is_set()
                 if stored and ending:
                     break  # the objects wait for a reconciler
+                if anyio.current_time() > until:
+                    overdue()
                 if not stored and (ending or anyio.current_time() > until):
                     if await self._park(generation, drawing):
                         break
@@ -143,8 +161,13 @@ class Keeper:
         """
 
         async def put() -> None:
-            for image, picture in zip(images, pictures, strict=True):
-                await self._storage.put(image.filename, picture, content_type=image.content_type)
+            try:
+                for image, picture in zip(images, pictures, strict=True):
+                    await self._storage.put(image.filename, picture, content_type=image.content_type)
+            except BaseException:
+                self.refused = True
+                raise
+            self.refused = False
 
         putting = asyncio.create_task(put())
         ending = asyncio.create_task(self._ending.wait())

@@ -42,7 +42,9 @@ DEFAULT_LIMIT = 50
 MAX_IDEMPOTENCY_KEY = 255
 POLL_AFTER = 2
 """Seconds after which a client may ask again for a generation that is running."""
-POLLS = (0.25, 0.5, 1.0)
+TURN = 15.0
+"""Seconds that a request waits behind others with its Idempotency-Key for the database."""
+POLLS = (0.25, 0.5, 1.0, 2.0)
 """Seconds between looks at a generation that another replica runs; the last one again and again."""
 
 logger = logging.getLogger(__name__)
@@ -129,8 +131,15 @@ class PrivateImageService:
             return Answer(succeeded_or_running(await running.wait(seconds)))
         key = checked_key(idempotency_key)
         lock = self._beginning.setdefault((caller.api_key_id, key), asyncio.Lock())
-        async with lock:  # those who come to this process together ask the database in turn
+        try:
+            async with asyncio.timeout(TURN):
+                await lock.acquire()  # those who come to this process together ask the database in turn
+        except TimeoutError:
+            raise DatabaseUnavailableError("Other requests with this Idempotency-Key wait for the database.") from None
+        try:
             begun = await self._begin_once(filled, caller=caller, key=key, fingerprint=fingerprint(request))
+        finally:
+            lock.release()
         if isinstance(begun, RunningGeneration):
             return Answer(succeeded_or_running(await begun.wait(seconds)))
         if begun.state is GenerationState.RUNNING:

@@ -14,11 +14,12 @@ from enum import StrEnum
 from itertools import groupby
 from uuid import UUID
 
+import anyio
+
 from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
-    GenerationNotFoundError,
     ImageNotFoundError,
     ObjectNotFoundError,
     PixyProxyException,
@@ -49,10 +50,6 @@ PAGE = 1000
 logger = logging.getLogger(__name__)
 
 
-def unheard(*_: object) -> None:
-    """Where nobody wants to hear of it."""
-
-
 class Finding(StrEnum):
     """What the two stores disagree about. The values are said to people."""
 
@@ -64,6 +61,11 @@ class Finding(StrEnum):
     ORPHAN = "object without a row"
     YOUNG = "object without a row, younger than the grace"
     LOST = "row without an object"
+
+
+def logged(finding: Finding, name: str, mended: bool) -> None:  # noqa: FBT001 -- as the reconciler calls it
+    """Where a finding goes that nobody watches for."""
+    logger.info("%s: %s%s", finding, name, ", mended" if mended else "")
 
 
 class Reconciler:
@@ -83,7 +85,7 @@ class Reconciler:
         folder: ParkingFolder,
         lease: float,
         apply: bool,
-        found: Callable[[Finding, str, bool], None] = unheard,
+        found: Callable[[Finding, str, bool], None] = logged,
     ) -> None:
         self._images = images
         self._generations = generations
@@ -123,7 +125,7 @@ class Reconciler:
         after: str = "",
         grace: timedelta,
         most: int,
-        progress: Callable[[int, str], None] = unheard,
+        progress: Callable[[int, str], None] | None = None,
     ) -> str | None:
         """Compare all keys behind `after` in both stores; remove at most `most` objects that nobody can need.
 
@@ -139,17 +141,18 @@ class Reconciler:
             end = min(ends, default=None)
             here = {each.key: each for each in objects if end is None or each.key <= end}
             there = {name for name in filenames if end is None or name <= end}
-            for name in sorted(there - set(here)):
-                await self._report_if_lost(name)
-            suspects = sorted(set(here) - there)
-            unsettled = await self._derived_guids() if suspects else {}
-            for key in suspects:
-                if removed == most and self._apply:
+            unsettled = await self._derived_guids() if set(here) - there else {}
+            for key in sorted(set(here) ^ there):
+                if key in there:
+                    await self._report_if_lost(key)
+                elif removed == most and self._apply:
                     return after
-                removed += await self._judge(here[key], unsettled=unsettled, grace=grace)
+                else:
+                    removed += await self._judge(here[key], unsettled=unsettled, grace=grace)
                 after = key
             compared += len(here.keys() | there)
-            progress(compared, end or "")
+            if progress is not None:
+                progress(compared, end or "")
             if end is None:
                 return None
             after = end
@@ -158,7 +161,6 @@ class Reconciler:
         self.counts[finding] += 1
         self.mended[finding] += mended
         self._found(finding, name, mended)
-        logger.info("%s: %s%s", finding, name, ", mended" if mended else "")
 
     # What processes left behind
 
@@ -182,22 +184,24 @@ class Reconciler:
                 if generation.state is not GenerationState.SUCCEEDED:
                     pictures = tuple([await self._folder.get(guid, index) for index in indexes])
                     await self._complete(generation, pictures)
-            except (GenerationNotFoundError, UpstreamAnswerError, ObjectNotFoundError) as error:
-                logger.error("the file of generation %s cannot be taken up: %s", guid, error.name)
+                for index in indexes:
+                    await self._folder.delete(guid, index)
+            except DatabaseUnavailableError:
+                raise
+            except Exception:
+                logger.exception("the file of generation %s cannot be taken up now", guid)
                 self._note(Finding.FILE, str(guid), mended=False)
-                continue
-            except StorageUnavailableError:
-                self._note(Finding.FILE, str(guid), mended=False)
-                continue
-            for index in indexes:
-                await self._folder.delete(guid, index)
-            self._note(Finding.FILE, str(guid), mended=True)
+            else:
+                self._note(Finding.FILE, str(guid), mended=True)
 
     async def _finish_generations(self) -> None:
         while True:
             expired = await self._generations.expired(limit=BATCH)
             pictureless: list[tuple[Generation, datetime | None]] = []
+            began = anyio.current_time()
             for generation in expired:
+                if pictureless and self._apply and anyio.current_time() - began > self._lease / 4:
+                    break  # the first claim must outlive the pause of _interrupt
                 claimed = await self._generations.claim(generation.guid, lease=self._lease) if self._apply else None
                 if self._apply and claimed is None:
                     continue  # another replica was faster, or its owner lives
@@ -206,26 +210,33 @@ class Reconciler:
                         pictureless.append((generation, claimed))
                 except StorageUnavailableError:
                     self._note(Finding.WAITING, str(generation.guid), mended=False)
-                    break
+                    await self._interrupt(pictureless)
+                    return
                 except DatabaseUnavailableError:
                     raise
                 except Exception:
                     logger.exception("generation %s cannot be finished", generation.guid)
                     self._note(Finding.WAITING, str(generation.guid), mended=False)
+            else:
+                if len(expired) < BATCH or not self._apply:
+                    await self._interrupt(pictureless)
+                    return
             await self._interrupt(pictureless)
-            if len(expired) < BATCH or not self._apply:
-                return
 
     async def _look_again(self) -> None:
         """Complete what was failed as interrupted a while ago, and was put after all by a process that was cut off."""
-        try:
-            for generation in await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH):
-                if images := await self._stored_images(generation):
-                    if self._apply:
-                        await self._succeed(generation, images)
-                    self._note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
-        except StorageUnavailableError:
-            logger.info("the storage is away: interrupted generations are looked at later")
+        for generation in await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH):
+            try:
+                images = await self._stored_images(generation)
+            except StorageUnavailableError:
+                return  # it is looked at again later, and so are the others
+            except StorageError:
+                logger.exception("generation %s cannot be looked for", generation.guid)
+                continue
+            if images:
+                if self._apply:
+                    await self._succeed(generation, images)
+                self._note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
 
     async def _finish(self, generation: Generation) -> bool:
         """Complete the generation if its pictures are there; whether they are."""

@@ -141,6 +141,8 @@ class FolderImageStorage:
         """Objects in the order of their keys, from behind `after`; a file that is no object of ours is passed over."""
 
         def found() -> tuple[ObjectFacts, ...]:
+            if self._folder.exists() and not self._folder.is_dir():
+                raise StorageUnavailableError("The folder of the images is no folder.")
             objects = []
             for path in self._keys_after(after):
                 try:
@@ -177,7 +179,7 @@ class FolderImageStorage:
             if path.parent.exists():
                 sync_folder(path.parent)
 
-        await self._run(remove, self._writing)
+        await self._run(remove, self._writing, missing=True)
 
     async def probe(self) -> None:
         """Return if the folder takes bytes, and has room for the largest picture."""
@@ -203,6 +205,8 @@ class FolderImageStorage:
     ) -> T:
         def guarded() -> T:
             with file_errors(missing=missing):
+                if missing and not self._folder.is_dir():
+                    raise StorageUnavailableError("The folder of the images is not there.")
                 return work()
 
         return await threads.run(guarded, patience=patience)

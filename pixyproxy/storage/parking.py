@@ -1,6 +1,7 @@
 """The last place for pictures that were paid for: a folder, when storage and database are away and the process ends."""
 
 import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +37,17 @@ class LocalParkingFolder:
 
         await self._run(write)
         return str(path)
+
+    async def probe(self) -> None:
+        """Return if it takes pictures; `StorageUnavailableError` if not."""
+
+        def write() -> None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = self._folder / f".probe-{secrets.token_hex(8)}"
+            write_whole(probe, bytes(4096))
+            probe.unlink()
+
+        await self._run(write)
 
     async def list(self) -> tuple[tuple[UUID, int], ...]:
         """The generation and the index of every picture that lies there."""

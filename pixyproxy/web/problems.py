@@ -50,7 +50,7 @@ class Problem(BaseModel):
     instance: str = Field(description="Names this one occurrence.")
     request_id: str = Field(description="Find it in the log with this.")
     errors: list[ProblemItem] | None = Field(default=None, description="What breaks a rule.")
-    cost: Cost | None = Field(default=None, description="What a generation that failed so has cost.")
+    cost: Cost | None = Field(default=None, description="What the request for a picture has cost.")
     generation: str | None = Field(default=None, description="The guid of the generation that it is about.")
 
 
@@ -76,7 +76,7 @@ async def handle_exception(request: Request, exception: Exception) -> JSONRespon
         record.facts["problem"] = problem.name
         log_problem(problem, exception)
     return JSONResponse(
-        problem.document(request_id=record.request_id),
+        problem.document(request_id=record.request_id, bought=request.method == "POST"),  # no other method buys
         status_code=problem.status,
         headers={"Cache-Control": "no-store", **problem.headers},
         media_type=MEDIA_TYPE,

@@ -25,6 +25,8 @@ MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers."""
 FLUSH_PATIENCE = 60
 """Seconds that a client has to take the rest of an answer once its connection is to be closed."""
+WORKER_PATIENCE = 60
+"""Seconds for which a worker may be frozen before the parent process kills it, with the pictures in its memory."""
 UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
 
 
@@ -202,6 +204,7 @@ def serve(application: str, *, host: str, port: int, workers: int, log_config: d
         loop="uvloop",
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=FLUSH_PATIENCE,
+        timeout_worker_healthcheck=WORKER_PATIENCE,
     )
 
 
