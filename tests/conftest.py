@@ -15,9 +15,17 @@ SERVERS = ("mariadb", "seaweedfs")
 
 
 @pytest.fixture(scope="session")
-def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of every log of this run: ours, and those of the processes that the tests start."""
-    return tmp_path_factory.mktemp("logs")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of every log of this run: ours, and those of the processes that the tests start.
+
+    At the end of the run no secret and no prompt stands in any of them.
+    """
+    folder = tmp_path_factory.mktemp("logs")
+    yield folder
+    texts = {file.name: file.read_text(errors="replace") for file in folder.rglob("*.log")}
+    assert "".join(texts.values()), "there must be a log to look at"
+    found = {(name, secret) for name, text in texts.items() for secret in planted.SECRETS if secret in text}
+    assert found == set(), "a secret or a prompt stands in a log"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,34 +77,36 @@ def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 VERSIONS: dict[str, str] = {}
-PASSED: dict[str, int] = dict.fromkeys(SERVERS, 0)
+LONGEST = ("test_real_stack.py", "test_faults.py", "test_crash_matrix.py", "test_deploy.py", "test_cli.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a real server, and put the look at the log of the whole run last."""
+    """Mark what uses a real server, and put the longest files first, so that no worker ends long after the others."""
     for item in items:
         for server in SERVERS:
             if server in getattr(item, "fixturenames", ()):
                 item.add_marker(server)
-    items.sort(key=lambda item: item.path.name == "test_log_secrets.py")
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Count the tests that passed on a real server, those included that get it by `getfixturevalue`."""
+    """Note on which real servers a test ran, those included that it got by `getfixturevalue`."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.when == "call" and report.passed:
+    if report.when == "call":
         for server in SERVERS:
             if server in getattr(item, "funcargs", {}) or server in getattr(item, "used_servers", ()):
-                PASSED[server] += 1
+                report.user_properties.append((server, VERSIONS[server]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what ran on real servers."""
+    """Say what ran on real servers, in all workers."""
     terminalreporter.section("real servers")
-    for server, count in PASSED.items():
-        terminalreporter.write_line(f"{count} tests passed on {VERSIONS.get(server, server + ' (not started)')}")
+    for server in SERVERS:
+        ran = [dict(report.user_properties).get(server) for report in terminalreporter.getreports("passed")]
+        names = {name for name in ran if name} or {f"{server} (not started)"}
+        terminalreporter.write_line(f"{len([name for name in ran if name])} tests passed on {', '.join(names)}")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from pixyproxy.core.protocols import ImageGenerator
 from pixyproxy.settings import read_settings
 from pixyproxy.web.app import create_app
 from pixyproxy.web.server import Protocol
+from tests.command import enter
 
 DRAWING = 0.4
 """Seconds after which a process is killed that waits for the upstream."""
@@ -194,13 +195,9 @@ ARROWS: dict[str, Wrap] = {
 RECONCILING = ("claimed", "moved", "in-takeover", "taken-over", "before-interrupt", "interrupted")
 
 
-def serve(arrow: str, port: int, environment: Mapping[str, str], log: Path) -> None:
+def serve(arrow: str, port: int, environment: Mapping[str, str], folder: Path, log: Path) -> None:
     """Serve until the arrow is reached, in a process made for it."""
-    os.environ.clear()
-    os.environ.update(environment)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    enter(environment, folder=folder, stdout=log, stderr=log)
     settings = read_settings()
     if arrow == "half-put" and settings.s3_endpoint_url is not None:
         settings = settings.model_copy(update={"s3_endpoint_url": die_in_the_upload(settings.s3_endpoint_url)})

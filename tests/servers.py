@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import boto3
@@ -19,7 +20,7 @@ import pymysql
 import pytest
 from botocore.config import Config
 
-from tests import planted
+from tests import command, planted
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -303,12 +304,15 @@ def run_cli(
     folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run a `pixyproxy` command to its end."""
-    return subprocess.run(
-        [str(BIN / "pixyproxy"), *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=clean_environment(environment or {}),
-        timeout=60,
-        check=False,
-    )
+    script = str(BIN / "pixyproxy")
+    with TemporaryDirectory() as name:
+        stdout, stderr = Path(name, "stdout"), Path(name, "stderr")
+        process = command.FORKS.Process(
+            target=command.run, args=(script, arguments, clean_environment(environment or {}), folder, stdout, stderr)
+        )
+        process.start()
+        process.join(60)
+        assert process.exitcode is not None, f"{arguments} does not end"
+        return subprocess.CompletedProcess(
+            [script, *arguments], process.exitcode, stdout.read_text(), stderr.read_text()
+        )

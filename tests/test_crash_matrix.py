@@ -5,7 +5,6 @@ and none bought twice. The table in docs/reliability.md is written from what was
 """
 
 import json
-import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import pytest
 from pixyproxy.generation.demo import DemoUpstream
 from pixyproxy.generation.drawing import draw_picture
 from tests import crashing, planted
+from tests.command import FORKS
 from tests.listening import listening
 from tests.servers import MariaDB, PixyProxy, SeaweedFS, clean_environment, free_ports, run_cli, wait_until
 
@@ -29,8 +29,6 @@ DOCUMENT = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- The table is written by tests/test_crash_matrix.py. -->", "<!-- The end of the table. -->"
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
 SIZE = 1024
-FORKS = multiprocessing.get_context("forkserver")  # imports once, for all that will be killed
-FORKS.set_forkserver_preload(["tests.crashing"])
 STACKS = {"sqlite": "SQLite + folder", "mariadb": "MariaDB + SeaweedFS"}
 
 SERVED = "served"
@@ -157,7 +155,7 @@ class Stack:
         (port,) = free_ports(1)
         url = f"http://127.0.0.1:{port}"
         environment = clean_environment(self.environment)
-        process = FORKS.Process(target=crashing.serve, args=(arrow, port, environment, self.log))
+        process = FORKS.Process(target=crashing.serve, args=(arrow, port, environment, self.folder, self.log))
         process.start()
 
         def answers_or_is_dead() -> None:
