@@ -12,7 +12,7 @@ run: .venv/runtime.done
 
 test: .venv/dev.done
 	@deploy/install-mariadb
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/dev.done
 	$(BIN)/ruff check .
