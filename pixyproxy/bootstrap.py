@@ -25,13 +25,14 @@ from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database, sqlite_url
 from pixyproxy.data.parked import SqlParkedImageRepository
+from pixyproxy.service.findings import Finding, logged
 from pixyproxy.service.generations import GenerationService
 from pixyproxy.service.keeping import Keeper
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
-from pixyproxy.service.reconciler import Finding, Reconciler, logged
+from pixyproxy.service.reconciler import Reconciler
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.storage import s3
 from pixyproxy.storage.folder import FolderImageStorage

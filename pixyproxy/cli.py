@@ -21,8 +21,9 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.data.init import migrate, require_current_schema
+from pixyproxy.service.findings import Finding
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
-from pixyproxy.service.reconciler import Finding, Reconciler
+from pixyproxy.service.reconciler import Reconciler
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.storage.keys import KEY
 from pixyproxy.web import server

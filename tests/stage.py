@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from pixyproxy.service.findings import Finding, logged
 from pixyproxy.service.generations import GenerationService
 from pixyproxy.service.keeping import Keeper
 from pixyproxy.service.keys import KeyService
@@ -110,7 +111,7 @@ class Stage:
         other.start()
         return other
 
-    def reconciler(self, *, apply: bool = True) -> Reconciler:
+    def reconciler(self, *, apply: bool = True, found: Callable[[Finding, str, bool], None] = logged) -> Reconciler:
         """The reconciler of a replica."""
         return Reconciler(
             images=self.images,
@@ -120,6 +121,7 @@ class Stage:
             folder=self.folder,
             lease=self.lease,
             apply=apply,
+            found=found,
         )
 
     @asynccontextmanager

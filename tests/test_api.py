@@ -25,7 +25,7 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.service.reconciler import Finding
+from pixyproxy.service.findings import Finding
 from pixyproxy.web.app import create_api
 from tests import planted
 from tests.fakes import tiny_picture

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from pixyproxy.service.findings import Finding
 from pixyproxy.service.keys import is_well_formed
-from pixyproxy.service.reconciler import Finding
 from tests import planted
 from tests.servers import MariaDB, PixyProxy, run_cli, wait_until
 

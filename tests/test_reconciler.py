@@ -18,9 +18,11 @@ from pixyproxy.core.exceptions import (
     UpstreamRefusedError,
 )
 from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image, ObjectFacts
+from pixyproxy.service.comparison import PAGE
+from pixyproxy.service.findings import Finding
 from pixyproxy.service.keeping import images_of
 from pixyproxy.service.pictures import examine
-from pixyproxy.service.reconciler import BATCH, PAGE, Finding, Reconciler
+from pixyproxy.service.reconciler import BATCH, Reconciler
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
 from tests.fakes import FakeImageRepository, FakeStorage, tiny_picture
@@ -683,8 +685,7 @@ async def test_thousands_of_keys_are_compared_without_a_gap(without_object: set[
     stage = Stage()
     keys = many(stage, 2500, without_object=without_object, without_row=without_row)
     found: set[tuple[Finding, str]] = set()
-    reconciler = stage.reconciler()
-    reconciler._found = lambda finding, name, _: found.add((finding, name))
+    reconciler = stage.reconciler(found=lambda finding, name, _: found.add((finding, name)))
     seen: list[int] = []
     after = await reconciler.compare(grace=DAY, most=ALL, progress=lambda count, _: seen.append(count))
     assert after is None

@@ -1,4 +1,4 @@
-"""The reconciler: finishes what a process left behind, and compares the two stores.
+"""The reconciler: finishes what a process left behind.
 
 What it relies on: guids of images are derived from their generation's, so keys are known without a record; the same
 key always gets the same bytes; leases and claims are by the database's clock. Nothing that it does is undone by
@@ -7,12 +7,9 @@ another replica that does the same.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from itertools import groupby
-from uuid import UUID
 
 import anyio
 
@@ -20,14 +17,11 @@ from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
-    ImageNotFoundError,
-    ObjectNotFoundError,
     PixyProxyException,
     StorageError,
     StorageUnavailableError,
-    UpstreamAnswerError,
 )
-from pixyproxy.core.models import MAX_IMAGES, SUFFIXES, Generation, GenerationState, Image, ObjectFacts, image_guid
+from pixyproxy.core.models import Generation, GenerationState
 from pixyproxy.core.protocols import (
     GenerationRepository,
     ImageRepository,
@@ -35,8 +29,9 @@ from pixyproxy.core.protocols import (
     ParkedImageRepository,
     ParkingFolder,
 )
-from pixyproxy.service.keeping import images_of
-from pixyproxy.service.pictures import examine
+from pixyproxy.service.comparison import Comparison
+from pixyproxy.service.completion import Completion
+from pixyproxy.service.findings import Finding, Findings, logged
 
 BATCH = 100
 """Generations, or deletions, that are asked for at once."""
@@ -44,35 +39,15 @@ IN_PROGRESS = 1.0
 """Seconds after which a deletion that is still not finished is no longer taken for one that is under way."""
 LOOK_AGAIN = 3600.0
 """Seconds for which a generation that was failed as interrupted is looked for in the storage again and again."""
-PAGE = 1000
-"""Keys that are compared at once."""
 
 logger = logging.getLogger(__name__)
-
-
-class Finding(StrEnum):
-    """What the two stores disagree about. The values are said to people."""
-
-    COMPLETED = "generation left behind, its pictures are there"
-    INTERRUPTED = "generation left behind, without a picture"
-    WAITING = "generation left behind, it cannot be finished now"
-    FILE = "picture parked in a file"
-    DELETION = "deletion that was not finished"
-    ORPHAN = "object without a row"
-    YOUNG = "object without a row, younger than the grace"
-    LOST = "row without an object"
-
-
-def logged(finding: Finding, name: str, mended: bool) -> None:  # noqa: FBT001 -- as the reconciler calls it
-    """Where a finding goes that nobody watches for."""
-    logger.info("%s: %s%s", finding, name, ", mended" if mended else "")
 
 
 class Reconciler:
     """Brings storage and database into agreement. With `apply` False it changes nothing.
 
     `lease` is in seconds. `found` hears of every disagreement, with the guid, key or file it is about, and whether it
-    was mended; `counts` has their numbers.
+    was mended; `counts` and `mended` have their numbers. `compare` is `Comparison.run`.
     """
 
     def __init__(
@@ -94,9 +69,17 @@ class Reconciler:
         self._folder = folder
         self._lease = lease
         self._apply = apply
-        self._found = found
-        self.counts: Counter[Finding] = Counter()
-        self.mended: Counter[Finding] = Counter()
+        self._findings = Findings(found)
+        self.counts, self.mended = self._findings.counts, self._findings.mended
+        self._completion = Completion(generations=generations, storage=storage)
+        self.compare = Comparison(
+            images=images,
+            generations=generations,
+            storage=storage,
+            completion=self._completion,
+            findings=self._findings,
+            apply=apply,
+        ).run
 
     async def run(self, *, interval: float) -> None:
         """Settle what is left behind, every `interval` seconds, for ever."""
@@ -119,51 +102,6 @@ class Reconciler:
         await self._look_again()
         await self._finish_deletions()
 
-    async def compare(
-        self,
-        *,
-        after: str = "",
-        grace: timedelta,
-        most: int,
-        progress: Callable[[int, str], None] | None = None,
-    ) -> str | None:
-        """Compare all keys behind `after` in both stores; remove at most `most` objects that nobody can need.
-
-        Such an object has a key of our shape, no row, no generation that may still record it, and is older than
-        `grace`; all of that is looked at again just before. A row without an object is reported only. The result is the
-        key from which to go on when `most` was reached, else None. Raises what database and storage raise.
-        """
-        removed = compared = 0
-        while True:
-            objects = await self._storage.list(after=after, limit=PAGE)
-            filenames = await self._images.filenames(after=after, limit=PAGE)
-            ends = [page[-1] for page in ([each.key for each in objects], list(filenames)) if len(page) == PAGE]
-            end = min(ends, default=None)
-            here = {each.key: each for each in objects if end is None or each.key <= end}
-            there = {name for name in filenames if end is None or name <= end}
-            unsettled = await self._derived_guids() if set(here) - there else {}
-            for key in sorted(set(here) ^ there):
-                if key in there:
-                    await self._report_if_lost(key)
-                elif removed == most and self._apply:
-                    return after
-                else:
-                    removed += await self._judge(here[key], unsettled=unsettled, grace=grace)
-                after = key
-            compared += len(here.keys() | there)
-            if progress is not None:
-                progress(compared, end or "")
-            if end is None:
-                return None
-            after = end
-
-    def _note(self, finding: Finding, name: str, *, mended: bool) -> None:
-        self.counts[finding] += 1
-        self.mended[finding] += mended
-        self._found(finding, name, mended)
-
-    # What processes left behind
-
     async def _take_up_files(self) -> None:
         try:
             files = sorted(await self._folder.list())
@@ -174,25 +112,25 @@ class Reconciler:
             indexes = [index for _, index in names]
             if indexes != list(range(len(indexes))):  # another picture of it could not be written
                 logger.error("the files of generation %s are not all here: they are left alone", guid)
-                self._note(Finding.FILE, str(guid), mended=False)
+                self._findings.note(Finding.FILE, str(guid), mended=False)
                 continue
             if not self._apply:
-                self._note(Finding.FILE, str(guid), mended=False)
+                self._findings.note(Finding.FILE, str(guid), mended=False)
                 continue
             try:
                 generation = await self._generations.get(guid)
                 if generation.state is not GenerationState.SUCCEEDED:
                     pictures = tuple([await self._folder.get(guid, index) for index in indexes])
-                    await self._complete(generation, pictures)
+                    await self._completion.complete(generation, pictures)
                 for index in indexes:
                     await self._folder.delete(guid, index)
             except DatabaseUnavailableError:
                 raise
             except Exception:
                 logger.exception("the file of generation %s cannot be taken up now", guid)
-                self._note(Finding.FILE, str(guid), mended=False)
+                self._findings.note(Finding.FILE, str(guid), mended=False)
             else:
-                self._note(Finding.FILE, str(guid), mended=True)
+                self._findings.note(Finding.FILE, str(guid), mended=True)
 
     async def _finish_generations(self) -> None:
         while True:
@@ -209,14 +147,14 @@ class Reconciler:
                     if not await self._finish(generation):
                         pictureless.append((generation, claimed))
                 except StorageUnavailableError:
-                    self._note(Finding.WAITING, str(generation.guid), mended=False)
+                    self._findings.note(Finding.WAITING, str(generation.guid), mended=False)
                     await self._interrupt(pictureless)
                     return
                 except DatabaseUnavailableError:
                     raise
                 except Exception:
                     logger.exception("generation %s cannot be finished", generation.guid)
-                    self._note(Finding.WAITING, str(generation.guid), mended=False)
+                    self._findings.note(Finding.WAITING, str(generation.guid), mended=False)
             else:
                 if len(expired) < BATCH or not self._apply:
                     await self._interrupt(pictureless)
@@ -227,7 +165,7 @@ class Reconciler:
         """Complete what was failed as interrupted a while ago, and was put after all by a process that was cut off."""
         for generation in await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH):
             try:
-                images = await self._stored_images(generation)
+                images = await self._completion.stored_images(generation)
             except StorageUnavailableError:
                 return  # it is looked at again later, and so are the others
             except StorageError:
@@ -235,20 +173,20 @@ class Reconciler:
                 continue
             if images:
                 if self._apply:
-                    await self._succeed(generation, images)
-                self._note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
+                    await self._completion.succeed(generation, images)
+                self._findings.note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
 
     async def _finish(self, generation: Generation) -> bool:
         """Complete the generation if its pictures are there; whether they are."""
         if parked := await self._parked.get(generation.guid):
             if self._apply:
-                await self._complete(generation, parked)
-        elif images := await self._stored_images(generation):
+                await self._completion.complete(generation, parked)
+        elif images := await self._completion.stored_images(generation):
             if self._apply:
-                await self._succeed(generation, images)
+                await self._completion.succeed(generation, images)
         else:
             return False
-        self._note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
+        self._findings.note(Finding.COMPLETED, str(generation.guid), mended=self._apply)
         return True
 
     async def _interrupt(self, pictureless: list[tuple[Generation, datetime | None]]) -> None:
@@ -266,46 +204,7 @@ class Reconciler:
                 except ConflictError:
                     logger.info("generation %s: its owner lives, or it was settled elsewhere", generation.guid)
                     continue
-            self._note(Finding.INTERRUPTED, str(generation.guid), mended=self._apply)
-
-    async def _complete(self, generation: Generation, pictures: tuple[bytes, ...]) -> None:
-        images = images_of(generation, tuple(examine(picture) for picture in pictures))
-        for image, picture in zip(images, pictures, strict=True):
-            await self._storage.put(image.filename, picture, content_type=image.content_type)
-        await self._succeed(generation, images)
-
-    async def _succeed(self, generation: Generation, images: tuple[Image, ...]) -> None:
-        try:
-            await self._generations.succeed(generation, images=images)
-        except ConflictError:
-            logger.info("generation %s: it was settled elsewhere", generation.guid)
-
-    async def _stored_images(self, generation: Generation) -> tuple[Image, ...]:
-        """The images whose objects exist and are whole, from the first on."""
-        facts = []
-        for index in range(MAX_IMAGES):
-            data = await self._picture(generation.image_guid(index))
-            if data is None:
-                break
-            try:
-                facts.append(examine(data))
-            except UpstreamAnswerError:
-                break
-        return images_of(generation, tuple(facts))
-
-    async def _picture(self, guid: UUID) -> bytes | None:
-        for suffix in SUFFIXES.values():
-            key = f"{guid}.{suffix}"
-            try:
-                content = await self._storage.open(key)
-            except ObjectNotFoundError:
-                continue
-            try:
-                data = b"".join([chunk async for chunk in content])
-            finally:
-                await content.aclose()
-            return data if len(data) == content.size_bytes else None
-        return None
+            self._findings.note(Finding.INTERRUPTED, str(generation.guid), mended=self._apply)
 
     async def _finish_deletions(self) -> None:
         while marked := await self._images.marked(limit=BATCH):
@@ -314,7 +213,7 @@ class Reconciler:
                 left = await self._images.marked(limit=BATCH)
                 for image in marked:
                     if image in left:
-                        self._note(Finding.DELETION, str(image.guid), mended=False)
+                        self._findings.note(Finding.DELETION, str(image.guid), mended=False)
                 return
             mended = 0
             for image in marked:
@@ -323,60 +222,11 @@ class Reconciler:
                     await self._images.delete(image.guid)
                 except (StorageUnavailableError, StorageError) as error:
                     logger.warning("image %s: its deletion cannot be finished now: %s", image.guid, error.name)
-                    self._note(Finding.DELETION, str(image.guid), mended=False)
+                    self._findings.note(Finding.DELETION, str(image.guid), mended=False)
                     if isinstance(error, StorageUnavailableError):
                         return
                 else:
                     mended += 1
-                    self._note(Finding.DELETION, str(image.guid), mended=True)
+                    self._findings.note(Finding.DELETION, str(image.guid), mended=True)
             if mended < BATCH:
                 return
-
-    # What the two stores disagree about
-
-    async def _derived_guids(self) -> dict[UUID, UUID]:
-        """The generation of every image guid that may still come to be recorded."""
-        unsettled = await self._generations.unsettled()
-        return {image_guid(guid, index): guid for guid in unsettled for index in range(MAX_IMAGES)}
-
-    async def _report_if_lost(self, filename: str) -> None:
-        try:
-            await self._storage.head(filename)
-        except ObjectNotFoundError:
-            try:
-                await self._images.get(UUID(filename[:36]))
-            except ImageNotFoundError:  # deleted, or about to be
-                return
-            self._note(Finding.LOST, filename, mended=False)
-
-    async def _judge(self, suspect: ObjectFacts, *, unsettled: dict[UUID, UUID], grace: timedelta) -> bool:
-        """Say what an object without a row is; whether it was removed."""
-        if await self._images.has(suspect.key):  # recorded since it was listed
-            return False
-        owner = unsettled.get(UUID(suspect.key[:36]))
-        if owner is not None:
-            generation = await self._generations.get(owner)
-            if generation.state is not GenerationState.FAILED:
-                return False  # it runs: its images are recorded soon
-            if images := await self._stored_images(generation):
-                if self._apply:
-                    await self._succeed(generation, images)
-                self._note(Finding.COMPLETED, str(owner), mended=self._apply)
-                return False
-        try:
-            await self._storage.head(suspect.key)
-        except ObjectNotFoundError:
-            return False  # deleted since it was listed
-        if datetime.now(UTC) - suspect.modified_at < grace:
-            self._note(Finding.YOUNG, suspect.key, mended=False)
-            return False
-        if not self._apply:
-            self._note(Finding.ORPHAN, suspect.key, mended=False)
-            return False
-        # An object that was written again since it was listed is younger now, and has a generation that runs.
-        for now in await self._storage.list(after=suspect.key[:-1], limit=1):
-            if now == suspect and not await self._images.has(suspect.key):
-                await self._storage.delete(suspect.key)
-                self._note(Finding.ORPHAN, suspect.key, mended=True)
-                return True
-        return False

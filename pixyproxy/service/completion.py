@@ -1,0 +1,61 @@
+"""Completes a generation that another process began, from pictures that exist."""
+
+import logging
+from uuid import UUID
+
+from pixyproxy.core.exceptions import ConflictError, ObjectNotFoundError, UpstreamAnswerError
+from pixyproxy.core.models import MAX_IMAGES, SUFFIXES, Generation, Image
+from pixyproxy.core.protocols import GenerationRepository, ImageStorage
+from pixyproxy.service.keeping import images_of
+from pixyproxy.service.pictures import examine
+
+logger = logging.getLogger(__name__)
+
+
+class Completion:
+    """Put and Commit once more: the guids are derived, so the keys are known, and the same key gets the same bytes."""
+
+    def __init__(self, *, generations: GenerationRepository, storage: ImageStorage) -> None:
+        self._generations = generations
+        self._storage = storage
+
+    async def complete(self, generation: Generation, pictures: tuple[bytes, ...]) -> None:
+        """Put the pictures, and record the generation as succeeded."""
+        images = images_of(generation, tuple(examine(picture) for picture in pictures))
+        for image, picture in zip(images, pictures, strict=True):
+            await self._storage.put(image.filename, picture, content_type=image.content_type)
+        await self.succeed(generation, images)
+
+    async def succeed(self, generation: Generation, images: tuple[Image, ...]) -> None:
+        """Record the images of a generation, unless somebody else has."""
+        try:
+            await self._generations.succeed(generation, images=images)
+        except ConflictError:
+            logger.info("generation %s: it was settled elsewhere", generation.guid)
+
+    async def stored_images(self, generation: Generation) -> tuple[Image, ...]:
+        """The images whose objects exist and are whole, from the first on."""
+        facts = []
+        for index in range(MAX_IMAGES):
+            data = await self._picture(generation.image_guid(index))
+            if data is None:
+                break
+            try:
+                facts.append(examine(data))
+            except UpstreamAnswerError:
+                break
+        return images_of(generation, tuple(facts))
+
+    async def _picture(self, guid: UUID) -> bytes | None:
+        for suffix in SUFFIXES.values():
+            key = f"{guid}.{suffix}"
+            try:
+                content = await self._storage.open(key)
+            except ObjectNotFoundError:
+                continue
+            try:
+                data = b"".join([chunk async for chunk in content])
+            finally:
+                await content.aclose()
+            return data if len(data) == content.size_bytes else None
+        return None
