@@ -116,11 +116,10 @@ class Adapters:
 class Parts:
     """What `serve` works with."""
 
+    adapters: Adapters
     services: Services
-    folder: ParkingFolder
     reconciler: Reconciler
     interval: float
-    cleanup: AsyncExitStack
 
     @asynccontextmanager
     async def background(self) -> AsyncIterator[None]:
@@ -136,7 +135,7 @@ class Parts:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self.cleanup.aclose()
+            await self.adapters.cleanup.aclose()
 
 
 def open_adapters(settings: Settings) -> Adapters:
@@ -198,11 +197,10 @@ def assemble(settings: Settings, adapters: Adapters, *, generator: ImageGenerato
         public_url=settings.public_url,
     )
     return Parts(
+        adapters=adapters,
         services=services,
-        folder=adapters.folder,
         reconciler=reconciler(settings, adapters, apply=True),
         interval=settings.reconcile_interval,
-        cleanup=adapters.cleanup,
     )
 
 
@@ -224,6 +222,12 @@ def reconciler(
         apply=apply,
         found=found,
     )
+
+
+async def make_storage(adapters: Adapters) -> None:
+    """Make the folder of a storage that is one, if no image lies in it: else it is away, and must not be made anew."""
+    if isinstance(adapters.storage, FolderImageStorage) and not await adapters.images.filenames(after="", limit=1):
+        await adapters.storage.make()
 
 
 def key_service(settings: Settings, keys: ApiKeyRepository) -> KeyService:

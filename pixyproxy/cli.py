@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging.config
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -21,7 +22,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.data.init import migrate, require_current_schema
-from pixyproxy.service.findings import Finding
+from pixyproxy.service.findings import MENDED, Finding, described
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
 from pixyproxy.service.reconciler import Reconciler
 from pixyproxy.settings import PREFIX, Settings, read_settings
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
 
 
 def cause(error: PixyProxyException) -> str:
@@ -202,10 +206,12 @@ def address_of(host: str, number: int) -> str:
 async def prepare(settings: Settings, parts: bootstrap.Parts) -> Path | None:
     """Warn of parts that do not answer, and make the embedded default's key; the file that holds it."""
     try:
+        with contextlib.suppress(PixyProxyException):  # what does not answer is said in the next lines
+            await bootstrap.make_storage(parts.adapters)
         for name, failure in (await parts.services.readiness.failures()).items():
             print(f"Warning: the {name} is not ready: {failure.detail}", file=sys.stderr)
         try:
-            await parts.folder.probe()
+            await parts.adapters.folder.probe()
         except StorageUnavailableError:
             print(
                 f"Warning: {PREFIX}DATA_DIR: {settings.data_dir / 'parked'} cannot be written: with storage and "
@@ -214,7 +220,7 @@ async def prepare(settings: Settings, parts: bootstrap.Parts) -> Path | None:
             )
         return await embedded_key(settings, parts.services.keys)
     finally:
-        await parts.cleanup.aclose()
+        await parts.adapters.cleanup.aclose()
 
 
 async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
@@ -372,7 +378,9 @@ async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[R
     adapters = bootstrap.open_adapters(settings)
 
     def found(finding: Finding, name: str, mended: bool) -> None:  # noqa: FBT001 -- as the reconciler calls it
-        print(f"{name}  {finding}{': mended' if mended else ''}")
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)  # over the line of the progress
+        print(described(finding, name, mended=mended), flush=True)
 
     try:
         yield bootstrap.reconciler(settings, adapters, apply=apply, found=found)
@@ -417,7 +425,7 @@ def summarize(reconciler: Reconciler) -> None:
     """Print how many of what were found."""
     for finding, count in reconciler.counts.items():
         mended = reconciler.mended[finding]
-        print(f"{count} {finding}" + (f", {mended} mended" if mended else ""))
+        print(f"{finding}: {count}" + (f", of these {MENDED[finding]}: {mended}" if mended else ""))
 
 
 def run_demo_upstream(settings: Settings, options: argparse.Namespace) -> int:

@@ -193,7 +193,9 @@ def aborted(caplog: pytest.LogCaptureFixture) -> None:
     assert "aborted=yes" in caplog.text
 
 
-def test_a_client_that_hangs_up_changes_nothing_for_its_generation() -> None:
+def test_a_client_that_hangs_up_changes_nothing_for_its_generation_and_is_logged_as_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stage = Stage()
 
     async def slowly() -> None:
@@ -204,6 +206,7 @@ def test_a_client_that_hangs_up_changes_nothing_for_its_generation() -> None:
         with pytest.raises(httpx2.ReadTimeout):
             httpx2.post(f"{address}/image", json={"prompt": planted.PROMPT}, headers=KEY, timeout=0.2)
         wait_until(lambda: kept(stage), seconds=10, what="the image")
+        wait_until(lambda: aborted(caplog), seconds=10, what="the log")
 
 
 def kept(stage: Stage) -> None:

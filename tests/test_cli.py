@@ -237,6 +237,25 @@ def a_stray_object(folder: Path, first: str, *, written: float | None = None) ->
     return file
 
 
+def test_a_folder_of_images_that_is_gone_is_away_and_never_made_anew(
+    started: Callable[..., PixyProxy], tmp_path: Path
+) -> None:
+    server = started()
+    key = key_of(tmp_path)
+    made = post(server, key, size="32x16").json()
+    images, away = tmp_path / "pixyproxy-data" / "images", tmp_path / "elsewhere"
+    images.rename(away)
+    assert httpx2.get(made["url"]).json()["type"] == "urn:pixyproxy:problem:storage-unavailable"
+    server.process.stop()
+    server = started()
+    assert httpx2.get(f"{server.url}/readyz").json()["failed"] == ["storage"]
+    assert post(server, key).status_code == 503
+    assert not images.exists()
+    away.rename(images)
+    wait_until(lambda: httpx2.get(f"{server.url}/readyz").raise_for_status(), seconds=20, what="the storage")
+    assert httpx2.get(f"{server.url}/image/{made['guid']}/content").status_code == 200
+
+
 def test_a_fresh_database_and_its_storage_agree(tmp_path: Path) -> None:
     assert run_cli(tmp_path, "migrate").returncode == 0
     for arguments in (["check"], ["reconcile"], ["reconcile", "--apply"]):
@@ -251,19 +270,19 @@ def test_an_object_without_a_row_is_removed_when_it_is_old_enough_and_only_if_th
     young, old = a_stray_object(tmp_path, "a"), a_stray_object(tmp_path, "b", written=OLD)
     checked = run_cli(tmp_path, "check")
     assert checked.returncode == 1
-    assert checked.stdout == (f"{young.name}  {Finding.ORPHAN}\n{old.name}  {Finding.ORPHAN}\n2 {Finding.ORPHAN}\n")
+    assert checked.stdout == (f"{young.name}  {Finding.ORPHAN}\n{old.name}  {Finding.ORPHAN}\n{Finding.ORPHAN}: 2\n")
     looked = run_cli(tmp_path, "reconcile")
     assert looked.returncode == 0
     assert looked.stdout == (
-        f"{young.name}  {Finding.YOUNG}\n{old.name}  {Finding.ORPHAN}\n1 {Finding.YOUNG}\n1 {Finding.ORPHAN}\n"
+        f"{young.name}  {Finding.YOUNG}\n{old.name}  {Finding.ORPHAN}\n{Finding.YOUNG}: 1\n{Finding.ORPHAN}: 1\n"
         "Nothing was changed: run it with --apply to mend what can be mended.\n"
     )
     assert young.exists()
     assert old.exists()
     applied = run_cli(tmp_path, "reconcile", "--apply")
     assert applied.returncode == 0
-    assert f"{old.name}  {Finding.ORPHAN}: mended" in applied.stdout
-    assert f"1 {Finding.ORPHAN}, 1 mended" in applied.stdout
+    assert f"{old.name}  {Finding.ORPHAN}: removed" in applied.stdout
+    assert f"{Finding.ORPHAN}: 1, of these removed: 1" in applied.stdout
     assert young.exists()
     assert not old.exists()
 
@@ -277,7 +296,7 @@ def test_without_a_grace_every_object_without_a_row_is_removed_and_nothing_else(
     assert run_cli(tmp_path, "reconcile", environment=NO_GRACE).returncode == 0
     assert stray.exists()
     applied = run_cli(tmp_path, "reconcile", "--apply", environment=NO_GRACE)
-    assert applied.stdout == f"{stray.name}  {Finding.ORPHAN}: mended\n1 {Finding.ORPHAN}, 1 mended\n"
+    assert applied.stdout == f"{stray.name}  {Finding.ORPHAN}: removed\n{Finding.ORPHAN}: 1, of these removed: 1\n"
     assert not stray.exists()
     assert all(file.exists() for file in foreign)
     again = run_cli(tmp_path, "check")
@@ -316,13 +335,13 @@ def test_what_a_process_left_behind_is_finished_and_a_row_without_an_object_is_o
         assert checked.returncode == 1
         assert checked.stdout == (
             f"{deleted['guid']}  {Finding.DELETION}\n{lost['filename']}  {Finding.LOST}\n"
-            f"1 {Finding.DELETION}\n1 {Finding.LOST}\n"
+            f"{Finding.DELETION}: 1\n{Finding.LOST}: 1\n"
         )
     applied = run_cli(tmp_path, "reconcile", "--apply", environment=NO_GRACE)
     assert applied.returncode == 0
     assert applied.stdout == (
-        f"{deleted['guid']}  {Finding.DELETION}: mended\n{lost['filename']}  {Finding.LOST}\n"
-        f"1 {Finding.DELETION}, 1 mended\n1 {Finding.LOST}\n"
+        f"{deleted['guid']}  {Finding.DELETION}: finished\n{lost['filename']}  {Finding.LOST}\n"
+        f"{Finding.DELETION}: 1, of these finished: 1\n{Finding.LOST}: 1\n"
     )
     assert [path for path in images.rglob("*") if path.is_file()] == [files[kept["guid"]]]
     rows = database.execute("SELECT guid FROM images ORDER BY id").fetchall()

@@ -258,6 +258,7 @@ def stacks(
             )
             for stack, url in zip(STACKS, (first, second), strict=True)
         }
+        (folder / "images").mkdir()
         for stack in stacks.values():
             stack.folder.mkdir()
             migrated = run_cli(stack.folder, "migrate", environment=stack.environment)

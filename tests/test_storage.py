@@ -563,9 +563,15 @@ async def test_a_parking_folder_that_cannot_be_made_is_unavailable(tmp_path: Pat
 
 async def test_a_folder_that_is_not_there_is_away_and_not_empty(tmp_path: Path) -> None:
     storage, key = FolderImageStorage(tmp_path / "not mounted"), f"{uuid4()}.png"
-    for work in (storage.open(key), storage.head(key), storage.delete(key)):
+    for work in (storage.put(key, b"", content_type="image/png"), storage.open(key), storage.head(key)):
         with pytest.raises(StorageUnavailableError):
             await work
+    for other in (storage.delete(key), storage.probe()):
+        with pytest.raises(StorageUnavailableError):
+            await other
+    assert not (tmp_path / "not mounted").exists()
+    await storage.make()
+    await storage.probe()
 
 
 async def test_a_parking_folder_that_cannot_be_made_is_known_by_its_probe(tmp_path: Path) -> None:

@@ -444,6 +444,8 @@ class ObjectNotFoundError(PixyProxyException):
 class InternalError(PixyProxyException):
     """A fault of ours; the log holds what happened, under the request-id."""
 
+    cost = "unknown"
+
     def __init__(self, detail: str = "Something went wrong on our side.") -> None:
         super().__init__(detail)
 

@@ -12,7 +12,7 @@ class Finding(StrEnum):
     """What the two stores disagree about. The values are said to people."""
 
     COMPLETED = "generation left behind, its pictures are there"
-    INTERRUPTED = "generation left behind, without a picture"
+    INTERRUPTED = "generation left behind, no picture of it anywhere"
     WAITING = "generation left behind, it cannot be finished now"
     FILE = "picture parked in a file"
     DELETION = "deletion that was not finished"
@@ -21,9 +21,25 @@ class Finding(StrEnum):
     LOST = "row without an object"
 
 
+MENDED = {
+    Finding.COMPLETED: "completed",
+    Finding.INTERRUPTED: "failed as interrupted",
+    Finding.FILE: "taken up",
+    Finding.DELETION: "finished",
+    Finding.ORPHAN: "removed",
+}
+"""What is said of a finding that was mended."""
+
+
+def described(finding: Finding, name: str, *, mended: bool) -> str:
+    """A line about a finding."""
+    return f"{name}  {finding}{f': {MENDED[finding]}' if mended else ''}"
+
+
 def logged(finding: Finding, name: str, mended: bool) -> None:  # noqa: FBT001 -- as the reconciler calls it
     """Where a finding goes that nobody watches for."""
-    logger.info("%s: %s%s", finding, name, ", mended" if mended else "")
+    lost_money = finding is Finding.INTERRUPTED
+    logger.log(logging.WARNING if lost_money else logging.INFO, "%s", described(finding, name, mended=mended))
 
 
 class Findings:

@@ -129,7 +129,7 @@ class GenerationService:
         """Begin nothing more, and return when everything that runs here has ended."""
         self._readiness.ending.set()
         while self._tasks:
-            logger.info("%d generations are running still", len(self._tasks))
+            logger.info("generations that are still running: %d", len(self._tasks))
             await asyncio.wait(self._tasks)
 
     async def renew_leases(self) -> None:
@@ -141,7 +141,7 @@ class GenerationService:
                 await self._generations.renew(tuple(self._leased), lease=self._lease)
                 pause = self._lease / RENEWALS
             except PixyProxyException as error:
-                logger.warning("the leases of %d generations were not renewed: %s", len(self._leased), error.name)
+                logger.warning("leases that were not renewed: %d: %s", len(self._leased), error.name)
                 pause = min(pause, RENEW_AGAIN)
             except Exception:
                 logger.exception("renewing leases failed")

@@ -17,6 +17,7 @@ from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
+    GenerationNotFoundError,
     PixyProxyException,
     StorageError,
     StorageUnavailableError,
@@ -126,8 +127,13 @@ class Reconciler:
                     await self._folder.delete(guid, index)
             except DatabaseUnavailableError:
                 raise
+            except StorageUnavailableError:
+                self._findings.note(Finding.FILE, str(guid), mended=False)
+            except GenerationNotFoundError:
+                logger.error("the file %s.%d belongs to no generation of this database", guid, indexes[0])
+                self._findings.note(Finding.FILE, str(guid), mended=False)
             except Exception:
-                logger.exception("the file of generation %s cannot be taken up now", guid)
+                logger.exception("the file %s.%d cannot be taken up", guid, indexes[0])
                 self._findings.note(Finding.FILE, str(guid), mended=False)
             else:
                 self._findings.note(Finding.FILE, str(guid), mended=True)

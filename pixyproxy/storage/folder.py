@@ -97,7 +97,10 @@ def children(folder: Path) -> list[Path]:
 
 
 class FolderImageStorage:
-    """`ImageStorage` in a folder of this machine, which is made on the first `put`."""
+    """`ImageStorage` in a folder of this machine.
+
+    A folder that is not there is away: it may be a volume that is not mounted. Only `make` makes it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -116,6 +119,7 @@ class FolderImageStorage:
         path = self.path(key)
 
         def write() -> None:
+            self._require_folder()
             write_whole(path, data)
             for folder in (path.parent.parent, self._folder, self._folder.parent):
                 sync_folder(folder)
@@ -185,10 +189,12 @@ class FolderImageStorage:
         """Return if the folder takes bytes, and has room for the largest picture."""
 
         def writable() -> None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._require_folder()
             room = os.statvfs(self._folder)
             if room.f_bavail * room.f_frsize < MINIMUM_ROOM:
-                raise StorageUnavailableError(f"The disk of the images has less than {MINIMUM_ROOM} bytes left.")
+                raise StorageUnavailableError(
+                    f"The disk of the images has less than {MINIMUM_ROOM // (1024 * 1024)} MiB left."
+                )
             probe = self._folder / f".probe-{secrets.token_hex(8)}"
             try:
                 with probe.open("xb") as file:
@@ -200,13 +206,21 @@ class FolderImageStorage:
 
         await self._run(writable, self._probing)
 
+    async def make(self) -> None:
+        """Make the folder, for a service that has no image yet."""
+        await self._run(lambda: self._folder.mkdir(parents=True, exist_ok=True), self._probing)
+
+    def _require_folder(self) -> None:
+        if not self._folder.is_dir():
+            raise StorageUnavailableError("The folder of the images is not there.")
+
     async def _run(
         self, work: Callable[[], T], threads: Threads, *, missing: bool = False, patience: float | None = None
     ) -> T:
         def guarded() -> T:
             with file_errors(missing=missing):
-                if missing and not self._folder.is_dir():
-                    raise StorageUnavailableError("The folder of the images is not there.")
+                if missing:
+                    self._require_folder()
                 return work()
 
         return await threads.run(guarded, patience=patience)

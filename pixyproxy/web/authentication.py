@@ -89,7 +89,11 @@ class PrivateRoute(APIRoute):
 
         async def handle_authenticated(request: Request) -> Response:
             await authenticate(request)
-            return await handle(limited(request))
+            inner = limited(request)
+            response = await handle(inner)
+            if await inner.is_disconnected():
+                record_of(request.scope).facts["aborted"] = "yes"
+            return response
 
         return handle_authenticated
 

@@ -175,6 +175,7 @@ async def list_images(
 @router.delete(
     "/image/{guid}",
     status_code=204,
+    response_class=Response,
     summary="Delete an image",
     tags=["private"],
     responses=documented(AuthenticationError, ImageNotFoundError, DatabaseUnavailableError),

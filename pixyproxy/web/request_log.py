@@ -187,7 +187,9 @@ def client_request_id(scope: Scope) -> str | None:
 
 async def send_last_resort(send: Send, record: RequestRecord) -> None:
     """The 500 of a request for which even the exception handler failed, or was not let finish."""
-    body = json.dumps(InternalError().document(request_id=record.request_id)).encode()
+    record.facts["problem"] = InternalError.name
+    document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
+    body = json.dumps(document).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 500, "headers": headers})
     await send({"type": "http.response.body", "body": body})
