@@ -226,7 +226,7 @@ def reconciler(
 
 async def make_storage(adapters: Adapters) -> None:
     """Make the folder of a storage that is one, if no image lies in it: else it is away, and must not be made anew."""
-    if isinstance(adapters.storage, FolderImageStorage) and not await adapters.images.filenames(after="", limit=1):
+    if isinstance(adapters.storage, FolderImageStorage) and not await adapters.images.sizes(after="", limit=1):
         await adapters.storage.make()
 
 

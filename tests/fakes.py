@@ -77,12 +77,12 @@ class FakeImageRepository:
             raise self.failure
         self.deleted.pop(guid, None)
 
-    async def filenames(self, *, after: str, limit: int) -> tuple[str, ...]:
-        names = sorted(image.filename for image in (*self.images.values(), *self.deleted.values()))
-        return tuple(name for name in names if name > after)[:limit]
+    async def sizes(self, *, after: str, limit: int) -> dict[str, int]:
+        known = {image.filename: image.size_bytes for image in (*self.images.values(), *self.deleted.values())}
+        return {name: known[name] for name in sorted(name for name in known if name > after)[:limit]}
 
     async def has(self, filename: str) -> bool:
-        return filename in await self.filenames(after="", limit=1_000_000)
+        return filename in await self.sizes(after="", limit=1_000_000)
 
 
 def newest_first(things: Collection[Any]) -> list[Any]:

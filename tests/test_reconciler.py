@@ -568,7 +568,7 @@ async def test_a_row_without_an_object_is_reported_and_nothing_else(apply: bool)
 
 async def test_a_row_that_is_marked_as_deleted_has_lost_nothing_and_keeps_its_object_out_of_it() -> None:
     stage = Stage()
-    without, with_object = an_image(), an_image()
+    without, with_object = an_image(size_bytes=len(PICTURE)), an_image(size_bytes=len(PICTURE))
     for image in (without, with_object):
         stage.images.deleted[image.guid] = image
     await stage.storage.put(with_object.filename, PICTURE, content_type="image/png")
@@ -615,8 +615,8 @@ async def test_an_object_whose_row_is_committed_after_it_was_listed_is_kept(afte
     class Rows(FakeImageRepository):
         """A page of rows that is older than the commit."""
 
-        async def filenames(self, *, after: str, limit: int) -> tuple[str, ...]:
-            return () if limit == PAGE else await super().filenames(after=after, limit=limit)
+        async def sizes(self, *, after: str, limit: int) -> dict[str, int]:
+            return {} if limit == PAGE else await super().sizes(after=after, limit=limit)
 
     storage = ActingStorage()
     stage = Stage(storage=storage, images=Rows())
@@ -652,8 +652,8 @@ async def test_an_image_that_is_deleted_after_the_objects_were_listed_is_not_los
     class Rows(FakeImageRepository):
         """A page of rows that is older than the deletion."""
 
-        async def filenames(self, *, after: str, limit: int) -> tuple[str, ...]:
-            return (image.filename,)
+        async def sizes(self, *, after: str, limit: int) -> dict[str, int]:
+            return {image.filename: image.size_bytes}
 
     image = an_image()
     assert (await compared(Stage(images=Rows()))).counts == {}
@@ -661,7 +661,7 @@ async def test_an_image_that_is_deleted_after_the_objects_were_listed_is_not_los
 
 def many(stage: Stage, count: int, *, without_object: set[int], without_row: set[int]) -> list[str]:
     """Images in the order of their keys; at some places one half is missing."""
-    images = sorted((an_image() for _ in range(count)), key=lambda image: image.filename)
+    images = sorted((an_image(size_bytes=len(PICTURE)) for _ in range(count)), key=lambda image: image.filename)
     for place, image in enumerate(images):
         if place not in without_object:
             stage.storage.objects[image.filename] = PICTURE
@@ -790,3 +790,13 @@ async def test_many_without_a_picture_are_failed_in_rounds_that_their_claims_out
     stage.storage.before_open = slow
     await stage.reconciler().settle()
     assert {await state_of(stage, generation) for generation in generations} == {GenerationState.FAILED}
+
+
+async def test_an_object_of_another_size_than_its_row_says_is_reported_and_left_alone() -> None:
+    stage = Stage()
+    image = an_image(size_bytes=len(PICTURE) + 1)
+    stage.images.images[image.guid] = image
+    await stage.storage.put(image.filename, PICTURE, content_type="image/png")
+    reconciler = await compared(stage)
+    assert (reconciler.counts, reconciler.mended[Finding.BROKEN]) == ({Finding.BROKEN: 1}, 0)
+    assert (len(stage.images.images), len(stage.storage.objects)) == (1, 1)

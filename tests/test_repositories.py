@@ -737,17 +737,17 @@ async def test_only_a_marked_image_is_removed_from_the_records(repositories: Rep
 async def test_the_keys_of_all_images_come_in_their_order_the_marked_ones_included(
     repositories: Repositories,
 ) -> None:
-    assert await repositories.images.filenames(after="", limit=10) == ()
+    assert await repositories.images.sizes(after="", limit=10) == {}
     guids = [UUID(f"{first}aaaaaaa-0000-4000-8000-000000000000") for first in "90fab1"]
     for guid in guids:
         await repositories.an_image_in(guid=guid, filename=f"{guid}.{'jpg' if guid == guids[0] else 'png'}")
     await repositories.images.mark_deleted(guids[2])
     expected = tuple(sorted(f"{guid}.{'jpg' if guid == guids[0] else 'png'}" for guid in guids))
-    assert await repositories.images.filenames(after="", limit=10) == expected
-    assert await repositories.images.filenames(after="", limit=2) == expected[:2]
-    assert await repositories.images.filenames(after=expected[1], limit=10) == expected[2:]
-    assert await repositories.images.filenames(after="5", limit=2) == expected[2:4]
-    assert await repositories.images.filenames(after=expected[-1], limit=2) == ()
+    assert tuple(await repositories.images.sizes(after="", limit=10)) == expected
+    assert tuple(await repositories.images.sizes(after="", limit=2)) == expected[:2]
+    assert tuple(await repositories.images.sizes(after=expected[1], limit=10)) == expected[2:]
+    assert tuple(await repositories.images.sizes(after="5", limit=2)) == expected[2:4]
+    assert await repositories.images.sizes(after=expected[-1], limit=2) == {}
 
 
 async def test_a_key_is_known_whether_its_image_is_marked_or_not(repositories: Repositories) -> None:

@@ -71,7 +71,7 @@ CREATING = (
 )
 DELETING = ("images.mark_deleted", "storage.delete", "images.delete")
 RECONCILING = (
-    *("generations.expired", "generations.claim", "parked.get", "storage.open", "storage.list", "images.filenames"),
+    *("generations.expired", "generations.claim", "parked.get", "storage.open", "storage.list", "images.sizes"),
     *("images.has", "images.marked", "folder.list", "folder.get", "folder.delete", "generations.unsettled"),
 )
 

@@ -46,8 +46,11 @@ class ImageRepository(Protocol):
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""
 
-    async def filenames(self, *, after: str, limit: int) -> tuple[str, ...]:
-        """The keys of all recorded images, the marked ones included, in the order of the keys, from behind `after`."""
+    async def sizes(self, *, after: str, limit: int) -> dict[str, int]:
+        """The sizes in bytes of all recorded images by key, in the order of the keys, from behind `after`.
+
+        The marked ones are included.
+        """
 
     async def has(self, filename: str) -> bool:
         """Whether an image with this key is recorded, marked or not."""

@@ -153,12 +153,14 @@ class SqlImageRepository:
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""
         await self._database.execute("DELETE FROM images WHERE guid = :guid AND deleted_at IS NOT NULL", guid=str(guid))
 
-    async def filenames(self, *, after: str, limit: int) -> tuple[str, ...]:
-        """The keys of all recorded images in the order of the keys, which is that of their bytes everywhere."""
+    async def sizes(self, *, after: str, limit: int) -> dict[str, int]:
+        """The sizes of all recorded images by key, in the order of the keys: that of their bytes, everywhere."""
         rows = await self._database.all(
-            "SELECT filename FROM images WHERE filename > :after ORDER BY filename LIMIT :rows", after=after, rows=limit
+            "SELECT filename, size_bytes FROM images WHERE filename > :after ORDER BY filename LIMIT :rows",
+            after=after,
+            rows=limit,
         )
-        return tuple(row["filename"] for row in rows)
+        return {row["filename"]: row["size_bytes"] for row in rows}
 
     async def has(self, filename: str) -> bool:
         """Whether an image with this key is recorded, marked or not."""

@@ -51,21 +51,24 @@ class Comparison:
         removed = compared = 0
         while True:
             objects = await self._storage.list(after=after, limit=PAGE)
-            filenames = await self._images.filenames(after=after, limit=PAGE)
-            ends = [page[-1] for page in ([each.key for each in objects], list(filenames)) if len(page) == PAGE]
+            sizes = await self._images.sizes(after=after, limit=PAGE)
+            ends = [page[-1] for page in ([each.key for each in objects], list(sizes)) if len(page) == PAGE]
             end = min(ends, default=None)
             here = {each.key: each for each in objects if end is None or each.key <= end}
-            there = {name for name in filenames if end is None or name <= end}
-            unsettled = await self._derived_guids() if set(here) - there else {}
-            for key in sorted(set(here) ^ there):
-                if key in there:
+            there = {key: size for key, size in sizes.items() if end is None or key <= end}
+            unsettled = await self._derived_guids() if here.keys() - there.keys() else {}
+            for key in sorted(here.keys() | there.keys()):
+                if key in here and key in there:
+                    if here[key].size_bytes != there[key]:
+                        self._findings.note(Finding.BROKEN, key, mended=False)
+                elif key in there:
                     await self._report_if_lost(key)
                 elif removed == most and self._apply:
                     return after
                 else:
                     removed += await self._judge(here[key], unsettled=unsettled, grace=grace)
                 after = key
-            compared += len(here.keys() | there)
+            compared += len(here.keys() | there.keys())
             if progress is not None:
                 progress(compared, end or "")
             if end is None:

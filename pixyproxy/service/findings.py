@@ -19,6 +19,7 @@ class Finding(StrEnum):
     ORPHAN = "object without a row"
     YOUNG = "object without a row, younger than the grace"
     LOST = "row without an object"
+    BROKEN = "row whose object has another size"
 
 
 MENDED = {
