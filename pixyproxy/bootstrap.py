@@ -25,7 +25,7 @@ from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database, sqlite_url
 from pixyproxy.data.parked import SqlParkedImageRepository
-from pixyproxy.service.findings import Finding, logged
+from pixyproxy.service.findings import Found, logged
 from pixyproxy.service.generations import GenerationService
 from pixyproxy.service.keeping import Keeper
 from pixyproxy.service.keys import KeyService
@@ -209,7 +209,7 @@ def reconciler(
     adapters: Adapters,
     *,
     apply: bool,
-    found: Callable[[Finding, str, bool], None] = logged,
+    tell: Callable[[Found], None] = logged,
 ) -> Reconciler:
     """The reconciler over these adapters."""
     return Reconciler(
@@ -220,7 +220,7 @@ def reconciler(
         folder=adapters.folder,
         lease=settings.lease,
         apply=apply,
-        found=found,
+        tell=tell,
     )
 
 

@@ -22,7 +22,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.data.init import migrate, require_current_schema
-from pixyproxy.service.findings import MENDED, Finding, described
+from pixyproxy.service.findings import MENDED, Found
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
 from pixyproxy.service.reconciler import Reconciler
 from pixyproxy.settings import PREFIX, Settings, read_settings
@@ -377,13 +377,13 @@ async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[R
     require_data(settings, migrates=False)
     adapters = bootstrap.open_adapters(settings)
 
-    def found(finding: Finding, name: str, mended: bool) -> None:  # noqa: FBT001 -- as the reconciler calls it
+    def tell(found: Found) -> None:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)  # over the line of the progress
-        print(described(finding, name, mended=mended), flush=True)
+        print(found, flush=True)
 
     try:
-        yield bootstrap.reconciler(settings, adapters, apply=apply, found=found)
+        yield bootstrap.reconciler(settings, adapters, apply=apply, tell=tell)
     finally:
         await adapters.cleanup.aclose()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from pixyproxy.service.findings import Finding, logged
+from pixyproxy.service.findings import Found, logged
 from pixyproxy.service.generations import GenerationService
 from pixyproxy.service.keeping import Keeper
 from pixyproxy.service.keys import KeyService
@@ -90,18 +90,16 @@ class Stage:
             quality="medium",
             sync_wait=self.sync_wait,
         )
-        self.app: RequestLog = create_app(
-            Services(
-                public=self.public,
-                private=self.private,
-                generations=self.runner,
-                keys=self.keys,
-                readiness=self.readiness,
-                public_url=self.public_url,
-                client_patience=self.client_patience,
-            ),
-            version="test",
+        self.services = Services(
+            public=self.public,
+            private=self.private,
+            generations=self.runner,
+            keys=self.keys,
+            readiness=self.readiness,
+            public_url=self.public_url,
+            client_patience=self.client_patience,
         )
+        self.app: RequestLog = create_app(self.services, version="test")
 
     def replica(self, **values: Any) -> "Stage":
         """Another process over the same fakes, with these settings of its own."""
@@ -111,7 +109,7 @@ class Stage:
         other.start()
         return other
 
-    def reconciler(self, *, apply: bool = True, found: Callable[[Finding, str, bool], None] = logged) -> Reconciler:
+    def reconciler(self, *, apply: bool = True, tell: Callable[[Found], None] = logged) -> Reconciler:
         """The reconciler of a replica."""
         return Reconciler(
             images=self.images,
@@ -121,7 +119,7 @@ class Stage:
             folder=self.folder,
             lease=self.lease,
             apply=apply,
-            found=found,
+            tell=tell,
         )
 
     @asynccontextmanager

@@ -871,10 +871,7 @@ PRIVATE = {
 
 def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> None:
     stage = Stage()
-    api = create_api(
-        stage.app.app.state.services,  # type: ignore[attr-defined]
-        version="test",
-    )
+    api = create_api(stage.services, version="test")
     document = api.openapi()
     validate(document)
     paths = document["paths"]

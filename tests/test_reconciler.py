@@ -19,7 +19,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image, ObjectFacts
 from pixyproxy.service.comparison import PAGE
-from pixyproxy.service.findings import Finding
+from pixyproxy.service.findings import Finding, Found
 from pixyproxy.service.keeping import images_of
 from pixyproxy.service.pictures import examine
 from pixyproxy.service.reconciler import BATCH, Reconciler
@@ -243,19 +243,10 @@ async def test_a_dry_run_says_what_it_would_do_and_does_nothing() -> None:
 async def test_who_asks_hears_of_every_finding() -> None:
     stage = Stage()
     generation = await left_behind(stage)
-    heard: list[tuple[Finding, str, bool]] = []
-    reconciler = Reconciler(
-        images=stage.images,
-        generations=stage.generations,
-        parked=stage.parked,
-        storage=stage.storage,
-        folder=stage.folder,
-        lease=30,
-        apply=True,
-        found=lambda *what: heard.append(what),
-    )
-    await reconciler.settle()
-    assert heard == [(Finding.INTERRUPTED, str(generation.guid), True)]
+    heard: list[Found] = []
+    await stage.reconciler(tell=heard.append).settle()
+    assert heard == [Found(Finding.INTERRUPTED, str(generation.guid), mended=True)]
+    assert str(heard[0]) == f"{generation.guid}  {Finding.INTERRUPTED}: failed as interrupted"
 
 
 async def test_a_late_success_wins_over_an_interruption() -> None:
@@ -685,7 +676,7 @@ async def test_thousands_of_keys_are_compared_without_a_gap(without_object: set[
     stage = Stage()
     keys = many(stage, 2500, without_object=without_object, without_row=without_row)
     found: set[tuple[Finding, str]] = set()
-    reconciler = stage.reconciler(found=lambda finding, name, _: found.add((finding, name)))
+    reconciler = stage.reconciler(tell=lambda each: found.add((each.finding, each.name)))
     seen: list[int] = []
     after = await reconciler.compare(grace=DAY, most=ALL, progress=lambda count, _: seen.append(count))
     assert after is None
@@ -800,3 +791,13 @@ async def test_an_object_of_another_size_than_its_row_says_is_reported_and_left_
     reconciler = await compared(stage)
     assert (reconciler.counts, reconciler.mended[Finding.BROKEN]) == ({Finding.BROKEN: 1}, 0)
     assert (len(stage.images.images), len(stage.storage.objects)) == (1, 1)
+
+
+async def test_its_turns_begin_an_interval_apart_however_long_one_takes(running: Callable[[Stage], None]) -> None:
+    stage = Stage()
+    await left_behind(stage)
+    running(stage)
+    await asyncio.sleep(20)  # the first turn has waited half a lease for an owner
+    late = await left_behind(stage)
+    await asyncio.sleep(10 + stage.lease / 2 + 1)
+    assert await state_of(stage, late) is GenerationState.FAILED

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 
 logger = logging.getLogger(__name__)
@@ -32,22 +33,29 @@ MENDED = {
 """What is said of a finding that was mended."""
 
 
-def described(finding: Finding, name: str, *, mended: bool) -> str:
-    """A line about a finding."""
-    return f"{name}  {finding}{f': {MENDED[finding]}' if mended else ''}"
+@dataclass(frozen=True)
+class Found:
+    """One finding: the guid, key or file that it is about, and whether it was mended. As text, a line for people."""
+
+    finding: Finding
+    name: str
+    mended: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}  {self.finding}{f': {MENDED[self.finding]}' if self.mended else ''}"
 
 
-def logged(finding: Finding, name: str, mended: bool) -> None:  # noqa: FBT001 -- as the reconciler calls it
+def logged(found: Found) -> None:
     """Where a finding goes that nobody watches for."""
-    lost_money = finding is Finding.INTERRUPTED
-    logger.log(logging.WARNING if lost_money else logging.INFO, "%s", described(finding, name, mended=mended))
+    lost_money = found.finding is Finding.INTERRUPTED
+    logger.log(logging.WARNING if lost_money else logging.INFO, "%s", found)
 
 
 class Findings:
-    """What was found, and how much of it was mended. `found` hears of each, with the guid, key or file it is about."""
+    """What was found, and how much of it was mended. `tell` hears of each."""
 
-    def __init__(self, found: Callable[[Finding, str, bool], None] = logged) -> None:
-        self._found = found
+    def __init__(self, tell: Callable[[Found], None] = logged) -> None:
+        self._tell = tell
         self.counts: Counter[Finding] = Counter()
         self.mended: Counter[Finding] = Counter()
 
@@ -55,4 +63,4 @@ class Findings:
         """Count it, and tell it."""
         self.counts[finding] += 1
         self.mended[finding] += mended
-        self._found(finding, name, mended)
+        self._tell(Found(finding, name, mended))

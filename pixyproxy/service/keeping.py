@@ -67,9 +67,10 @@ def pauses() -> Iterator[float]:
 
 def report(generation: Generation, what: str, error: Exception) -> None:
     """A line about what will be tried again; with its place in the code if the error is not one of ours."""
-    known = isinstance(error, PixyProxyException)
-    name = error.name if isinstance(error, PixyProxyException) else type(error).__name__
-    logger.warning("generation %s: %s: %s", generation.guid, what, name, exc_info=None if known else error)
+    if isinstance(error, PixyProxyException):
+        logger.warning("generation %s: %s: %s", generation.guid, what, error.name)
+    else:
+        logger.warning("generation %s: %s", generation.guid, what, exc_info=error)
 
 
 async def pause_unless(event: asyncio.Event, seconds: float) -> None:
@@ -200,7 +201,7 @@ class Keeper:
             await self._parked.add(generation, drawing)
         except ConflictError:
             logger.info("generation %s: it was settled elsewhere", generation.guid)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 -- of whatever type: the file is left
             report(generation, "its pictures cannot be parked", error)
             return False
         else:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -234,7 +235,7 @@ def checked_key(value: str) -> str:
     """The Idempotency-Key without the quotes and escapes of a string (RFC 8941, section 3.3.3), which it may have."""
     key = value.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
-        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\").strip()
+        key = re.sub(r'\\(["\\])', r"\1", key[1:-1]).strip()
     if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY or not all(" " <= character <= "~" for character in key):
         raise InvalidIdempotencyKeyError
     return key

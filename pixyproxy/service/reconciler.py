@@ -32,10 +32,12 @@ from pixyproxy.core.protocols import (
 )
 from pixyproxy.service.comparison import Comparison
 from pixyproxy.service.completion import Completion
-from pixyproxy.service.findings import Finding, Findings, logged
+from pixyproxy.service.findings import Finding, Findings, Found, logged
 
 BATCH = 100
 """Generations, or deletions, that are asked for at once."""
+SHORTEST_PAUSE = 0.1
+"""Seconds between two turns, however long one takes."""
 IN_PROGRESS = 1.0
 """Seconds after which a deletion that is still not finished is no longer taken for one that is under way."""
 LOOK_AGAIN = 3600.0
@@ -47,8 +49,8 @@ logger = logging.getLogger(__name__)
 class Reconciler:
     """Brings storage and database into agreement. With `apply` False it changes nothing.
 
-    `lease` is in seconds. `found` hears of every disagreement, with the guid, key or file it is about, and whether it
-    was mended; `counts` and `mended` have their numbers. `compare` is `Comparison.run`.
+    `lease` is in seconds. `tell` hears of every disagreement; `counts` and `mended` have their numbers. `compare` is
+    `Comparison.run`.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Reconciler:
         folder: ParkingFolder,
         lease: float,
         apply: bool,
-        found: Callable[[Finding, str, bool], None] = logged,
+        tell: Callable[[Found], None] = logged,
     ) -> None:
         self._images = images
         self._generations = generations
@@ -70,7 +72,7 @@ class Reconciler:
         self._folder = folder
         self._lease = lease
         self._apply = apply
-        self._findings = Findings(found)
+        self._findings = Findings(tell)
         self.counts, self.mended = self._findings.counts, self._findings.mended
         self._completion = Completion(generations=generations, storage=storage)
         self.compare = Comparison(
@@ -83,15 +85,16 @@ class Reconciler:
         ).run
 
     async def run(self, *, interval: float) -> None:
-        """Settle what is left behind, every `interval` seconds, for ever."""
+        """Settle what is left behind, every `interval` seconds from start to start, for ever."""
         while True:
+            began = anyio.current_time()
             try:
                 await self.settle()
             except PixyProxyException as error:
                 logger.warning("the reconciler could not work: %s", error.name)
             except Exception:
                 logger.exception("the reconciler failed")
-            await asyncio.sleep(interval)
+            await asyncio.sleep(max(began + interval - anyio.current_time(), SHORTEST_PAUSE))
 
     async def settle(self) -> None:
         """Finish what processes left behind: pictures in files, generations whose lease ran out, deletions.

@@ -131,7 +131,7 @@ def validation_problem(request: Request, exception: RequestValidationError) -> P
     first = errors[0]
     if first["loc"][0] == "path":
         # A URL that cannot name a thing names none.
-        return GenerationNotFoundError() if request.url.path.startswith("/generation/") else ImageNotFoundError()
+        return GenerationNotFoundError() if request.scope["path"].startswith("/generation/") else ImageNotFoundError()
     if first["type"] == "json_invalid":
         return MalformedRequestError(f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}.")
     if isinstance(exception.body, bytes):  # FastAPI parses only what is declared to be JSON
