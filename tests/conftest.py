@@ -36,6 +36,7 @@ def own_log(logs: Path) -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("pixyproxy")
     root.addHandler(handler)
     ours.setLevel(logging.DEBUG)
+    ours.info("the run begins")  # so that there is a log to look at, whichever tests run
     yield
     root.removeHandler(handler)
     handler.close()

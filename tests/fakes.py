@@ -111,6 +111,7 @@ class FakeGenerationRepository:
         self.failure: Exception | None = None
         self.after_add: Callable[[], None] | None = None
         self.after_succeed: Callable[[], None] | None = None
+        self.before_fail: Callable[[datetime | None], None] | None = None
 
     def _raise(self) -> None:
         if self.failure is not None:
@@ -177,6 +178,8 @@ class FakeGenerationRepository:
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         self._raise()
         known = self.generations.get(generation.guid)
+        if self.before_fail is not None:
+            self.before_fail(claimed)
         running = known is not None and known.state is GenerationState.RUNNING
         if known is None or not running or claimed not in (None, self.leases[generation.guid]):
             raise ConflictError("It no longer runs.")

@@ -769,17 +769,23 @@ async def test_more_than_a_batch_left_behind_with_the_storage_away_ends_and_is_l
 
 async def test_many_without_a_picture_are_failed_in_rounds_that_their_claims_outlive() -> None:
     stage = Stage()
-    now = [datetime.now(UTC)]
-    stage.generations.clock = lambda: now[0] + timedelta(seconds=anyio.current_time())
+    start = datetime.now(UTC)
+    stage.generations.clock = lambda: start + timedelta(seconds=anyio.current_time())
     generations = [await left_behind(stage) for _ in range(6)]
-    await asyncio.sleep(stage.lease)
+    left: list[timedelta] = []
 
-    async def slow(key: str) -> Any:
-        await asyncio.sleep(stage.lease / 6)
+    def note(claimed: datetime | None) -> None:
+        assert claimed is not None
+        left.append(claimed - stage.generations.clock())
+
+    async def slow(key: str) -> None:
+        await asyncio.sleep(stage.lease / 30)  # and three keys for each: six take more than half a lease
         raise ObjectNotFoundError("There is none.")
 
-    stage.storage.before_open = slow
+    stage.generations.before_fail, stage.storage.before_open = note, slow
     await stage.reconciler().settle()
+    assert len(left) == 6
+    assert min(left) > timedelta(0)
     assert {await state_of(stage, generation) for generation in generations} == {GenerationState.FAILED}
 
 
