@@ -21,6 +21,7 @@ from pixyproxy.core.protocols import (
     ParkingFolder,
 )
 from pixyproxy.data.api_keys import SqlApiKeyRepository
+from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database, sqlite_url
@@ -35,6 +36,7 @@ from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.reconciler import Reconciler
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.storage import s3
+from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.storage.folder import FolderImageStorage
 from pixyproxy.storage.parking import LocalParkingFolder
 from pixyproxy.web.app import create_app
@@ -152,6 +154,8 @@ def open_adapters(settings: Settings) -> Adapters:
         folder=LocalParkingFolder(settings.data_dir / "parked"),
     )
     adapters.cleanup.callback(close)
+    if isinstance(adapters.storage, s3.S3ImageStorage):
+        adapters.cleanup.push_async_callback(adapters.storage.aclose)
     return adapters
 
 
@@ -162,7 +166,12 @@ def build(settings: Settings) -> Parts:
 
 
 def assemble(settings: Settings, adapters: Adapters, *, generator: ImageGenerator) -> Parts:
-    """The services over these adapters."""
+    """The services over these adapters. What the public and the private one share has a cache before it."""
+    images, storage = adapters.images, adapters.storage
+    if settings.cache_ttl:
+        images = CachedImageRepository(images, ttl=settings.cache_ttl)
+    if settings.content_cache_mb:
+        storage = CachedImageStorage(storage, capacity=settings.content_cache_mb * 1024 * 1024)
     readiness = Readiness(database=adapters.database, storage=adapters.storage)
     generations = GenerationService(
         generations=adapters.generations,
@@ -181,11 +190,11 @@ def assemble(settings: Settings, adapters: Adapters, *, generator: ImageGenerato
         patience=settings.store_patience,
     )
     services = Services(
-        public=PublicImageService(images=adapters.images, storage=adapters.storage),
+        public=PublicImageService(images=images, storage=storage),
         private=PrivateImageService(
-            images=adapters.images,
+            images=images,
             records=adapters.generations,
-            storage=adapters.storage,
+            storage=storage,
             generations=generations,
             model=settings.model or (DEMO_MODEL if settings.draws_demo else DEFAULT_MODEL),
             quality=settings.quality or None,

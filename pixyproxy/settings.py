@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     lease: float = Field(default=30, ge=1, le=3600)
     reconcile_interval: float = Field(default=30, ge=0.1, le=3600)
     orphan_grace: float = Field(default=86_400, ge=0, le=10 * 365 * 86_400)
+    content_cache_mb: int = Field(default=64, ge=0, le=1_048_576)
+    cache_ttl: float = Field(default=30, ge=0, le=3600)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     demo: bool = False

@@ -307,9 +307,9 @@ class FakeApiKeyRepository:
 
 
 class FakeObject:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, part: range | None = None) -> None:
         self.size_bytes = len(data)
-        self._data = data
+        self._data = data if part is None else data[part.start : part.stop]
         self.closed = False
         self.failure: Exception | None = None
 
@@ -349,13 +349,15 @@ class FakeStorage:
         self.objects[key] = data
         self.written[key] = datetime.now(UTC)
 
-    async def open(self, key: str) -> FakeObject:
+    async def open(self, key: str, *, part: range | None = None) -> FakeObject:
         self._check(key)
         if self.before_open is not None:
             await self.before_open(key)
         if key not in self.objects:
             raise ObjectNotFoundError("There is none.")
-        self.opened.append(FakeObject(self.objects[key]))
+        if part is not None and part.stop > len(self.objects[key]):
+            raise ObjectNotFoundError("It has no such part.")
+        self.opened.append(FakeObject(self.objects[key], part))
         self.opened[-1].failure = self.breaks_off
         return self.opened[-1]
 

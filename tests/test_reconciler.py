@@ -268,7 +268,7 @@ async def test_a_generation_that_settles_while_it_is_looked_at_is_left_as_it_is(
     class Slow(FakeStorage):
         """Its generation succeeds while the reconciler looks for the object."""
 
-        async def open(self, key: str) -> Any:
+        async def open(self, key: str, *, part: range | None = None) -> Any:
             if stage.images.images == {}:
                 await stage.generations.succeed(generation, images=(image,))
                 self.objects[image.filename] = PICTURE

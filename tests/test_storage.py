@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import random
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,11 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.models import ObjectFacts
 from pixyproxy.core.protocols import ImageStorage, ParkingFolder
 from pixyproxy.service.pictures import MAX_PICTURE_BYTES
+from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage, file_errors
 from pixyproxy.storage.parking import LocalParkingFolder
-from pixyproxy.storage.s3 import PAGE, S3ImageStorage, open_storage, parse_url, s3_errors
+from pixyproxy.storage.s3 import PAGE, S3ImageStorage, open_storage, parse_url
+from pixyproxy.storage.s3_errors import s3_errors
 from tests import planted
 from tests.fakes import FakeParkingFolder, FakeStorage
 from tests.servers import SeaweedFS, free_ports
@@ -57,24 +60,45 @@ def moto() -> Iterator[str]:
     server.stop()
 
 
+OPEN: list[S3ImageStorage] = []
+"""What the running test has opened."""
+
+
+@pytest.fixture(autouse=True)
+async def closed(anyio_backend: str) -> AsyncIterator[None]:
+    """Every connection of a test is closed at its end."""
+    yield
+    while OPEN:
+        await OPEN.pop().aclose()
+
+
+def storage_at(url: str, endpoint: str) -> S3ImageStorage:
+    """The storage of an `s3://` URL."""
+    OPEN.append(open_storage(url, endpoint_url=endpoint, region="us-east-1"))
+    return OPEN[-1]
+
+
 def bucket_at(endpoint: str, name: str) -> S3ImageStorage:
     """The storage of a fresh bucket, below a prefix."""
     boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
-    return open_storage(f"s3://{name}/some/prefix", endpoint_url=endpoint, region="us-east-1")
+    return storage_at(f"s3://{name}/some/prefix", endpoint)
 
 
-@pytest.fixture(params=["fake", "folder", "moto", "seaweedfs"])
+@pytest.fixture(params=["fake", "folder", "moto", "seaweedfs", "cached folder", "cached seaweedfs"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> ImageStorage:
     """An empty storage."""
-    if request.param == "fake":
+    cached, name = request.param.startswith("cached"), request.param.removeprefix("cached ")
+    if name == "fake":
         return FakeStorage()
-    if request.param == "folder":
+    if name == "folder":
         (tmp_path / "images").mkdir()
-        return FolderImageStorage(tmp_path / "images")
-    if request.param == "moto":
-        return bucket_at(request.getfixturevalue("moto"), unique())
-    request.node.used_servers = ("seaweedfs",)
-    return bucket_at(request.getfixturevalue("seaweedfs").endpoint, unique())
+        inner: ImageStorage = FolderImageStorage(tmp_path / "images")
+    elif name == "moto":
+        inner = bucket_at(request.getfixturevalue("moto"), unique())
+    else:
+        request.node.used_servers = ("seaweedfs",)
+        inner = bucket_at(request.getfixturevalue("seaweedfs").endpoint, unique())
+    return CachedImageStorage(inner, capacity=64 * 1024 * 1024) if cached else inner
 
 
 def a_key(suffix: str = "png") -> str:
@@ -83,7 +107,12 @@ def a_key(suffix: str = "png") -> str:
 
 async def content(storage: ImageStorage, key: str) -> bytes:
     """The whole object."""
-    stored = await storage.open(key)
+    return await part_of(storage, key, None)
+
+
+async def part_of(storage: ImageStorage, key: str, part: range | None) -> bytes:
+    """A part of an object."""
+    stored = await storage.open(key, part=part)
     try:
         return b"".join([chunk async for chunk in stored])
     finally:
@@ -101,6 +130,31 @@ async def test_what_was_put_is_what_is_read(storage: ImageStorage, size: int, su
     assert stored.size_bytes == size
     await stored.aclose()
     await stored.aclose()
+
+
+@pytest.mark.parametrize(
+    "part", [range(1), range(1, 2), range(1000), range(299_999, 300_000), range(100_000, 300_000), range(300_000)]
+)
+async def test_a_part_is_what_is_read_of_it_and_the_size_is_the_wholes(storage: ImageStorage, part: range) -> None:
+    key, data = a_key(), random.Random(1).randbytes(300_000)
+    await storage.put(key, data, content_type="image/png")
+    for _ in range(2):
+        assert await part_of(storage, key, part) == data[part.start : part.stop]
+        stored = await storage.open(key, part=part)
+        assert stored.size_bytes == len(data)
+        await stored.aclose()
+        assert await content(storage, key) == data  # a copy may serve the next part
+
+
+async def test_a_part_that_an_object_does_not_have_is_not_found(storage: ImageStorage) -> None:
+    key = a_key()
+    await storage.put(key, b"0123456789", content_type="image/png")
+    for part in (range(10, 11), range(20, 30), range(5, 11)):
+        with pytest.raises(ObjectNotFoundError):
+            await storage.open(key, part=part)
+    assert await content(storage, key) == b"0123456789"
+    with pytest.raises(ObjectNotFoundError):
+        await storage.open(a_key(), part=range(1))
 
 
 async def test_the_same_put_again_changes_nothing_and_another_replaces(storage: ImageStorage) -> None:
@@ -212,7 +266,7 @@ async def test_an_object_that_is_not_ours_is_passed_over(
     name = unique()
     client = boto3.session.Session().client("s3", endpoint_url=found, region_name="us-east-1")
     client.create_bucket(Bucket=name)
-    storage = open_storage(f"s3://{name}{prefix}", endpoint_url=found, region="us-east-1")
+    storage = storage_at(f"s3://{name}{prefix}", found)
     keys = sorted(a_key() for _ in range(3))
     for key in keys:
         await storage.put(key, b"data", content_type="image/png")
@@ -282,7 +336,7 @@ async def test_a_bucket_holds_the_object_under_prefix_and_key_with_its_type(
 
 
 async def test_a_bucket_is_made_once(seaweedfs: SeaweedFS, unique: Callable[[], str]) -> None:
-    storage = open_storage(f"s3://{unique()}", endpoint_url=seaweedfs.endpoint, region="us-east-1")
+    storage = storage_at(f"s3://{unique()}", seaweedfs.endpoint)
     assert await storage.create_bucket(region="us-east-1") is True
     assert await storage.create_bucket(region="us-east-1") is False
     await storage.probe()
@@ -300,7 +354,7 @@ async def test_wrong_credentials_make_the_storage_unavailable(
     key = a_key()
     await right.put(key, b"data", content_type="image/png")
     monkeypatch.setenv(name, value)
-    wrong = open_storage(f"s3://{bucket}/some/prefix", endpoint_url=seaweedfs.endpoint, region="us-east-1")
+    wrong = storage_at(f"s3://{bucket}/some/prefix", seaweedfs.endpoint)
     for refused in (
         lambda: wrong.put(a_key(), b"data", content_type="image/png"),
         lambda: wrong.open(key),
@@ -316,7 +370,7 @@ async def test_wrong_credentials_make_the_storage_unavailable(
 
 
 async def test_a_missing_bucket_is_a_storage_that_is_away_not_a_missing_image(seaweedfs: SeaweedFS) -> None:
-    storage = open_storage("s3://never-made", endpoint_url=seaweedfs.endpoint, region="us-east-1")
+    storage = storage_at("s3://never-made", seaweedfs.endpoint)
     for refused in (
         lambda: storage.open(a_key()),
         lambda: storage.head(a_key()),
@@ -331,7 +385,7 @@ async def test_a_missing_bucket_is_a_storage_that_is_away_not_a_missing_image(se
 
 async def test_a_storage_that_refuses_connections_is_unavailable() -> None:
     (port,) = free_ports(1)
-    storage = open_storage("s3://bucket", endpoint_url=f"http://127.0.0.1:{port}", region="us-east-1")
+    storage = storage_at("s3://bucket", f"http://127.0.0.1:{port}")
     with pytest.raises(StorageUnavailableError):
         await storage.probe()
     with pytest.raises(StorageUnavailableError):
@@ -433,7 +487,7 @@ def test_what_no_server_said_means() -> None:
 
 async def test_several_may_make_the_bucket_at_once(seaweedfs: SeaweedFS, unique: Callable[[], str]) -> None:
     name = unique()
-    storages = [open_storage(f"s3://{name}", endpoint_url=seaweedfs.endpoint, region="us-east-1") for _ in range(6)]
+    storages = [storage_at(f"s3://{name}", seaweedfs.endpoint) for _ in range(6)]
     made = await asyncio.gather(*(storage.create_bucket(region="us-east-1") for storage in storages))
     assert any(made)
     await storages[0].probe()

@@ -6,7 +6,9 @@ PixyProxyException
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
  ├─ RequestTimeoutError                408  the body did not arrive in time
  ├─ UnsupportedMediaTypeError          415  the body is not JSON
+ ├─ PreconditionFailedError            412  If-Match or If-Unmodified-Since does not hold
  ├─ PayloadTooLargeError               413  the body is over the limit
+ ├─ RangeNotSatisfiableError           416  the picture has none of the bytes that Range asks for
  ├─ HeaderTooLargeError                431  the request's head is over the limit
  ├─ AuthenticationError                401  no API key, or not a valid one
  ├─ NotFoundError                      404  nothing is at this URL
@@ -171,6 +173,34 @@ class PayloadTooLargeError(PixyProxyException):
     status = 413
     name = "payload-too-large"
     title = "The body is too large"
+
+
+class PreconditionFailedError(PixyProxyException):
+    """The image is not the one that the request's condition speaks of (RFC 9110, section 13.1)."""
+
+    status = 412
+    name = "precondition-failed"
+    title = "The precondition does not hold"
+
+    def __init__(self) -> None:
+        super().__init__("If-Match or If-Unmodified-Since asks for another picture than the one at this URL.")
+
+
+class RangeNotSatisfiableError(PixyProxyException):
+    """The range lies behind the picture's end; the headers say its size (RFC 9110, section 15.5.17)."""
+
+    status = 416
+    name = "range-not-satisfiable"
+    title = "The range cannot be served"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"The picture has {size_bytes} bytes, and none of them in this range.")
+        self._size_bytes = size_bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The size of the whole, so that the client can ask for what there is."""
+        return {**super().headers, "Content-Range": f"bytes */{self._size_bytes}"}
 
 
 class HeaderTooLargeError(PixyProxyException):

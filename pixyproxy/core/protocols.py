@@ -140,15 +140,18 @@ class ApiKeyRepository(Protocol):
         """End the key with this name; `NotFoundError` if no unrevoked key has it."""
 
 
+Chunk = bytes | memoryview
+
+
 class StoredObject(Protocol):
     """An object opened for reading: its size is known and its bytes are on the way."""
 
     @property
     def size_bytes(self) -> int:
-        """The object's size in bytes."""
+        """The whole object's size in bytes."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """The bytes, in chunks; `StorageUnavailableError` if they break off."""
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        """The bytes, or those of the part, in chunks; `StorageUnavailableError` if they break off."""
 
     async def aclose(self) -> None:
         """Give back what reading holds; safe to call twice."""
@@ -164,8 +167,11 @@ class ImageStorage(Protocol):
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:
         """Store the bytes under the key, whole or not at all. The same key and bytes again change nothing."""
 
-    async def open(self, key: str) -> StoredObject:
-        """Open the object; `ObjectNotFoundError` if there is none, known before the first byte."""
+    async def open(self, key: str, *, part: range | None = None) -> StoredObject:
+        """Open the object, or a part of it: positions of bytes, one after the other.
+
+        `ObjectNotFoundError` if there is none, or none that has the part, known before the first byte.
+        """
 
     async def head(self, key: str) -> int:
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, TypeAdapter
 
-from pixyproxy.core.exceptions import ImageContentLostError, ObjectNotFoundError
+from pixyproxy.core.exceptions import ImageContentLostError, InvalidRequestError, ObjectNotFoundError
 from pixyproxy.core.models import Image
 from pixyproxy.core.protocols import ImageRepository, ImageStorage, StoredObject
 from pixyproxy.service.validation import revalidated
@@ -21,11 +21,16 @@ class PublicImageService:
         """The image; `ImageNotFoundError` if there is none."""
         return await self._images.get(revalidated(_GUID, guid))
 
-    async def open_content(self, image: Image) -> StoredObject:
-        """The image's bytes, opened. `ImageContentLostError` if they are not in the storage, whole."""
+    async def open_content(self, image: Image, *, part: range | None = None) -> StoredObject:
+        """The image's bytes, or a part of them, opened.
+
+        `ImageContentLostError` if they are not in the storage, whole.
+        """
         image = revalidated(_IMAGE, image)
+        if part is not None and not (part.step == 1 and 0 <= part.start < part.stop <= image.size_bytes):
+            raise InvalidRequestError([{"detail": "is no part of the picture", "pointer": "#/part"}])
         try:
-            content = await self._storage.open(image.filename)
+            content = await self._storage.open(image.filename, part=part)
         except ObjectNotFoundError as error:
             raise ImageContentLostError("The storage holds no object for this image.") from error
         if content.size_bytes != image.size_bytes:

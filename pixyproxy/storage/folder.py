@@ -61,26 +61,29 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 class OpenFile:
-    """A file opened for reading; the `StoredObject` of the folder."""
+    """A file opened for reading at its first wanted byte; the `StoredObject` of the folder."""
 
-    def __init__(self, file: BinaryIO, *, size_bytes: int, threads: Threads) -> None:
+    def __init__(self, file: BinaryIO, *, size_bytes: int, wanted: int, threads: Threads) -> None:
         self._file = file
         self._size_bytes = size_bytes
+        self._wanted = wanted
         self._threads = threads
 
     @property
     def size_bytes(self) -> int:
-        """The object's size in bytes."""
+        """The whole object's size in bytes."""
         return self._size_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The bytes, in chunks."""
+        """The bytes, or those of the part, in chunks."""
+        missing = self._wanted
 
         def read() -> bytes:
             with file_errors():
-                return self._file.read(CHUNK)
+                return self._file.read(min(CHUNK, missing))
 
         while chunk := await self._threads.run(read):
+            missing -= len(chunk)
             yield chunk
 
     async def aclose(self) -> None:
@@ -126,13 +129,19 @@ class FolderImageStorage:
 
         await self._run(write, self._writing, patience=AFTER_DRAWING)
 
-    async def open(self, key: str) -> OpenFile:
-        """Open the object; `ObjectNotFoundError` if there is none."""
+    async def open(self, key: str, *, part: range | None = None) -> OpenFile:
+        """Open the object, or a part of it; `ObjectNotFoundError` if there is none, or none that has the part."""
         path = self.path(key)
 
         def opened() -> OpenFile:
             file = path.open("rb")
-            return OpenFile(file, size_bytes=os.fstat(file.fileno()).st_size, threads=self._reading)
+            size = os.fstat(file.fileno()).st_size
+            wanted = range(size) if part is None else part
+            if wanted.stop > size:
+                file.close()
+                raise ObjectNotFoundError("The folder holds no such part of an object.")
+            file.seek(wanted.start)
+            return OpenFile(file, size_bytes=size, wanted=len(wanted), threads=self._reading)
 
         return await self._run(opened, self._reading, missing=True)
 

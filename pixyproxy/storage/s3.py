@@ -1,29 +1,27 @@
 """The bytes in a bucket at AWS S3, MinIO, SeaweedFS or another S3-compatible server."""
 
+import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
-import urllib3.exceptions
+import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import get_environ_proxies
 
-from pixyproxy.core.exceptions import (
-    ConfigurationError,
-    ObjectNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
+from pixyproxy.core.exceptions import ConfigurationError, ObjectNotFoundError, StorageUnavailableError
 from pixyproxy.core.models import ObjectFacts
 from pixyproxy.core.threads import Threads
 from pixyproxy.storage.keys import KEY, checked
+from pixyproxy.storage.s3_errors import s3_errors
+from pixyproxy.storage.s3_reading import OpenS3Object, Route, S3Reading
 
 if TYPE_CHECKING:
-    from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
 
 T = TypeVar("T")
@@ -35,7 +33,6 @@ PATIENCE = 3.0
 AFTER_DRAWING = 100.0
 """Seconds that a picture that was paid for waits for one: a round of puts that use up all of `WRITING`."""
 CONNECT_TIMEOUT = 3
-CHUNK = 256 * 1024
 PAGE = 1000
 """Keys of one ListObjectsV2: the most that S3 gives."""
 
@@ -53,18 +50,6 @@ WRITING = Patience(read_timeout=20, attempts=3)
 READING = Patience(read_timeout=6, attempts=2)
 """A reader hears of a storage that hangs within some 15 s."""
 PROBING = Patience(read_timeout=3, attempts=1)
-
-# What the server says when it, or our right to use it, is away for now. Everything else is a fault.
-UNAVAILABLE = frozenset(
-    {
-        *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "RequestTimeTooSkewed"),
-        *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
-        *("TooManyRequests", "Throttling", "ThrottlingException", "RequestLimitExceeded", "OperationAborted"),
-        # A HEAD has no body: the status stands for the code. 400 is what an expired token gets.
-        *("NoSuchBucket", "400", "403", "429", "500", "502", "503", "504"),
-    }
-)
-MISSING = frozenset({"NoSuchKey", "404"})
 
 
 @dataclass(frozen=True)
@@ -86,65 +71,21 @@ def parse_url(url: str) -> BucketAddress:
     return BucketAddress(bucket=parts.netloc, prefix=f"{prefix}/" if prefix else "")
 
 
-@contextmanager
-def s3_errors() -> Iterator[None]:
-    """Exactly two answers of a server have a meaning of their own: no such object, and unavailable."""
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in MISSING:
-            raise ObjectNotFoundError("The bucket holds no such object.") from error
-        if code in UNAVAILABLE or status == 429 or status >= 500:
-            raise StorageUnavailableError(f"The storage refused the request ({code}).") from error
-        raise StorageError from error
-    except ParamValidationError as error:  # a bug of ours: nothing was asked
-        raise StorageError from error
-    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
-        raise StorageUnavailableError("The storage does not answer.") from error
-
-
-class OpenS3Object:
-    """The body of a GetObject on its way; the `StoredObject` of S3."""
-
-    def __init__(self, body: "StreamingBody", *, size_bytes: int, threads: Threads) -> None:
-        self._body = body
-        self._size_bytes = size_bytes
-        self._threads = threads
-
-    @property
-    def size_bytes(self) -> int:
-        """The object's size in bytes."""
-        return self._size_bytes
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The bytes, in chunks; `StorageUnavailableError` if they break off."""
-
-        def read() -> bytes:
-            with s3_errors():
-                chunk: bytes = self._body.read(CHUNK)
-                return chunk
-
-        while chunk := await self._threads.run(read):
-            yield chunk
-
-    async def aclose(self) -> None:
-        """Give the connection back, or close it if the body was not read to its end."""
-        self._body.close()
-
-
 def busy() -> StorageUnavailableError:
     """What a request hears that found no free connection."""
     return StorageUnavailableError("Every connection to the storage is busy.")
 
 
 class S3ImageStorage:
-    """`ImageStorage` in a bucket; `open_storage` makes one. `client` makes a client with the patience it is given."""
+    """`ImageStorage` in a bucket; `open_storage` makes one. `client` makes a client with the patience it is given.
 
-    def __init__(self, client: "Callable[[Patience], S3Client]", *, address: BucketAddress) -> None:
+    Bytes are read on the event loop (see `S3Reading`); everything else is boto3's, in threads.
+    """
+
+    def __init__(self, client: "Callable[[Patience], S3Client]", *, address: BucketAddress, route: Route) -> None:
         self._writer, self._reader, self._prober = client(WRITING), client(READING), client(PROBING)
         self._address = address
+        self._content = S3Reading(self._signed, route=route)
         # Readers that hang keep no picture from being stored, and neither keeps a probe from asking.
         self._reading, self._writing, self._probing = (
             Threads(size, patience=PATIENCE, busy=busy) for size in (CONNECTIONS, CONNECTIONS, 2)
@@ -162,11 +103,22 @@ class S3ImageStorage:
             patience=AFTER_DRAWING,
         )
 
-    async def open(self, key: str) -> OpenS3Object:
-        """Open the object; `ObjectNotFoundError` if there is none."""
-        name = self._key(key)
-        answer = await self._run(lambda: self._reader.get_object(Bucket=self._address.bucket, Key=name), self._reading)
-        return OpenS3Object(answer["Body"], size_bytes=answer["ContentLength"], threads=self._reading)
+    async def open(self, key: str, *, part: range | None = None) -> OpenS3Object:
+        """Open the object, or a part of it; `ObjectNotFoundError` if there is none, or none that has the part."""
+        return await self._content.open(self._key(key), part=part)
+
+    async def aclose(self) -> None:
+        """Close the connections of the readers."""
+        await self._content.aclose()
+
+    async def _signed(self, name: str, seconds: int) -> str:
+        """The URL of an object, signed for so long. In a thread: the credentials of a role may have to be fetched."""
+        return await self._run(
+            lambda: self._reader.generate_presigned_url(
+                "get_object", Params={"Bucket": self._address.bucket, "Key": name}, ExpiresIn=seconds
+            ),
+            self._reading,
+        )
 
     async def head(self, key: str) -> int:
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""
@@ -262,7 +214,8 @@ def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageS
     """
     address = parse_url(url)
     try:
-        session = boto3.Session(region_name=region)
+        core = botocore.session.get_session()
+        session = boto3.Session(region_name=region, botocore_session=core)
         credentials = session.get_credentials()
     except BotoCoreError as error:
         raise ConfigurationError(f"the AWS credentials cannot be used: {type(error).__name__}") from error
@@ -274,7 +227,8 @@ def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageS
     def client(patience: Patience) -> "S3Client":
         config = Config(
             signature_version="s3v4",  # for a custom endpoint boto3 would presign with SigV2
-            s3={"addressing_style": "path" if endpoint_url else "auto"},
+            # "auto" would presign for the endpoint of all regions, which redirects for hours after a bucket was made.
+            s3={"addressing_style": "path" if endpoint_url else "virtual"},
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=patience.read_timeout,
             retries={"mode": "standard", "total_max_attempts": patience.attempts},
@@ -283,6 +237,19 @@ def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageS
         return session.client("s3", endpoint_url=endpoint_url, config=config)
 
     try:
-        return S3ImageStorage(client, address=address)
+        authorities = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")  # as botocore does
+        route = Route(
+            proxy=proxy_to(client(PROBING).meta.endpoint_url),
+            tls=ssl.create_default_context(cafile=authorities) if authorities else None,
+        )
+        return S3ImageStorage(client, address=address, route=route)
+    except OSError as error:
+        raise ConfigurationError("the file that AWS_CA_BUNDLE names cannot be used") from error
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"its endpoint or region cannot be used: {type(error).__name__}") from error
+
+
+def proxy_to(url: str) -> str | None:
+    """The proxy that the environment names for this URL, as botocore reads it."""
+    proxies: dict[str, str] = get_environ_proxies(url)
+    return proxies.get(urlsplit(url).scheme)

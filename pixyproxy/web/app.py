@@ -47,7 +47,8 @@ def create_api(services: Services, *, version: str, background: Background | Non
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     api.state.services = services
-    for router in (public.router, private.router, health.router):
+    public.add_routes(api.router)
+    for router in (private.router, health.router):
         api.include_router(router)
     for kind in (PixyProxyException, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, handle_exception)

@@ -1,78 +1,146 @@
-"""The answer that carries an image's bytes."""
+"""The answer that carries an image's bytes, or says that they are known already."""
 
+import asyncio
 import logging
+from datetime import UTC
+from typing import Protocol
 
-import anyio
-import anyio.lowlevel
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.core.models import Image
 from pixyproxy.core.protocols import StoredObject
+from pixyproxy.web.conditions import Validators
 
-ABORT = "pixyproxy.abort"
-"""The scope's key of what ends the connection at once; the server puts it there."""
+CONNECTION = "pixyproxy.connection"
+"""The scope's key of the client's connection; the server puts it there."""
 
 logger = logging.getLogger(__name__)
 
 
-def content_headers(image: Image) -> dict[str, str]:
+class Connection(Protocol):
+    """What a response wants to know of the client's connection, besides sending."""
+
+    @property
+    def left(self) -> bool:
+        """Whether the client is gone."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether the client has not taken yet what it was sent."""
+
+    def abort(self) -> None:
+        """End it at once, without sending what is on its way."""
+
+
+def validators_of(image: Image) -> Validators:
+    """What tells the image's bytes from others; they are never modified."""
+    return Validators(etag=f'"{image.sha256}"', modified_at=image.created_at.astimezone(UTC))
+
+
+def content_headers(image: Image, validators: Validators, *, attachment: bool) -> dict[str, str]:
     """The headers of every answer about an image's bytes: cacheable for ever, harmless wherever it is opened."""
     return {
         "Content-Type": image.content_type,
         "Content-Length": str(image.size_bytes),
-        "Content-Disposition": f'inline; filename="{image.filename}"',
-        "ETag": f'"{image.sha256}"',
-        "Cache-Control": "public, max-age=31536000, immutable",
+        "Content-Disposition": f'{"attachment" if attachment else "inline"}; filename="{image.filename}"',
+        **caching_headers(validators),
+        "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Cross-Origin-Resource-Policy": "cross-origin",
     }
 
 
-def head_response(image: Image) -> Response:
-    """The answer to HEAD: what GET would say, known from the record alone."""
-    response = Response()
-    for name, value in content_headers(image).items():
-        response.headers[name] = value
-    return response
+def caching_headers(validators: Validators) -> dict[str, str]:
+    """The headers that a 304 repeats."""
+    return {
+        "ETag": validators.etag,
+        "Last-Modified": validators.last_modified or "",
+        "Cache-Control": "public, max-age=31536000, immutable",
+    }
 
 
-class ContentResponse(StreamingResponse):
-    """Streams an opened object. One that breaks off ends the connection: its length was announced.
+def part_headers(part: range, *, size_bytes: int) -> dict[str, str]:
+    """What a 206 says otherwise than a 200."""
+    return {
+        "Content-Length": str(len(part)),
+        "Content-Range": f"bytes {part.start}-{part.stop - 1}/{size_bytes}",
+    }
 
-    So does a client that takes no chunk for `patience` seconds: it holds a connection to the storage.
+
+class HeadResponse(Response):
+    """An answer of headers alone, as they are given: 304, or what GET would say."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        self.status_code = status
+        self.raw_headers = encoded(headers)
+        self.body = b""
+        self.background = None
+
+
+def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI wants them."""
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+class ContentResponse(Response):
+    """Passes an opened object on, as fast as the client takes it, and closes it whatever becomes of the client.
+
+    An object that breaks off ends the connection: its length was announced. So does a client that takes no chunk for
+    `patience` seconds: it holds a connection to the storage. No task is made for a response; that the client is gone
+    is seen before the next chunk is asked for.
     """
 
-    def __init__(self, image: Image, content: StoredObject, *, patience: float) -> None:
-        super().__init__(content, headers=content_headers(image), media_type=image.content_type)
+    def __init__(self, content: StoredObject, *, status: int, headers: dict[str, str], patience: float) -> None:
+        self.status_code = status
+        self.raw_headers = encoded(headers)
+        self.background = None
         self._content = content
         self._patience = patience
-        self._stalled = False
 
-    async def stream_response(self, send: Send) -> None:
-        """Send start and chunks; without the last message the server closes the connection uncleanly."""
-
-        async def send_in_time(message: Message) -> None:
-            with anyio.fail_after(self._patience):
-                await send(message)
-                await anyio.lowlevel.checkpoint()  # where it is noticed that the client has left
-
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- see the connection
+        """Send everything."""
+        connection: Connection | None = scope.get(CONNECTION)
         try:
-            await super().stream_response(send_in_time)
+            await self._pass_on(Sending(send, connection, patience=self._patience))
         except PixyProxyException as error:
             logger.error("the content broke off: %s", error.detail)
         except TimeoutError:
-            self._stalled = True
             logger.warning("the client took nothing for %g s", self._patience)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send everything, and close the object whatever becomes of the client."""
-        try:
-            await super().__call__(scope, receive, send)
-            if self._stalled and ABORT in scope:
-                scope[ABORT]()  # closing would wait for the client to take what is on its way
+            if connection is not None:
+                connection.abort()  # closing would wait for the client to take what is on its way
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._content.aclose()
+            await self._content.aclose()
+
+    async def _pass_on(self, sending: "Sending") -> None:
+        await sending.send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for chunk in self._content:
+            await sending.send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if sending.client_left:
+                return
+        # Not in one message with the last chunk: this one waits until the client has taken it.
+        await sending.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Sending:
+    """Sends to a client; `TimeoutError` if it takes nothing for `patience` seconds."""
+
+    def __init__(self, send: Send, connection: Connection | None, *, patience: float) -> None:
+        self._send = send
+        self._connection = connection
+        self._patience = patience
+
+    @property
+    def client_left(self) -> bool:
+        """Whether the client is gone, as far as is known."""
+        return self._connection is not None and self._connection.left
+
+    async def send(self, message: Message) -> None:
+        """Send a message, when the client has taken what it was sent before."""
+        if self._connection is not None and not self._connection.slow:
+            await self._send(message)  # without a timer: it does not wait
+            return
+        async with asyncio.timeout(self._patience):
+            await self._send(message)

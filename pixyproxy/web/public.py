@@ -1,52 +1,179 @@
 """The public routes: whoever has the guid."""
 
+import hashlib
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
 from fastapi import APIRouter
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     ImageContentLostError,
     ImageNotFoundError,
+    InvalidRequestError,
+    PreconditionFailedError,
+    RangeNotSatisfiableError,
     StorageUnavailableError,
 )
-from pixyproxy.web.content import ContentResponse, head_response
-from pixyproxy.web.problems import documented
-from pixyproxy.web.representations import Guid, ImageDetails
-from pixyproxy.web.services import BaseUrl, ClientPatience, Public
-
-router = APIRouter(tags=["public"])
-
-
-@router.get(
-    "/image/{guid}",
-    summary="An image's details",
-    responses=documented(ImageNotFoundError, DatabaseUnavailableError),
+from pixyproxy.web.conditions import Validators, not_modified, part_wanted
+from pixyproxy.web.content import (
+    ContentResponse,
+    HeadResponse,
+    caching_headers,
+    content_headers,
+    part_headers,
+    validators_of,
 )
-async def get_image(guid: Guid, images: Public, base_url: BaseUrl) -> ImageDetails:
+from pixyproxy.web.plain_route import PlainRoute
+from pixyproxy.web.problems import documented
+from pixyproxy.web.representations import EXAMPLE, CanonicalGuid, ImageDetails
+from pixyproxy.web.services import base_url, services_of
+
+DETAILS_CACHING = "public, max-age=60"
+
+
+async def get_image(request: Request) -> Response:
     """The details of an image, for whoever has its guid."""
-    return ImageDetails.of(await images.get(guid), base_url=base_url)
+    image = await services_of(request).public.get(guid_of(request))
+    body = ImageDetails.of(image, base_url=base_url(request)).model_dump_json().encode()
+    validators = Validators(etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    headers = {"ETag": validators.etag, "Cache-Control": DETAILS_CACHING}
+    if not_modified(request.headers, validators):
+        return HeadResponse(304, headers)
+    return Response(body, media_type="application/json", headers=headers)
 
 
-CONTENT = {
-    200: {
-        "description": "The picture.",
-        "content": {
-            media_type: {"schema": {"type": "string", "format": "binary"}}
-            for media_type in ("image/png", "image/webp", "image/jpeg")
-        },
-    },
-    **documented(ImageNotFoundError, ImageContentLostError, DatabaseUnavailableError, StorageUnavailableError),
-}
+async def get_content(request: Request) -> Response:
+    """The picture's bytes, or a part of them, passed on from the storage."""
+    attachment = wants_download(request)
+    services = services_of(request)
+    image = await services.public.get(guid_of(request))
+    validators = validators_of(image)
+    if not_modified(request.headers, validators):
+        return HeadResponse(304, caching_headers(validators))
+    headers = content_headers(image, validators, attachment=attachment)
+    part = part_wanted(request.headers, validators, size_bytes=image.size_bytes)
+    content = await services.public.open_content(image, part=part)
+    if part is None:
+        return ContentResponse(content, status=200, headers=headers, patience=services.client_patience)
+    headers |= part_headers(part, size_bytes=image.size_bytes)
+    return ContentResponse(content, status=206, headers=headers, patience=services.client_patience)
 
 
-@router.get("/image/{guid}/content", summary="The picture", response_class=Response, responses=CONTENT)
-async def get_content(guid: Guid, images: Public, patience: ClientPatience) -> Response:
-    """The picture's bytes, streamed from the storage."""
-    image = await images.get(guid)
-    return ContentResponse(image, await images.open_content(image), patience=patience)
-
-
-@router.head("/image/{guid}/content", summary="The picture's headers", response_class=Response, responses=CONTENT)
-async def head_content(guid: Guid, images: Public) -> Response:
+async def head_content(request: Request) -> Response:
     """What GET would answer, without the bytes and without touching the storage."""
-    return head_response(await images.get(guid))
+    attachment = wants_download(request)
+    image = await services_of(request).public.get(guid_of(request))
+    validators = validators_of(image)
+    if not_modified(request.headers, validators):
+        return HeadResponse(304, caching_headers(validators))
+    return HeadResponse(200, content_headers(image, validators, attachment=attachment))
+
+
+def guid_of(request: Request) -> UUID:
+    """The guid in the URL; a URL that cannot name an image names none."""
+    try:
+        return _GUID.validate_python(request.path_params["guid"])
+    except ValidationError:
+        raise ImageNotFoundError from None
+
+
+def wants_download(request: Request) -> bool:
+    """Whether the query says `download=1`."""
+    if not request.scope["query_string"]:
+        return False
+    wanted = request.query_params.getlist("download")
+    if any(value not in ("0", "1") for value in wanted):
+        raise InvalidRequestError([{"detail": "must be 0 or 1", "pointer": "?download"}])
+    return "1" in wanted
+
+
+def add_routes(router: APIRouter) -> None:
+    """Put the routes into the application's own router: one that is included costs a match more a request."""
+    tags: list[str | Enum] = ["public"]
+    router.add_api_route(
+        "/image/{guid}/content",
+        get_content,
+        summary="The picture",
+        tags=tags,
+        response_class=Response,
+        responses=content_responses({206: "A part of the picture.", 304: "The client has it."}),
+        openapi_extra={"parameters": [GUID, DOWNLOAD, *CONDITIONS, *RANGE]},
+        route_class_override=PlainRoute,
+    )
+    router.add_api_route(
+        "/image/{guid}/content",
+        head_content,
+        methods=["HEAD"],
+        summary="The picture's headers",
+        tags=tags,
+        response_class=Response,
+        responses=content_responses({304: "The client has it."}),
+        openapi_extra={"parameters": [GUID, DOWNLOAD, *CONDITIONS]},
+        route_class_override=PlainRoute,
+    )
+    router.add_api_route(
+        "/image/{guid}",
+        get_image,
+        summary="An image's details",
+        tags=tags,
+        response_model=ImageDetails,
+        responses={
+            304: {"description": "The client has them."},
+            **documented(ImageNotFoundError, PreconditionFailedError, DatabaseUnavailableError),
+        },
+        openapi_extra={"parameters": [GUID, *CONDITIONS]},
+        route_class_override=PlainRoute,
+    )
+
+
+def content_responses(others: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """The answers of the routes for content."""
+    picture = {
+        media_type: {"schema": {"type": "string", "format": "binary"}}
+        for media_type in ("image/png", "image/webp", "image/jpeg")
+    }
+    return {
+        200: {"description": "The picture.", "content": picture},
+        **{
+            status: {"description": said} | ({"content": picture} if status == 206 else {})
+            for status, said in others.items()
+        },
+        **documented(
+            ImageNotFoundError,
+            PreconditionFailedError,
+            *((RangeNotSatisfiableError,) if 206 in others else ()),
+            InvalidRequestError,
+            ImageContentLostError,
+            DatabaseUnavailableError,
+            StorageUnavailableError,
+        ),
+    }
+
+
+def parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:
+    """A parameter as OpenAPI describes it."""
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
+
+
+GUID = parameter("guid", "path", "The image's guid.", format="uuid", examples=[EXAMPLE])
+DOWNLOAD = parameter("download", "query", "`1`: to be saved, not shown.", enum=["0", "1"])
+CONDITIONS = [
+    parameter(name, "header", "RFC 9110, section 13.1.")
+    for name in ("If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since")
+]
+RANGE = [
+    parameter("Range", "header", "One range of bytes (RFC 9110, section 14.2)."),
+    parameter("If-Range", "header", "RFC 9110, section 13.1.5."),
+]
+_GUID: TypeAdapter[UUID] = TypeAdapter(CanonicalGuid)

@@ -19,10 +19,9 @@ def canonical(value: str) -> str:
 
 
 EXAMPLE = "7f3c2a52-5ad0-5b8e-9a75-1a6c1d5c2b11"
-Guid = Annotated[UUID, BeforeValidator(canonical), Path(description="The image's guid.", examples=[EXAMPLE])]
-GenerationGuid = Annotated[
-    UUID, BeforeValidator(canonical), Path(description="The generation's guid.", examples=[EXAMPLE])
-]
+CanonicalGuid = Annotated[UUID, BeforeValidator(canonical)]
+Guid = Annotated[CanonicalGuid, Path(description="The image's guid.", examples=[EXAMPLE])]
+GenerationGuid = Annotated[CanonicalGuid, Path(description="The generation's guid.", examples=[EXAMPLE])]
 
 
 class ImageDetails(BaseModel):

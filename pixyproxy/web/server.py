@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pixyproxy.core.exceptions import HeaderTooLargeError, MalformedRequestError, PixyProxyException
-from pixyproxy.web.content import ABORT
+from pixyproxy.web.content import CONNECTION
 from pixyproxy.web.request_log import RequestRecord, current, log_end, log_start, request_ids
 
 KEEP_ALIVE = 75
@@ -58,7 +58,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head, self._unfinished, self._head = True, 0, 0
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[ABORT] = self._abort
+        scope[CONNECTION] = self
 
     def on_url(self, url: bytes) -> None:
         """Called with a piece of the request's target."""
@@ -106,7 +106,18 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self.loop.call_later(FLUSH_PATIENCE, self.transport.abort)
 
-    def _abort(self) -> None:
+    @property
+    def left(self) -> bool:
+        """Whether the client is gone."""
+        return self.transport.is_closing()
+
+    @property
+    def slow(self) -> bool:
+        """Whether the client has not taken yet what it was sent."""
+        return self.flow.write_paused
+
+    def abort(self) -> None:
+        """End the connection at once, without sending what is on its way."""
         self.transport.abort()
 
     def _ignore_upgrade(self, *, rest: bytes) -> None:

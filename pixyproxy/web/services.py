@@ -36,10 +36,6 @@ def services_of(request: Request) -> Services:
     return services
 
 
-async def _public(request: Request) -> PublicImageService:
-    return services_of(request).public
-
-
 async def _private(request: Request) -> PrivateImageService:
     return services_of(request).private
 
@@ -48,16 +44,15 @@ async def _readiness(request: Request) -> Readiness:
     return services_of(request).readiness
 
 
-async def _client_patience(request: Request) -> float:
-    return services_of(request).client_patience
-
-
-async def _base_url(request: Request) -> str:
+def base_url(request: Request) -> str:
+    """What the URLs in an answer begin with."""
     return services_of(request).public_url or str(request.base_url).rstrip("/")
 
 
-Public = Annotated[PublicImageService, Depends(_public)]
+async def _base_url(request: Request) -> str:
+    return base_url(request)
+
+
 Private = Annotated[PrivateImageService, Depends(_private)]
 Ready = Annotated[Readiness, Depends(_readiness)]
 BaseUrl = Annotated[str, Depends(_base_url)]
-ClientPatience = Annotated[float, Depends(_client_patience)]

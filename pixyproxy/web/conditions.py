@@ -1,0 +1,106 @@
+"""Conditional and range requests (RFC 9110, sections 13 and 14): what a GET or HEAD of known bytes is answered with."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+
+from starlette.datastructures import Headers
+
+from pixyproxy.core.exceptions import PreconditionFailedError, RangeNotSatisfiableError
+
+ENTITY_TAG = re.compile(r'[ \t,]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t,]*(?:([0-9]{1,300})-([0-9]{0,300})|-([0-9]{1,300}))[ \t,]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What tells one state of a resource from another: a strong entity tag, quoted, and a time (None: it has none)."""
+
+    etag: str
+    modified_at: datetime | None = None
+
+    @property
+    def last_modified(self) -> str | None:
+        """The value of the Last-Modified header."""
+        return None if self.modified_at is None else format_datetime(self.modified_at, usegmt=True)
+
+
+def not_modified(headers: Headers, validators: Validators) -> bool:
+    """Whether a GET or HEAD is to be answered with 304; `PreconditionFailedError` if with 412.
+
+    The order is that of RFC 9110, section 13.2.2. A condition that cannot be understood is ignored.
+    """
+    if "if-match" in headers:
+        if not matches(listed(headers, "if-match"), validators.etag, weak=False):
+            raise PreconditionFailedError
+    elif changed_since(headers.get("if-unmodified-since"), validators, unknown=False):
+        raise PreconditionFailedError
+    if "if-none-match" in headers:
+        return matches(listed(headers, "if-none-match"), validators.etag, weak=True)
+    return not changed_since(headers.get("if-modified-since"), validators, unknown=True)
+
+
+def part_wanted(headers: Headers, validators: Validators, *, size_bytes: int) -> range | None:
+    """The part that a GET is to be answered with (206); None for the whole (200).
+
+    `RangeNotSatisfiableError` (416) for one that begins behind the end. What is no range of bytes is ignored, and so
+    are several at once (RFC 9110, section 14.2).
+    """
+    found = ONE_RANGE.fullmatch(headers.get("range", "").strip())
+    if found is None or not still_the_same(headers.get("if-range"), validators):
+        return None
+    first, last, suffix = found.groups()
+    if suffix is not None:
+        start, stop = max(size_bytes - int(suffix), 0), size_bytes
+    else:
+        start, stop = int(first), min(int(last) + 1 if last else size_bytes, size_bytes)
+        if last and int(last) < start:
+            return None
+    if start >= size_bytes:
+        raise RangeNotSatisfiableError(size_bytes)
+    return range(start, stop)
+
+
+def listed(headers: Headers, name: str) -> str:
+    """The value of a header that is a list, and may come in several lines."""
+    return ", ".join(headers.getlist(name))
+
+
+def matches(value: str, etag: str, *, weak: bool) -> bool:
+    """Whether the list of entity tags, or `*`, has this one. `weak`: whether a weak tag may stand for it."""
+    return value.strip() == "*" or any(tag == etag and (weak or not is_weak) for tag, is_weak in entity_tags(value))
+
+
+def entity_tags(value: str) -> Iterator[tuple[str, bool]]:
+    """The entity tags of a list, each with whether it is weak. What is none ends the list."""
+    found = ENTITY_TAG.match(value)
+    while found is not None:
+        yield found[2], found[1] is not None
+        found = ENTITY_TAG.match(value, found.end())
+
+
+def changed_since(value: str | None, validators: Validators, *, unknown: bool) -> bool:
+    """Whether it changed after the time that a header gives; `unknown` if the header gives none."""
+    moment = http_date(value)
+    if moment is None or validators.modified_at is None:
+        return unknown
+    return validators.modified_at.replace(microsecond=0) > moment
+
+
+def http_date(value: str | None) -> datetime | None:
+    """The time of an HTTP-date in any of its three forms (RFC 9110, section 5.6.7); None if it is none."""
+    try:
+        moment = parsedate_to_datetime(value or "")
+    except (ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def still_the_same(if_range: str | None, validators: Validators) -> bool:
+    """Whether If-Range allows a part: there is none, or it is exactly our tag, or exactly our time."""
+    if if_range is None:
+        return True
+    value = if_range.strip()
+    return value in (validators.etag, validators.last_modified)
