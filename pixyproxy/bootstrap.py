@@ -1,6 +1,7 @@
 """The composition root: builds adapters and services from the settings, and the application from them."""
 
 import asyncio
+import gc
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -45,6 +46,7 @@ from pixyproxy.web.services import Services
 
 DEFAULT_MODEL = "gpt-image-2.5-flare"
 DEMO_MODEL = "pixyproxy-demo"
+GC_THRESHOLDS = (10_000, 20, 20)
 
 
 def version() -> str:
@@ -284,4 +286,9 @@ def app_from_environment() -> RequestLog:
     """The application of one worker process."""
     logging.captureWarnings(capture=True)
     parts = build(read_settings())
-    return create_app(parts.services, version=version(), background=parts.background)
+    app = create_app(parts.services, version=version(), background=parts.background)
+    # What is here now stays: looking through it again and again would cost a quarter of the time of a small answer.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return app

@@ -38,6 +38,8 @@ ATTEMPTS = 2
 PAUSE = 0.1
 """Seconds before the second attempt."""
 MAX_ERROR = 16 * 1024
+TRANSFER = (aiohttp.ClientError, TimeoutError, OSError)
+"""No answer, or half of one."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ class Route:
 
 @contextmanager
 def transfer_errors() -> "Iterator[None]":
-    """No answer, or half of one."""
+    """What breaks off is a storage that is away."""
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except TRANSFER as error:
         raise StorageUnavailableError("The storage does not answer.") from error
 
 
@@ -96,12 +98,14 @@ class S3Reading:
         """
         headers = None if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
         for last in (False,) * (ATTEMPTS - 1) + (True,):
+            url = self._urls.get(name) or await self._url(name)
             try:
-                with transfer_errors():
-                    response = await self._client().get(await self._url(name), headers=headers, proxy=self._route.proxy)
-            except StorageUnavailableError:
+                response = await self._client().get(
+                    url, headers=headers, proxy=self._route.proxy, allow_redirects=False
+                )
+            except TRANSFER as error:
                 if last:
-                    raise
+                    raise StorageUnavailableError("The storage does not answer.") from error
                 continue
             if response.status in (200, 206):
                 return opened(response, part=part)
@@ -119,10 +123,8 @@ class S3Reading:
             await self._session.close()
 
     async def _url(self, name: str) -> URL:
-        url = self._urls.get(name)
-        if url is None:
-            url = URL(await self._sign(name, SIGNED_FOR), encoded=True)  # quoted anew, the signature would break
-            self._urls[name] = url
+        url = URL(await self._sign(name, SIGNED_FOR), encoded=True)  # quoted anew, the signature would break
+        self._urls[name] = url
         return url
 
     def _client(self) -> aiohttp.ClientSession:

@@ -1,17 +1,21 @@
 """Conditional and range requests (RFC 9110, sections 13 and 14): what a GET or HEAD of known bytes is answered with."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
-from starlette.datastructures import Headers
-
 from pixyproxy.core.exceptions import PreconditionFailedError, RangeNotSatisfiableError
 
 ENTITY_TAG = re.compile(r'[ \t,]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
-ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t,]*(?:([0-9]{1,300})-([0-9]{0,300})|-([0-9]{1,300}))[ \t,]*", re.IGNORECASE)
+ONE_RANGE = re.compile(
+    r"[ \t]*bytes[ \t]*=[ \t,]*(?:([0-9]{1,300})-([0-9]{0,300})|-([0-9]{1,300}))[ \t,]*", re.IGNORECASE
+)
+NAMES = {
+    name.encode(): name
+    for name in ("if-match", "if-unmodified-since", "if-none-match", "if-modified-since", "if-range", "range")
+}
 
 
 @dataclass(frozen=True)
@@ -27,29 +31,42 @@ class Validators:
         return None if self.modified_at is None else format_datetime(self.modified_at, usegmt=True)
 
 
-def not_modified(headers: Headers, validators: Validators) -> bool:
+def conditions_of(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """The conditions and ranges among the headers, by their names in small letters; several lines as one list."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = NAMES.get(raw_name)
+        if name is not None:
+            value = raw_value.decode("latin-1")
+            found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def not_modified(conditions: Mapping[str, str], validators: Validators) -> bool:
     """Whether a GET or HEAD is to be answered with 304; `PreconditionFailedError` if with 412.
 
     The order is that of RFC 9110, section 13.2.2. A condition that cannot be understood is ignored.
     """
-    if "if-match" in headers:
-        if not matches(listed(headers, "if-match"), validators.etag, weak=False):
+    if not conditions:
+        return False
+    if "if-match" in conditions:
+        if not matches(conditions["if-match"], validators.etag, weak=False):
             raise PreconditionFailedError
-    elif changed_since(headers.get("if-unmodified-since"), validators, unknown=False):
+    elif changed_since(conditions.get("if-unmodified-since"), validators, unknown=False):
         raise PreconditionFailedError
-    if "if-none-match" in headers:
-        return matches(listed(headers, "if-none-match"), validators.etag, weak=True)
-    return not changed_since(headers.get("if-modified-since"), validators, unknown=True)
+    if "if-none-match" in conditions:
+        return matches(conditions["if-none-match"], validators.etag, weak=True)
+    return not changed_since(conditions.get("if-modified-since"), validators, unknown=True)
 
 
-def part_wanted(headers: Headers, validators: Validators, *, size_bytes: int) -> range | None:
+def part_wanted(conditions: Mapping[str, str], validators: Validators, *, size_bytes: int) -> range | None:
     """The part that a GET is to be answered with (206); None for the whole (200).
 
     `RangeNotSatisfiableError` (416) for one that begins behind the end. What is no range of bytes is ignored, and so
     are several at once (RFC 9110, section 14.2).
     """
-    found = ONE_RANGE.fullmatch(headers.get("range", "").strip())
-    if found is None or not still_the_same(headers.get("if-range"), validators):
+    found = ONE_RANGE.fullmatch(conditions.get("range", ""))
+    if found is None or not still_the_same(conditions.get("if-range"), validators):
         return None
     first, last, suffix = found.groups()
     if suffix is not None:
@@ -61,11 +78,6 @@ def part_wanted(headers: Headers, validators: Validators, *, size_bytes: int) ->
     if start >= size_bytes:
         raise RangeNotSatisfiableError(size_bytes)
     return range(start, stop)
-
-
-def listed(headers: Headers, name: str) -> str:
-    """The value of a header that is a list, and may come in several lines."""
-    return ", ".join(headers.getlist(name))
 
 
 def matches(value: str, etag: str, *, weak: bool) -> bool:

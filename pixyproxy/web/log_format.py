@@ -7,14 +7,16 @@ a key, a URL with a password): the line has the exception's type, its numbers an
 import json
 import logging
 import re
-import threading
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from pixyproxy.core.exceptions import PixyProxyException
-from pixyproxy.web.request_log import current
+from pixyproxy.web.log_writing import TurnHandler
+from pixyproxy.web.request_log import current, thread_id
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 FRAMES = 12
@@ -22,12 +24,20 @@ FRAMES = 12
 
 def one_line(text: str) -> str:
     """The text with its control characters escaped."""
+    if text.isprintable():
+        return text
     return CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def module_of(record: logging.LogRecord) -> str:
     """The module that logs, as seen from our package."""
     return record.name.removeprefix("pixyproxy.")
+
+
+@lru_cache(maxsize=2)
+def second(seconds: int) -> str:
+    """A second in UTC; a second has many lines."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
 
 
 def describe(error: BaseException | None) -> str:
@@ -57,15 +67,14 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        moment = datetime.fromtimestamp(record.created, UTC)
         request = current.get()
         request_id = request.request_id if request else "-"
         message = record.getMessage()
         if record.exc_info:
             message += f" | {describe(record.exc_info[1])}"
         return one_line(
-            f"{moment:%Y-%m-%d %H:%M:%S},{int(record.msecs):03d} {record.levelname} {request_id} "
-            f"[{threading.get_native_id()}] [{module_of(record)}:{record.lineno}] {message}"
+            f"{second(int(record.created))},{int(record.msecs):03d} {record.levelname} {request_id} "
+            f"[{thread_id()}] [{module_of(record)}:{record.lineno}] {message}"
         )
 
 
@@ -79,7 +88,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "request_id": request.request_id if request else None,
-            "thread": threading.get_native_id(),
+            "thread": thread_id(),
             "module": module_of(record),
             "line": record.lineno,
             "message": one_line(record.getMessage()),
@@ -111,7 +120,7 @@ def log_config(*, form: Literal["text", "json"], level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": FORMATTERS[form]}},
         "filters": {"own": {"()": OwnOrWarning}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["own"]}},
+        "handlers": {"stderr": {"()": TurnHandler, "formatter": "line", "filters": ["own"]}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
             "pixyproxy": {"level": level},

@@ -19,7 +19,7 @@ from pixyproxy.core.exceptions import (
     RangeNotSatisfiableError,
     StorageUnavailableError,
 )
-from pixyproxy.web.conditions import Validators, not_modified, part_wanted
+from pixyproxy.web.conditions import Validators, conditions_of, not_modified, part_wanted
 from pixyproxy.web.content import (
     ContentResponse,
     HeadResponse,
@@ -42,7 +42,7 @@ async def get_image(request: Request) -> Response:
     body = ImageDetails.of(image, base_url=base_url(request)).model_dump_json().encode()
     validators = Validators(etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
     headers = {"ETag": validators.etag, "Cache-Control": DETAILS_CACHING}
-    if not_modified(request.headers, validators):
+    if not_modified(conditions_of(request.scope["headers"]), validators):
         return HeadResponse(304, headers)
     return Response(body, media_type="application/json", headers=headers)
 
@@ -52,11 +52,11 @@ async def get_content(request: Request) -> Response:
     attachment = wants_download(request)
     services = services_of(request)
     image = await services.public.get(guid_of(request))
-    validators = validators_of(image)
-    if not_modified(request.headers, validators):
+    validators, conditions = validators_of(image), conditions_of(request.scope["headers"])
+    if not_modified(conditions, validators):
         return HeadResponse(304, caching_headers(validators))
     headers = content_headers(image, validators, attachment=attachment)
-    part = part_wanted(request.headers, validators, size_bytes=image.size_bytes)
+    part = part_wanted(conditions, validators, size_bytes=image.size_bytes)
     content = await services.public.open_content(image, part=part)
     if part is None:
         return ContentResponse(content, status=200, headers=headers, patience=services.client_patience)
@@ -69,7 +69,7 @@ async def head_content(request: Request) -> Response:
     attachment = wants_download(request)
     image = await services_of(request).public.get(guid_of(request))
     validators = validators_of(image)
-    if not_modified(request.headers, validators):
+    if not_modified(conditions_of(request.scope["headers"]), validators):
         return HeadResponse(304, caching_headers(validators))
     return HeadResponse(200, content_headers(image, validators, attachment=attachment))
 
@@ -93,7 +93,10 @@ def wants_download(request: Request) -> bool:
 
 
 def add_routes(router: APIRouter) -> None:
-    """Put the routes into the application's own router: one that is included costs a match more a request."""
+    """Put the routes into the application's own router, where they are looked for first.
+
+    One that is included is matched twice a request, one behind the others after them.
+    """
     tags: list[str | Enum] = ["public"]
     router.add_api_route(
         "/image/{guid}/content",
@@ -129,6 +132,7 @@ def add_routes(router: APIRouter) -> None:
         openapi_extra={"parameters": [GUID, *CONDITIONS]},
         route_class_override=PlainRoute,
     )
+    router.routes.sort(key=lambda route: not isinstance(route, PlainRoute))
 
 
 def content_responses(others: dict[int, str]) -> dict[int | str, dict[str, Any]]:
