@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ BURST_ROUNDS = 3
 GETS_PER_S = 10.0
 BURST_GETS_PER_S = 25.0
 PROMPT = {"model": "gpt-image-1", "prompt": "a lighthouse at dawn"}
-FRESH = ("200 × 20 s", "1,000 × 20 s")
-"""Cases with a process of their own, for memory that has grown once does not grow again; with GETs beside them."""
+GROUPS = (("1 × 2 s", "32 × 2 s", "200 × 20 s"), ("1,000 × 20 s",))
+"""Cases of one process. The largest has its own: memory that has grown once does not grow again."""
+WITH_GETS = ("200 × 20 s", "1,000 × 20 s")
 
 
 def scaled(case: str, *, quick: bool) -> tuple[int, float]:
@@ -50,7 +52,7 @@ def arrivals(running: int, delay: float) -> list[float]:
 def planned_seconds(*, rounds: int, quick: bool) -> float:
     """How long the part should take."""
     spread = sum(arrivals(*scaled(case, quick=quick))[-1] + scaled(case, quick=quick)[1] + 3 for case in names.RUNNING)
-    return rounds * (2 * spread + 3 * 15) + min(rounds, BURST_ROUNDS) * 3 * (5 if quick else 15)
+    return rounds * (2 * spread + 2 * 16) + min(rounds, BURST_ROUNDS) * 3 * (5 if quick else 15)
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,11 @@ def measured(
     done = [each for each in posts if each.status == contestant.status and each.size > 100]
     refused = [each for each in posts if burst and each.status == 503]
     gets = [each for stream in found.values() for each in stream]
+    expected = (contestant.status, 503) if burst else (contestant.status,)
+    wrong_gets = Counter(each.status for each in gets if each.status != 200)
+    wrong_posts = Counter(each.status for each in posts if each.status not in expected)
+    if wrong_gets or wrong_posts:  # a status of 0 is an answer that never came
+        run.progress.say(f"{PART}: errors by status: POST {dict(wrong_posts)}, GET {dict(wrong_gets)}")
     added = [(each.seconds - delay) * 1e3 for each in done]
     figures = {
         "added_p50_ms": percentile(added, 50),
@@ -145,7 +152,8 @@ def measured(
         "before_mb": growth.before,
         "created": len(done),
         "refused": len(refused),
-        "errors": len(posts) - len(done) - len(refused) + sum(each.status != 200 for each in gets),
+        "errors": len(posts) - len(done) - len(refused) + sum(wrong_gets.values()),
+        "get_errors": sum(wrong_gets.values()),
         "bought_for_nothing": stub.count() - bought - len(done),
         **{f"{name}_p99_ms": p99_ms(stream) for name, stream in found.items()},
         **{name: seconds / max(1, len(done)) * 1e3 for name, seconds in used.items()},
@@ -192,11 +200,10 @@ def run(run: Run) -> None:
     bursts = min(run.rounds, BURST_ROUNDS)
     run.progress.begin(PART, steps=run.rounds * len(names.RUNNING) * 2 + bursts * len(names.BURSTS))
     stub = Stub(run.next_folder("stub"), delay=2.0)
-    small = tuple(case for case in names.RUNNING if case not in FRESH)
     with stopping(stub):
         for number in range(1, run.rounds + 1):
             both = (names.OURS, names.LITELLM) if number % 2 else (names.LITELLM, names.OURS)
-            for cases in (small, *((case,) for case in FRESH)):
+            for cases in GROUPS:
                 for who in both:
                     with serving(run, stub, who, MAX_GENERATIONS="2000") as contestant:
                         for case in cases:
@@ -210,7 +217,7 @@ def run(run: Run) -> None:
             moments = arrivals(running, delay)
             with serving(run, stub, who, MAX_GENERATIONS="2000") as contestant:
                 stub.set_delay(delay)
-                plan = contestant.plan(moments, gets_per_s=GETS_PER_S if case in FRESH else 0)
+                plan = contestant.plan(moments, gets_per_s=GETS_PER_S if case in WITH_GETS else 0)
                 return sampled(contestant.pid, lambda: carried_out(plan), seconds=moments[-1] + delay)
 
         profile_missed(run, PART, profile)
@@ -219,7 +226,7 @@ def run(run: Run) -> None:
 def spread(run: Run, contestant: Contestant, stub: Stub, case: str, who: str, number: int) -> None:
     """Measure a case in which generations arrive evenly."""
     running, delay = scaled(case, quick=run.quick)
-    gets = GETS_PER_S if case in FRESH else 0
+    gets = GETS_PER_S if case in WITH_GETS else 0
     figures = measured(run, contestant, stub, arrivals(running, delay), delay=delay, gets_per_s=gets)
     run.record(PART, case, who, number, **figures)
     said = f"+{figures['added_p50_ms']:,.0f} ms, {figures['cpu_ms']:.1f} ms CPU, +{figures['growth_mb']:.0f} MB"

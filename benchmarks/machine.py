@@ -50,7 +50,7 @@ def versions(mariadb: str) -> dict[str, str]:
     return {
         "Python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
-        "SeaweedFS": said([str(BIN / "weed"), "version"], r"version \S*?(\d+\.\d+)"),
+        "SeaweedFS": said([str(BIN / "weed"), "version"], r"version \S+ (\d+\.\d+)"),
         "MariaDB": mariadb,
         "nginx": said([program("nginx") or "nginx", "-v"], r"nginx/(\S+)"),
         "wrk": said(["wrk", "-v"], r"wrk (\S+)"),

@@ -15,6 +15,8 @@ from benchmarks.wrk import WrongAnswerError
 RATE = 200
 """Samples a second."""
 ROWS = 15
+WAITING = ("Condition.wait (threading.py)", "_worker (concurrent/futures/thread.py)")
+"""Where threads wait for work, which py-spy does not always see as idle."""
 
 Rows = list[tuple[str, float, float]]
 
@@ -57,12 +59,17 @@ def sampled(pid: int, work: Callable[[], object], *, seconds: float) -> Rows:
 
 
 def table(lines: Iterable[str]) -> Rows:
-    """Function, percent of the samples in itself, and with all that it calls, of stacks with their counts."""
+    """Function, percent of the samples in itself, and with all that it calls, of stacks with their counts.
+
+    A thread that waits for work counts for nothing.
+    """
     itself: Counter[str] = Counter()
     within: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rpartition(" ")
         frames = [frame.rpartition(":")[0] + ")" if frame.endswith(")") else frame for frame in stack.split(";")]
+        if frames[-1] in WAITING:
+            continue
         itself[frames[-1]] += int(count)
         for frame in set(frames):
             within[frame] += int(count)

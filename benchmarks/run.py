@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.contestants import Server
 from benchmarks.results import Measurement, Results
 from benchmarks.store import Store
+from benchmarks.wrk import WrongAnswerError
 from tests.servers import MariaDB, PixyProxy, SeaweedFS
 
 
@@ -32,10 +33,10 @@ class Progress:
         """Say what was measured, and how long the rest should take."""
         self.done = min(self.done + 1, self.steps)
         spent, planned = time.monotonic() - self.part_begun, self.planned.get(self.part, 0.0)
-        expected = max(planned - spent, spent / self.done * (self.steps - self.done) if self.done > 5 else 0)
+        rest = self.steps - self.done
+        left = (spent / self.done if self.done * 5 > self.steps else planned / self.steps) * rest
         parts = list(self.planned)
-        later = sum(self.planned[part] for part in parts[parts.index(self.part) + 1 :])
-        left = 0.0 if self.done == self.steps and not later else (expected if self.done < self.steps else 0) + later
+        left += sum(self.planned[part] for part in parts[parts.index(self.part) + 1 :])
         self.say(f"{self.part:<12} {self.done:>3}/{self.steps} {words}  (about {left / 60:.0f} min left)")
 
     @staticmethod
@@ -66,6 +67,15 @@ class Run:
         """Keep the figures of a contestant in a case and a round."""
         rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
         self.results.measurements.append(Measurement(part, case, contestant, number, rounded))
+
+    @contextmanager
+    def tolerating(self, part: str, words: str) -> Iterator[None]:
+        """A wrong answer in the block is a failure of the run, and the rest goes on."""
+        try:
+            yield
+        except WrongAnswerError as error:
+            self.results.failures[f"{part}: {words}"] = str(error)
+            self.progress.step(f"{words}: FAILED: {error}")
 
     def next_folder(self, name: str) -> Path:
         """A folder that nobody has used."""

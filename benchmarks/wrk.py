@@ -85,7 +85,7 @@ def load(
     if not found:
         raise WrongAnswerError(f"wrk failed: {ran.stdout[-500:]}{ran.stderr[-500:]}")
     duration, complete, received, broken, refused, p50, p99 = map(int, found.groups())
-    if broken or refused or not complete:
+    if broken or refused or not received:
         raise WrongAnswerError(f"{complete} answers, {refused} of them errors, and {broken} socket errors")
     requests = complete if address.size is None else received / expected
     figures = {"requests_per_s": requests / (duration / 1e6), "p50_ms": p50 / 1e3, "p99_ms": p99 / 1e3}
