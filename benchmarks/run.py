@@ -1,5 +1,6 @@
 """A run: its options, its servers, what it has found so far, and the lines that say how far it is."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ class Run:
 
     def record(self, part: str, case: str, contestant: str, number: int, **figures: float) -> None:
         """Keep the figures of a contestant in a case and a round."""
-        rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
+        rounded = {name: float(f"{value:.6g}") for name, value in figures.items() if not math.isnan(value)}
         self.results.measurements.append(Measurement(part, case, contestant, number, rounded))
 
     @contextmanager

@@ -74,8 +74,9 @@ class Verdict:
 def evaluate(target: Target, results: Results) -> Verdict:
     """The verdict. A ratio is that of the two figures of each round, and then the median of the rounds."""
     verdicts = [Verdict(target, case, value_of(target, case, results)) for case in target.cases]
-    unknown = [verdict for verdict in verdicts if math.isnan(verdict.value)]
-    return unknown[0] if unknown else max(verdicts, key=lambda verdict: verdict.excess)
+    unknown = [verdict for verdict in verdicts if verdict.reached is None]
+    missed = [verdict for verdict in verdicts if verdict.reached is False]
+    return max(missed or unknown or verdicts, key=lambda verdict: verdict.excess)
 
 
 def value_of(target: Target, case: str, results: Results) -> float:

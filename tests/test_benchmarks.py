@@ -107,6 +107,14 @@ def test_a_case_that_was_not_measured_leaves_a_target_open() -> None:
     assert evaluate(target_of("content", names.CACHED, "requests_per_s", names.DIRECT), results).reached is None
 
 
+def test_a_case_that_missed_counts_whatever_was_not_measured() -> None:
+    results = small()
+    case = names.content_cases("1.5 MB")[1]
+    results.measurements = [each for each in results.measurements if each.case != case]
+    verdict = evaluate(target_of("content", names.UNCACHED, "cpu_ms", names.NGINX), results)
+    assert (verdict.case, verdict.reached) == (names.content_cases("1.5 MB")[0], False)
+
+
 def test_an_exact_target_must_hold_in_every_round() -> None:
     (target,) = [target for target in TARGETS if target.what == "second GET: S3 requests"]
     right, wrong = (
