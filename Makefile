@@ -1,11 +1,12 @@
 # make run   start PixyProxy here, with nothing to configure      make test   all tests, on real servers
 # make check linters, types, layers, deploy files                 make pins   renew the pinned requirements
+# make bench measure it beside what one would use instead (40 minutes; ARGS="--rounds 1 --quick" is a smoke run)
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test check format pins clean
+.PHONY: run test bench check format pins clean
 
 run: .venv/runtime.done
 	$(BIN)/pixyproxy serve $(ARGS)
@@ -13,6 +14,10 @@ run: .venv/runtime.done
 test: .venv/dev.done
 	@deploy/install-mariadb
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+bench: .venv/dev.done .venv/bench.done
+	@benchmarks/install
+	$(BIN)/python -m benchmarks $(ARGS)
 
 check: .venv/dev.done
 	$(BIN)/ruff check .
@@ -30,6 +35,7 @@ pins: .venv/dev.done
 	$(PYTHON) -m venv .venv/pins && .venv/pins/bin/pip install -q uv
 	.venv/pins/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade pyproject.toml -o requirements.txt
 	.venv/pins/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	.venv/pins/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --group bench -o benchmarks/requirements.txt
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -45,4 +51,9 @@ clean:
 
 .venv/dev.done: requirements-dev.txt .venv/runtime.done
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+.venv/bench.done: benchmarks/requirements.txt | .venv/bin/python
+	$(PYTHON) -m venv .venv/bench
+	.venv/bench/bin/pip install -q --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
 	touch $@

@@ -138,7 +138,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_neither_a_registry_nor_a_hash_without_a_version_stands_in_the_pins() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "benchmarks/requirements.txt"):
         text = (ROOT / name).read_text()
         assert "://" not in text
         assert all(" --hash" not in line or "==" in line or line.startswith("    ") for line in text.splitlines())

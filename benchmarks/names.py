@@ -1,0 +1,49 @@
+"""The words of results.json: contestants and cases, each written once."""
+
+KB, MB = 1024, 1024 * 1024
+SIZES = {"50 KB": 50 * KB, "1.5 MB": 1536 * KB, "4 MB": 4 * MB}
+"""Bytes of the pictures; KB and MB are binary here: 1.5 MB are 2.1 MB (decimal) of base64."""
+CONNECTIONS = (16, 64)
+
+DIRECT = "SeaweedFS directly"
+NGINX = "nginx"
+USUAL = "the usual endpoint"
+UNCACHED = "PixyProxy, not cached"
+CACHED = "PixyProxy, cached"
+MISSING = "PixyProxy, cache too small"
+
+OURS = "PixyProxy"
+SILENT = "PixyProxy without its log"
+BARE = "bare FastAPI endpoint"
+PLAIN = "plain Starlette route"
+LITELLM = "LiteLLM"
+
+FIRST_PAGE = "page 1"
+LATE_PAGE = "page 10,000"
+COLD_DETAILS = "details, every guid another"
+WARM_DETAILS = "details, always the same"
+
+RUNNING = {"1 × 2 s": (1, 2.0), "32 × 2 s": (32, 2.0), "200 × 20 s": (200, 20.0), "1,000 × 20 s": (1000, 20.0)}
+"""Generations running at once, and the upstream's seconds for each."""
+BURSTS = {
+    "burst of 200": (200, None),
+    "burst of 1,000": (1000, None),
+    "burst of 200, all admitted": (200, 200),
+}
+"""Generations that arrive in the same moment, and PIXYPROXY_MAX_GENERATIONS if not its default."""
+SLOW = {"200 readers of 8 objects": 8, "200 readers of 64 objects": 64}
+
+
+def content_case(size: str, connections: int) -> str:
+    """The case of a content measurement."""
+    return f"{size}, {connections} connections"
+
+
+def content_cases(size: str) -> tuple[str, ...]:
+    """All cases of a size."""
+    return tuple(content_case(size, each) for each in CONNECTIONS)
+
+
+def connection_cases() -> tuple[str, ...]:
+    """The cases of what has no size."""
+    return tuple(f"{each} connections" for each in CONNECTIONS)

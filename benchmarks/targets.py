@@ -1,0 +1,213 @@
+"""What was promised, and whether it was reached."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks import names
+from benchmarks.measuring import median
+from benchmarks.results import Results
+
+Sense = Literal["≤", "≥", "="]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound for a figure of ours, or for its ratio to the same figure of another contestant or case.
+
+    It holds for every case, and the worst one is shown. `always`: for every round, and not for the median.
+    """
+
+    part: str
+    what: str
+    cases: tuple[str, ...]
+    contestant: str
+    figure: str
+    sense: Sense
+    bound: float
+    beside: str | None = None
+    beside_case: str | None = None
+    unit: str = ""
+    always: bool = False
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether the value is a ratio."""
+        return self.beside is not None or self.beside_case is not None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target, and the value in its worst case; `value` is NaN if it was not measured."""
+
+    target: Target
+    case: str
+    value: float
+
+    @property
+    def reached(self) -> bool | None:
+        """None if it was not measured."""
+        if math.isnan(self.value):
+            return None
+        if self.target.sense == "=":
+            return self.value == self.target.bound
+        return self.excess <= 0
+
+    @property
+    def excess(self) -> float:
+        """How far the value is on the wrong side of the bound, in the figure's own unit; negative on the right one."""
+        if self.target.sense == "=":
+            return abs(self.value - self.target.bound)
+        return (self.value - self.target.bound) * (1 if self.target.sense == "≤" else -1)
+
+    @property
+    def missed_by(self) -> str:
+        """By how much it was missed, in words; empty if it was not."""
+        if self.reached is not False:
+            return ""
+        if self.target.sense == "=" or not self.target.bound:
+            return f"{self.excess:.3g} {self.target.unit}".strip()
+        part = abs(self.excess / self.target.bound)
+        return f"a factor of {1 + part:.1f}" if part > 1 else f"{part:.0%} of the bound"
+
+
+def evaluate(target: Target, results: Results) -> Verdict:
+    """The verdict. A ratio is that of the two figures of each round, and then the median of the rounds."""
+    verdicts = [Verdict(target, case, value_of(target, case, results)) for case in target.cases]
+    unknown = [verdict for verdict in verdicts if verdict.reached is None]
+    missed = [verdict for verdict in verdicts if verdict.reached is False]
+    return max(missed or unknown or verdicts, key=lambda verdict: verdict.excess)
+
+
+def value_of(target: Target, case: str, results: Results) -> float:
+    """What the target bounds, in a case."""
+    ours = results.by_round(target.part, case, target.contestant, target.figure)
+    values = list(ours.values())
+    if target.is_ratio:
+        other_case, other = target.beside_case or case, target.beside or target.contestant
+        theirs = results.by_round(target.part, other_case, other, target.figure)
+        values = [value / theirs[number] for number, value in ours.items() if theirs.get(number)]
+    if not values:
+        return math.nan
+    if target.always:
+        return max(values, key=lambda value: Verdict(target, case, value).excess)
+    return median(values)
+
+
+def content_targets() -> tuple[Target, ...]:
+    """Those of the content of an image."""
+
+    def target(size: str, contestant: str, figure: str, sense: Sense, bound: float, beside: str) -> Target:
+        words = {"cpu_ms": "CPU a request", "requests_per_s": "requests/s"}[figure]
+        what = f"{size}, {contestant.removeprefix('PixyProxy, ')}: {words}, against {beside}"
+        return Target("content", what, names.content_cases(size), contestant, figure, sense, bound, beside=beside)
+
+    return (
+        target("1.5 MB", names.UNCACHED, "cpu_ms", "≤", 1.8, names.NGINX),
+        target("1.5 MB", names.UNCACHED, "requests_per_s", "≥", 0.55, names.DIRECT),
+        target("1.5 MB", names.UNCACHED, "requests_per_s", "≥", 3.5, names.USUAL),
+        target("50 KB", names.UNCACHED, "cpu_ms", "≤", 6, names.NGINX),
+        target("50 KB", names.UNCACHED, "requests_per_s", "≥", 5, names.USUAL),
+        target("1.5 MB", names.CACHED, "requests_per_s", "≥", 2, names.DIRECT),
+        target("50 KB", names.CACHED, "requests_per_s", "≥", 1, names.DIRECT),
+    )
+
+
+COUNTS: dict[str, tuple[str, int | None, int | None]] = {
+    "first GET": (names.CACHED, 1, 1),
+    "second GET": (names.CACHED, 0, 0),
+    "second GET, cache off": (names.UNCACHED, 0, 1),
+    "100 GETs at once of a cold object": (names.CACHED, None, 1),
+    "304": (names.CACHED, None, 0),
+    "HEAD": (names.CACHED, None, 0),
+    "416": (names.CACHED, None, 0),
+}
+"""SQL statements about images and requests to S3 that a case may cost, and with which cache."""
+
+
+def counts_targets() -> tuple[Target, ...]:
+    """Those of what a GET costs the database and the storage: exact in every round."""
+    found = []
+    for case, (contestant, statements, requests) in COUNTS.items():
+        for figure, words, bound in (
+            ("sql_statements", "SQL statements", statements),
+            ("s3_requests", "S3 requests", requests),
+        ):
+            if bound is not None:
+                target = Target("counts", f"{case}: {words}", (case,), contestant, figure, "=", bound, always=True)
+                found.append(target)
+    return tuple(found)
+
+
+def lists_targets() -> tuple[Target, ...]:
+    """Those of the list with 1,000,000 rows."""
+    figures = {"cpu_ms": "our CPU", "database_cpu_ms": "MariaDB's CPU", "p50_ms": "latency p50"}
+    return tuple(
+        Target(
+            *("lists", f"page 10,000 against page 1: {words}", (names.LATE_PAGE,), names.OURS, figure, "≤", 1.5),
+            beside_case=names.FIRST_PAGE,
+        )
+        for figure, words in figures.items()
+    )
+
+
+def generation_targets() -> tuple[Target, ...]:
+    """Those of generations that are spread evenly, and of bursts."""
+    every, crowd = tuple(names.RUNNING), ("1,000 × 20 s",)
+    bursts = tuple(names.BURSTS)
+
+    def ours(cases: tuple[str, ...], what: str, figure: str, sense: Sense, bound: float, unit: str = "") -> Target:
+        always = unit == ""
+        return Target("generation", what, cases, names.OURS, figure, sense, bound, unit=unit, always=always)
+
+    def beside(what: str, figure: str, bound: float) -> Target:
+        return Target("generation", what, every, names.OURS, figure, "≤", bound, beside=names.LITELLM)
+
+    return (
+        ours(every, "answers to POST or GET that are errors", "errors", "=", 0),
+        ours(every, "rows and objects that are not those of the 201s", "unmatched", "=", 0),
+        beside("CPU a generation, against LiteLLM", "cpu_ms", 0.5),
+        beside("added latency p50, against LiteLLM", "added_p50_ms", 1),
+        ours(crowd, "1,000 × 20 s: growth of memory", "growth_mb", "≤", 150, "MB"),
+        ours(crowd, "1,000 × 20 s: GET of details p99", "details_p99_ms", "≤", 250, "ms"),
+        ours(crowd, "1,000 × 20 s: GET of content p99", "content_p99_ms", "≤", 250, "ms"),
+        ours(bursts, "bursts: POSTs that get neither 201 nor 503, GETs that get no 200", "errors", "=", 0),
+        ours(bursts, "bursts: bought, and not answered with 201", "bought_for_nothing", "=", 0),
+        ours(bursts, "bursts: rows and objects that are not those of the 201s", "unmatched", "=", 0),
+        ours(bursts[:2], "bursts with the default maximum of 64: 201s", "created", "≥", 64),
+        ours(bursts[2:], "burst of 200 with a maximum of 200: 201s", "created", "=", 200),
+        ours(bursts, "bursts: GET of details p99", "details_p99_ms", "≤", 1000, "ms"),
+        ours(bursts, "bursts: GET of content p99", "content_p99_ms", "≤", 1000, "ms"),
+    )
+
+
+def slow_readers_targets() -> tuple[Target, ...]:
+    """Those of 200 clients that read slowly."""
+    cases = tuple(names.SLOW)
+    most = 200 * 0.5 + 64
+
+    def ours(what: str, figure: str, sense: Sense, bound: float, unit: str) -> Target:
+        return Target("slow_readers", what, cases, names.OURS, figure, sense, bound, unit=unit)
+
+    return (
+        Target(
+            "slow_readers", "answers that break off or are errors", cases, names.OURS, "errors", "=", 0, always=True
+        ),
+        ours("growth of memory (200 × 0.5 MB and the cache)", "growth_mb", "≤", most, "MB"),
+        ours("GET of details p99 meanwhile", "details_p99_ms", "≤", 250, "ms"),
+        ours("GET of a 50 KB content p99 meanwhile", "content_p99_ms", "≤", 250, "ms"),
+    )
+
+
+TARGETS = (
+    *content_targets(),
+    *counts_targets(),
+    Target(
+        *("not_modified", "304, log on: requests/s, against a bare endpoint", names.connection_cases(), names.OURS),
+        *("requests_per_s", "≥", 0.9),
+        beside=names.BARE,
+    ),
+    *lists_targets(),
+    *generation_targets(),
+    *slow_readers_targets(),
+)
