@@ -32,9 +32,8 @@ from pixyproxy.core.exceptions import (
     StorageError,
     StorageUnavailableError,
 )
-from pixyproxy.core.models import ObjectFacts
+from pixyproxy.core.models import MAX_PICTURE_BYTES, ObjectFacts
 from pixyproxy.core.protocols import ImageStorage, ParkingFolder
-from pixyproxy.service.pictures import MAX_PICTURE_BYTES
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage, file_errors
 from pixyproxy.storage.parking import LocalParkingFolder
 from pixyproxy.storage.s3 import PAGE, S3ImageStorage, open_storage, parse_url, s3_errors
