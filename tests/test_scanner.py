@@ -214,6 +214,8 @@ def test_a_broken_answer_is_refused_or_it_is_not_broken(body: bytes, sizes: list
         b'{"data": [{"b64_json": "aGFsbG8=="}]}',
         b'{"data": [{"b64_json": "="}]}',
         b'{"data": [{"b64_json": "a-_sbG8="}]}',
+        b'{"data": [{"b64_json": "aGFs----bG8="}]}',
+        b'{"data": [{"b64_json": "aGFs    bG8="}]}',
         b'{"data": [{"b64_json": "aGFs\\nbG8="}]}',
         b'{"data": [{"b64_json": "aGFs\nbG8="}]}',
         b'{"data": [{"b64_json": " aGFsbG8="}]}',

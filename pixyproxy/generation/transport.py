@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import aiohttp
 import httpx2
-from aiohttp.http_exceptions import HttpProcessingError
 
 READ_BUFFER = 64 * 1024
 """Bytes of a body that nobody reads, after which no more are taken from its connection (aiohttp takes twice that)."""
@@ -78,7 +77,7 @@ class AnswerStream(httpx2.AsyncByteStream):
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
-        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise httpx2.ReadError("The answer broke off.") from error
 
     async def aclose(self) -> None:
@@ -97,5 +96,5 @@ def errors_before_the_answer() -> Iterator[None]:
         raise httpx2.ConnectTimeout("Connecting took too long.") from error
     except aiohttp.ClientConnectorError as error:
         raise httpx2.ConnectError("It cannot be connected.") from error
-    except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+    except (aiohttp.ClientError, OSError) as error:
         raise httpx2.ReadError("The connection broke.") from error
