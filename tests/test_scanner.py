@@ -1,11 +1,13 @@
 """The scanner of answers, against what json and base64 of the standard library say of the same bytes."""
 
 import base64
+import gc
 import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -341,6 +343,19 @@ def test_the_eleventh_picture_is_refused_when_it_begins() -> None:
     scanner.feed(ten + b'{"b64_json":')
     with pytest.raises(UpstreamAnswerError):
         scanner.feed(b' "')
+
+
+def test_a_picture_is_held_once_and_no_longer_than_its_scanner() -> None:
+    scanner = AnswerScanner()
+    scanner.feed(b'{"data": [{"b64_json": "aGFsbG8="}]}')
+    assert scanner._picture._parts == []
+    last_seen = ref(scanner)
+    gc.disable()
+    try:
+        del scanner
+        assert last_seen() is None, "megabytes must not wait for the garbage collector"
+    finally:
+        gc.enable()
 
 
 def test_of_an_answer_that_arrives_only_its_pictures_are_held() -> None:

@@ -69,7 +69,9 @@ class ArrivingPicture:
         """The picture, whose base64 has come to its end."""
         if self._rest:
             raise ValueError("base64 breaks off")
-        return Picture(data=b"".join(self._parts), sha256=self._hash.hexdigest())
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return Picture(data=data, sha256=self._hash.hexdigest())
 
 
 class AnswerScanner:
@@ -87,7 +89,8 @@ class AnswerScanner:
         self._skeleton = bytearray()
         self._pictures: dict[str, Picture] = {}
         self._begun = 0
-        self._scan: Callable[[bytes, int], int] = self._scan_between
+        # A method of the class: one that is bound would hold this scanner, and its pictures, until the next collection.
+        self._scan: Callable[[AnswerScanner, bytes, int], int] = AnswerScanner._scan_between
         self._between = bytearray()
         self._string = bytearray()
         self._backslashes = 0
@@ -101,7 +104,7 @@ class AnswerScanner:
             raise UpstreamAnswerError(f"The upstream's answer is over {MAX_ANSWER_BYTES} bytes.")
         position = 0
         while position < len(chunk):
-            position = self._scan(chunk, position)
+            position = self._scan(self, chunk, position)
 
     def finish(self) -> tuple[tuple[Picture, ...], Any]:
         """The pictures of `data` in their order, and `usage`; `UpstreamAnswerError` if it was no ImagesResponse."""
@@ -128,7 +131,7 @@ class AnswerScanner:
                 self._begin_picture()
             else:
                 self._backslashes = 0
-                self._scan = self._scan_string
+                self._scan = AnswerScanner._scan_string
         return stop + 1
 
     def _scan_string(self, chunk: bytes, start: int) -> int:
@@ -146,7 +149,7 @@ class AnswerScanner:
                 self._string += b'"'
                 self._backslashes = 0
             else:
-                self._scan = self._scan_between
+                self._scan = AnswerScanner._scan_between
         return stop + 1
 
     def _begin_picture(self) -> None:
@@ -155,7 +158,7 @@ class AnswerScanner:
             raise UpstreamAnswerError(f"The upstream sent more than {MAX_IMAGES} pictures.")
         self._picture = ArrivingPicture()
         self._escape = b""
-        self._scan = self._scan_picture
+        self._scan = AnswerScanner._scan_picture
 
     def _scan_picture(self, chunk: bytes, start: int) -> int:
         """In a string of base64, up to and with the quote that ends it."""
@@ -173,10 +176,10 @@ class AnswerScanner:
         except ValueError:
             self._keep(text)
             self._backslashes = trailing_backslashes(text)
-            self._scan = self._scan_string
+            self._scan = AnswerScanner._scan_string
             return stop
         self._keep(placeholder.encode() + b'"')
-        self._scan = self._scan_between
+        self._scan = AnswerScanner._scan_between
         return stop + 1
 
     def _keep(self, text: bytes) -> None:
