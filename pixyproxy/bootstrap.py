@@ -188,6 +188,7 @@ def assemble(settings: Settings, adapters: Adapters, *, generator: ImageGenerato
         ),
         readiness=readiness,
         maximum=settings.max_generations,
+        finish_slots=settings.finish_slots,
         lease=settings.lease,
         patience=settings.store_patience,
     )
@@ -269,14 +270,14 @@ def open_generator(settings: Settings, cleanup: AsyncExitStack) -> ImageGenerato
         client = open_client(
             api_key=secrets.token_hex(16),
             base_url="http://demo-upstream/v1",
-            deadline=deadline,
+            connections=settings.max_generations,
             asgi_app=DemoUpstream().app,
         )
     else:
         client = open_client(
             api_key=settings.openai_api_key.get_secret_value(),
             base_url=settings.openai_base_url,
-            deadline=deadline,
+            connections=settings.max_generations,
         )
     cleanup.push_async_callback(client.close)
     return OpenAIImageGenerator(client, deadline=deadline)

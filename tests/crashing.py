@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -89,9 +89,9 @@ class GeneratorThatIsKilled:
     def __init__(self, generator: ImageGenerator) -> None:
         self._generator = generator
 
-    async def draw(self, request: GenerationRequest) -> Drawing:
+    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
         threading.Timer(DRAWING, die).start()
-        return await self._generator.draw(request)
+        return await self._generator.draw(request, turn=turn)
 
 
 def die_in_the_commit_of(statement: str) -> None:

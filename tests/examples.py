@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from pixyproxy.core.models import Drawing, Generation, GenerationRequest, GenerationState, Image
+from pixyproxy.core.models import Drawing, Generation, GenerationRequest, GenerationState, Image, Picture
 from tests import planted
 
 MOMENT = datetime(2026, 11, 22, 10, 15, 2, 123456, tzinfo=UTC)
@@ -42,7 +42,7 @@ def an_image(generation: Generation | None = None, **values: Any) -> Image:
     return Image(**{**known, **values})
 
 
-def a_drawing(**values: Any) -> Drawing:
+def a_drawing(*, pictures: tuple[bytes, ...] = (b"",), **values: Any) -> Drawing:
     """What the upstream sent."""
-    known: dict[str, Any] = {"pictures": (b"",), "usage": {"total_tokens": 3}, "upstream_request_id": "req_1"}
-    return Drawing(**{**known, **values})
+    known: dict[str, Any] = {"usage": {"total_tokens": 3}, "upstream_request_id": "req_1"}
+    return Drawing(pictures=tuple(map(Picture.of, pictures)), **{**known, **values})

@@ -25,6 +25,7 @@ from pixyproxy.core.models import (
     Image,
     ImagePage,
     ObjectFacts,
+    Picture,
 )
 from pixyproxy.generation.drawing import draw_picture
 from pixyproxy.storage.keys import KEY
@@ -251,7 +252,7 @@ class FakeParkedImageRepository:
             upstream_request_id=drawing.upstream_request_id,
         )
         self.generations.leases[generation.guid] = self.generations.clock()
-        self.generations.parked[generation.guid] = drawing.pictures
+        self.generations.parked[generation.guid] = tuple(picture.data for picture in drawing.pictures)
 
     async def get(self, generation: UUID) -> tuple[bytes, ...]:
         return self.generations.parked.get(generation, ())
@@ -396,12 +397,18 @@ class FakeGenerator:
         self.failure: Exception | None = None
         self.pictures: tuple[bytes, ...] | None = None
         self.before: Callable[[], Any] | None = None
+        self.after_turn: Callable[[], Any] | None = None
 
-    async def draw(self, request: GenerationRequest) -> Drawing:
+    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
         self.requests.append(request)
         if self.before is not None:
             await self.before()
         if self.failure is not None:
             raise self.failure
-        drawn = (tiny_picture(request.prompt, output_format=request.output_format or "png"),)
-        return Drawing(pictures=self.pictures or drawn, usage={"total_tokens": 7}, upstream_request_id="req_fake")
+        await turn()
+        if self.after_turn is not None:
+            await self.after_turn()
+        drawn = self.pictures or (tiny_picture(request.prompt, output_format=request.output_format or "png"),)
+        return Drawing(
+            pictures=tuple(map(Picture.of, drawn)), usage={"total_tokens": 7}, upstream_request_id="req_fake"
+        )

@@ -47,6 +47,7 @@ class Stage:
     folder: FakeParkingFolder = field(default_factory=FakeParkingFolder)
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
     maximum: int = 64
+    finish_slots: int = 8
     lease: float = 30
     patience: float = 600
     sync_wait: float = 50
@@ -78,6 +79,7 @@ class Stage:
             ),
             readiness=self.readiness,
             maximum=self.maximum,
+            finish_slots=self.finish_slots,
             lease=self.lease,
             patience=self.patience,
         )

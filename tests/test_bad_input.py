@@ -184,7 +184,7 @@ async def test_a_body_over_the_limit_gets_413_with_and_without_content_length(lo
 async def test_a_size_that_breaks_the_upstreams_rules_gets_the_upstreams_reason() -> None:
     demo = DemoUpstream().app
     async with open_client(
-        api_key=planted.UPSTREAM_KEY, base_url="http://demo/v1", deadline=5, asgi_app=demo
+        api_key=planted.UPSTREAM_KEY, base_url="http://demo/v1", connections=1, asgi_app=demo
     ) as client:
         stage = Stage(generator=cast(Any, OpenAIImageGenerator(client, deadline=5)))
         async with stage.client() as http:

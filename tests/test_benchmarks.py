@@ -12,6 +12,7 @@ from benchmarks.pictures import png
 from benchmarks.results import Measurement, Profile, Results
 from benchmarks.store import known
 from benchmarks.targets import COUNTS, TARGETS, Target, evaluate
+from pixyproxy.core.models import Picture
 from pixyproxy.service.pictures import examine
 
 FACTS = {
@@ -202,7 +203,7 @@ def test_arrivals_are_spread_so_that_so_many_run_at_once() -> None:
 
 @pytest.mark.parametrize("size", [2000, 51_200, 1_572_864])
 def test_pictures_have_their_exact_size_and_are_pictures(size: int) -> None:
-    facts = examine(png(size, seed=1))
+    facts = examine(Picture.of(png(size, seed=1)))
     assert (facts.size_bytes, facts.content_type) == (size, "image/png")
     assert png(size, seed=1) != png(size, seed=2)
 

@@ -16,7 +16,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     TooManyGenerationsError,
 )
-from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState
+from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Picture
 from pixyproxy.service.keeping import Keeper, images_of, pauses
 from pixyproxy.service.pictures import examine
 from tests import planted
@@ -275,7 +275,7 @@ class Keeping:
         return await self.keeper.keep(
             self.generation,
             a_drawing(pictures=(PICTURE,)),
-            images=images_of(self.generation, (examine(PICTURE),)),
+            images=images_of(self.generation, (examine(Picture.of(PICTURE)),)),
             troubled=troubled,
             overdue=lambda: None,
         )
@@ -367,7 +367,7 @@ async def test_a_generation_that_was_settled_elsewhere_is_not_parked() -> None:
     storage_fails(stage)
     generation = await begun(stage)
     await asyncio.sleep(5)
-    images = images_of(generation, (examine(PICTURE),))
+    images = images_of(generation, (examine(Picture.of(PICTURE)),))
     stage.storage.put_failure = None
     await stage.storage.put(images[0].filename, PICTURE, content_type="image/png")
     storage_fails(stage)

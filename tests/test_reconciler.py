@@ -17,7 +17,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     UpstreamRefusedError,
 )
-from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image, ObjectFacts
+from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image, ObjectFacts, Picture
 from pixyproxy.service.comparison import PAGE
 from pixyproxy.service.findings import Finding, Found
 from pixyproxy.service.keeping import images_of
@@ -51,7 +51,7 @@ async def left_behind(stage: Stage, *, lease: float = 0, **values: Any) -> Gener
 
 
 def picture_of(generation: Generation) -> Image:
-    return images_of(generation, (examine(PICTURE),))[0]
+    return images_of(generation, (examine(Picture.of(PICTURE)),))[0]
 
 
 async def put(stage: Stage, generation: Generation, *, data: bytes = PICTURE) -> str:
@@ -112,7 +112,7 @@ async def test_an_object_is_found_whatever_its_type(output_format: str) -> None:
     stage = Stage()
     generation = await left_behind(stage)
     data = tiny_picture(output_format=output_format)
-    (image,) = images_of(generation, (examine(data),))
+    (image,) = images_of(generation, (examine(Picture.of(data)),))
     await stage.storage.put(image.filename, data, content_type=image.content_type)
     await settled(stage)
     (known,) = (await stage.generations.get(generation.guid)).images
@@ -123,7 +123,9 @@ async def test_every_picture_of_a_generation_is_completed() -> None:
     stage = Stage()
     generation = await left_behind(stage)
     pictures = (PICTURE, tiny_picture("two", output_format="webp"))
-    for image, data in zip(images_of(generation, tuple(map(examine, pictures))), pictures, strict=True):
+    for image, data in zip(
+        images_of(generation, tuple(examine(Picture.of(data)) for data in pictures)), pictures, strict=True
+    ):
         await stage.storage.put(image.filename, data, content_type=image.content_type)
     await settled(stage)
     known = await stage.generations.get(generation.guid)

@@ -38,6 +38,7 @@ from pixyproxy.core.models import (
     GenerationRequest,
     GenerationState,
     Image,
+    Picture,
     image_guid,
 )
 from pixyproxy.service.generations import GenerationService
@@ -148,7 +149,7 @@ class Upstream:
         self.world = world
         self.mode = "picture"
 
-    async def draw(self, request: GenerationRequest) -> Drawing:
+    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
         post, process, mode = POST.get(), PROCESS.get(), self.mode
         assert post is not None
         assert process is not None
@@ -166,8 +167,9 @@ class Upstream:
             raise UpstreamUnavailableError("not now")
         if mode == "unknown":
             raise UpstreamUnknownOutcomeError("lost")
+        await turn()
         data = b"<svg/>" if mode == "no picture" else picture(request.prompt)
-        return Drawing(pictures=(data,), usage={"total_tokens": 7}, upstream_request_id="req")
+        return Drawing(pictures=(Picture.of(data),), usage={"total_tokens": 7}, upstream_request_id="req")
 
 
 @dataclass(eq=False)
@@ -208,6 +210,7 @@ class Process:
             ),
             readiness=self.readiness,
             maximum=2,
+            finish_slots=1,
             lease=LEASE,
             patience=self.patience,
         )

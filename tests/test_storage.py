@@ -33,9 +33,8 @@ from pixyproxy.core.exceptions import (
     StorageError,
     StorageUnavailableError,
 )
-from pixyproxy.core.models import ObjectFacts
+from pixyproxy.core.models import MAX_PICTURE_BYTES, ObjectFacts
 from pixyproxy.core.protocols import ImageStorage, ParkingFolder
-from pixyproxy.service.pictures import MAX_PICTURE_BYTES
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage, file_errors
 from pixyproxy.storage.parking import LocalParkingFolder

@@ -1,8 +1,10 @@
 """The models: an image, a generation and its request, an API key. All are frozen."""
 
+import hashlib
 import re
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID, uuid5
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -30,6 +32,8 @@ ContentType = Literal["image/png", "image/webp", "image/jpeg"]
 SUFFIXES: dict[ContentType, str] = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpg"}
 MAX_IMAGES = 10
 """Images of a generation: the most that the OpenAI Images API draws for one request."""
+MAX_PICTURE_BYTES = 64 * 1024 * 1024
+"""More than an uncompressed picture of 3840 x 2160, the largest that the Images API draws."""
 KEY_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
@@ -125,10 +129,23 @@ class ImagePage(Model):
     next_cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The bytes of a picture and their SHA-256 in hexadecimal, which is reckoned once."""
+
+    data: bytes = field(repr=False)
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """The picture of bytes that come from elsewhere than the upstream."""
+        return cls(data=data, sha256=hashlib.sha256(data).hexdigest())
+
+
 class Drawing(Model):
     """What the upstream sent for one generation: decoded from base64, not yet checked."""
 
-    pictures: tuple[bytes, ...]
+    pictures: tuple[Picture, ...]
     usage: dict[str, Any] | None
     upstream_request_id: str | None
 

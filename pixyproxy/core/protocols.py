@@ -1,6 +1,6 @@
 """What the services need from the outside; the adapters fulfil it, and one contract suite holds each."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -208,8 +208,11 @@ class ParkingFolder(Protocol):
 class ImageGenerator(Protocol):
     """The upstream."""
 
-    async def draw(self, request: GenerationRequest) -> Drawing:
+    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
         """Have the request drawn, once: one request goes out, whatever fails.
+
+        `turn` is awaited when the upstream has begun to answer with success and before its pictures are read. No
+        deadline runs meanwhile, and little of the answer is held.
 
         Raises `UpstreamRefusedError`, `UpstreamUnavailableError` (both: nothing was billed),
         `UpstreamError` or one of its kinds, `UpstreamDeadlineError`.

@@ -27,7 +27,7 @@ class SqlParkedImageRepository:
         def park(transaction: Transaction) -> None:
             transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
             for number, picture in enumerate(drawing.pictures):
-                for part, start in enumerate(range(0, len(picture), PART)):
+                for part, start in enumerate(range(0, len(picture.data), PART)):
                     transaction.execute(
                         """
                         INSERT INTO parked_images (generation_guid, picture, part, data, created_at)
@@ -36,7 +36,7 @@ class SqlParkedImageRepository:
                         generation_guid=str(generation.guid),
                         picture=number,
                         part=part,
-                        data=picture[start : start + PART],
+                        data=picture.data[start : start + PART],
                         now=time_to_column(transaction.now()),
                     )
             # Last, so that the generation's row is locked for as short as can be.

@@ -1,16 +1,16 @@
 """The upstream through the official openai client: one request, a total deadline, an answer that is checked."""
 
-import base64
-import binascii
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpx2
 import openai
-from pydantic import BaseModel, Field, ValidationError
 
 from pixyproxy.core.exceptions import (
     PixyProxyException,
@@ -24,11 +24,11 @@ from pixyproxy.core.exceptions import (
     UpstreamUnknownOutcomeError,
 )
 from pixyproxy.core.models import Drawing, GenerationRequest
+from pixyproxy.generation.scanner import AnswerScanner
+from pixyproxy.generation.transport import AioHttpTransport
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 CONNECT_TIMEOUT = 5.0
-MAX_ANSWER_BYTES = 100 * 1024 * 1024
-"""Over the base64 of the largest picture that we keep, and its JSON."""
 MAX_USAGE_BYTES = 8192
 MAX_REASON = 1000
 DEFAULT_RETRY_AFTER = 20
@@ -46,51 +46,57 @@ NEVER_SENT = (
 )
 
 
-class AnsweredImage(BaseModel):
-    """One element of `data`; a `url` is not read, for fetching it would let the upstream choose our requests."""
-
-    b64_json: str
-
-
-class Answer(BaseModel):
-    """What we read of an ImagesResponse (OpenAI API reference, «Create image»)."""
-
-    data: list[AnsweredImage] = Field(min_length=1, max_length=10)
-    usage: Any = None
-
-
 def open_client(
-    *, api_key: str, base_url: str | None, deadline: float, asgi_app: Callable[..., Any] | None = None
+    *, api_key: str, base_url: str | None, connections: int, asgi_app: Callable[..., Any] | None = None
 ) -> openai.AsyncOpenAI:
     """A client that sends each request once and follows no redirect; one for the process.
 
-    `asgi_app` answers instead of the network: the demo upstream inside the process.
+    It has no timeout but for connecting, since every other one would run while nobody reads: the deadline is
+    `OpenAIImageGenerator`'s. `asgi_app` answers instead of the network: the demo upstream inside the process.
     """
-    timeout = httpx2.Timeout(deadline, connect=CONNECT_TIMEOUT)
-    transport = None if asgi_app is None else httpx2.ASGITransport(app=asgi_app)
+    address = base_url or OPENAI_BASE_URL
+    transport: httpx2.AsyncBaseTransport | None
+    if asgi_app is not None:
+        transport = httpx2.ASGITransport(app=asgi_app)
+    elif is_behind_a_proxy(address):
+        transport = None  # the SDK's own, which speaks with proxies
+    else:
+        transport = AioHttpTransport(connections=connections)
+    timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
     return openai.AsyncOpenAI(
         api_key=api_key,
-        base_url=base_url or OPENAI_BASE_URL,
+        base_url=address,
         max_retries=0,
         timeout=timeout,
+        default_headers={"Accept-Encoding": "identity"},  # base64 that is inflated costs more than it saves
         http_client=openai.DefaultAsyncHttpx2Client(
-            follow_redirects=False, timeout=timeout, **({} if transport is None else {"transport": transport})
+            follow_redirects=False,
+            timeout=timeout,
+            limits=httpx2.Limits(max_connections=connections),
+            transport=transport,
         ),
     )
 
 
+def is_behind_a_proxy(address: str) -> bool:
+    """Whether the environment has a proxy for this URL (`HTTPS_PROXY`, `NO_PROXY`, …)."""
+    parts = urlsplit(address)
+    proxies = getproxies()
+    return (parts.scheme in proxies or "all" in proxies) and not proxy_bypass(parts.netloc)
+
+
 class OpenAIImageGenerator:
-    """`ImageGenerator` over an OpenAI-compatible Images API. `deadline` is in seconds, for the whole call."""
+    """`ImageGenerator` over an OpenAI-compatible Images API. `deadline`: seconds that the upstream has, in all."""
 
     def __init__(self, client: openai.AsyncOpenAI, *, deadline: float) -> None:
         self._client = client
         self._deadline = deadline
 
-    async def draw(self, request: GenerationRequest) -> Drawing:
-        """Have the request drawn, once. The SDK's own timeout is per read: the deadline here is total."""
+    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
+        """Have the request drawn, once; see `ImageGenerator.draw`."""
         try:
-            with anyio.fail_after(self._deadline):
-                return await self._draw(request)
+            with anyio.fail_after(self._deadline) as clock:
+                return await self._draw(request, turn=turn, clock=clock)
         except TimeoutError as error:
             raise UpstreamDeadlineError(
                 f"The upstream did not answer within {self._deadline:g} seconds. It may have drawn and billed."
@@ -104,15 +110,24 @@ class OpenAIImageGenerator:
         except openai.OpenAIError as error:
             raise UpstreamError("The upstream's client failed.") from error
 
-    async def _draw(self, request: GenerationRequest) -> Drawing:
-        body = bytearray()
+    async def _draw(
+        self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]], clock: anyio.CancelScope
+    ) -> Drawing:
+        scanner = AnswerScanner()
         async with self._client.images.with_streaming_response.generate(**request.parameters(), n=1) as response:
+            left = clock.deadline - anyio.current_time()
+            clock.deadline = math.inf  # it is the upstream's: a queue of ours loses no picture that was paid for
+            await turn()
+            clock.deadline = anyio.current_time() + left
             async for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise UpstreamAnswerError(f"The upstream's answer is over {MAX_ANSWER_BYTES} bytes.")
+                scanner.feed(chunk)
             request_id = response.headers.get("x-request-id")
-        return read_answer(bytes(body), request_id=request_id)
+        pictures, usage = scanner.finish()
+        return Drawing(
+            pictures=pictures,
+            usage=storable_usage(usage),
+            upstream_request_id=None if request_id is None else re.sub(r"[^!-~]", "", request_id)[:128],
+        )
 
     def _status_error(self, error: openai.APIStatusError) -> PixyProxyException:
         status, code = error.status_code, safe_code(error.code)
@@ -158,22 +173,6 @@ def connection_error(cause: BaseException) -> PixyProxyException:
         return UpstreamAnswerError("The upstream's answer cannot be decoded.")
     return UpstreamUnknownOutcomeError(
         "The connection to the upstream broke before its answer was whole. It may have drawn and billed."
-    )
-
-
-def read_answer(body: bytes, *, request_id: str | None) -> Drawing:
-    """The drawing in the body of a successful answer; `UpstreamAnswerError` if there is none."""
-    try:
-        answer = Answer.model_validate_json(body)
-        pictures = tuple(base64.b64decode(image.b64_json, validate=True) for image in answer.data)
-    except ValidationError as error:
-        raise UpstreamAnswerError("The upstream's answer is not an ImagesResponse with base64.") from error
-    except (binascii.Error, ValueError) as error:
-        raise UpstreamAnswerError("The upstream's answer holds broken base64.") from error
-    return Drawing(
-        pictures=pictures,
-        usage=storable_usage(answer.usage),
-        upstream_request_id=None if request_id is None else re.sub(r"[^!-~]", "", request_id)[:128],
     )
 
 

@@ -4,7 +4,7 @@ import logging
 from uuid import UUID
 
 from pixyproxy.core.exceptions import ConflictError, ObjectNotFoundError, UpstreamAnswerError
-from pixyproxy.core.models import MAX_IMAGES, SUFFIXES, Generation, Image
+from pixyproxy.core.models import MAX_IMAGES, SUFFIXES, Generation, Image, Picture
 from pixyproxy.core.protocols import GenerationRepository, ImageStorage
 from pixyproxy.service.keeping import images_of
 from pixyproxy.service.pictures import examine
@@ -21,9 +21,9 @@ class Completion:
 
     async def complete(self, generation: Generation, pictures: tuple[bytes, ...]) -> None:
         """Put the pictures, and record the generation as succeeded."""
-        images = images_of(generation, tuple(examine(picture) for picture in pictures))
-        for image, picture in zip(images, pictures, strict=True):
-            await self._storage.put(image.filename, picture, content_type=image.content_type)
+        images = images_of(generation, tuple(examine(Picture.of(data)) for data in pictures))
+        for image, data in zip(images, pictures, strict=True):
+            await self._storage.put(image.filename, data, content_type=image.content_type)
         await self.succeed(generation, images)
 
     async def succeed(self, generation: Generation, images: tuple[Image, ...]) -> None:
@@ -41,7 +41,7 @@ class Completion:
             if data is None:
                 break
             try:
-                facts.append(examine(data))
+                facts.append(examine(Picture.of(data)))
             except UpstreamAnswerError:
                 break
         return images_of(generation, tuple(facts))

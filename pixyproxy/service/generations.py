@@ -21,6 +21,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState
 from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
+from pixyproxy.service.finishing import FinishSlot, FinishSlots
 from pixyproxy.service.keeping import Keeper, images_of, pause_unless, pauses, retrieve
 from pixyproxy.service.pictures import examine
 from pixyproxy.service.readiness import Readiness
@@ -50,7 +51,7 @@ class RunningGeneration:
 
 
 class GenerationService:
-    """Runs generations, at most `maximum` at once in this process.
+    """Runs generations, at most `maximum` at once in this process, of which `finish_slots` are finished at once.
 
     `lease` is in seconds, and so is `patience`: how long a failure that cannot be recorded is tried to be.
     """
@@ -63,6 +64,7 @@ class GenerationService:
         keeper: Keeper,
         readiness: Readiness,
         maximum: int,
+        finish_slots: int,
         lease: float,
         patience: float,
     ) -> None:
@@ -71,6 +73,7 @@ class GenerationService:
         self._keeper = keeper
         self._readiness = readiness
         self._maximum = maximum
+        self._finishing = FinishSlots(finish_slots)
         self._lease = lease
         self._patience = patience
         self._slots: set[UUID] = set()
@@ -186,16 +189,27 @@ class GenerationService:
         return True
 
     async def _run(self, generation: Generation) -> Generation:
+        slot = self._finishing.slot()
+        try:
+            return await self._draw_and_keep(generation, slot)
+        finally:
+            slot.give_back()
+
+    async def _draw_and_keep(self, generation: Generation, slot: FinishSlot) -> Generation:
+        def troubled() -> None:
+            self._slots.discard(generation.guid)
+            slot.give_back()
+
         started = anyio.current_time()
         await self._readiness.require_storage()  # what the probe before Reserve said may be old by now
-        drawing = await self._generator.draw(generation.request)
+        drawing = await self._generator.draw(generation.request, turn=slot.take)
         facts = tuple(examine(picture) for picture in drawing.pictures)
         drawn = anyio.current_time()
         kept = await self._keeper.keep(
             generation,
             drawing,
             images=images_of(generation, facts),
-            troubled=lambda: self._slots.discard(generation.guid),
+            troubled=troubled,
             overdue=lambda: self._leased.discard(generation.guid),
         )
         logger.info(

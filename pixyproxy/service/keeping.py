@@ -18,7 +18,7 @@ from pixyproxy.core.exceptions import (
     PixyProxyException,
     StorageUnavailableError,
 )
-from pixyproxy.core.models import SUFFIXES, Drawing, Generation, GenerationState, Image
+from pixyproxy.core.models import SUFFIXES, Drawing, Generation, GenerationState, Image, Picture
 from pixyproxy.core.protocols import (
     GenerationRepository,
     ImageStorage,
@@ -155,7 +155,7 @@ class Keeper:
             raise
         return generation
 
-    async def _put(self, images: tuple[Image, ...], pictures: tuple[bytes, ...]) -> None:
+    async def _put(self, images: tuple[Image, ...], pictures: tuple[Picture, ...]) -> None:
         """Put the pictures; while the process ends, only if that takes no longer than `LAST_PUT`.
 
         A put that is left behind does no harm if it comes to its end: the same key, the same bytes.
@@ -164,7 +164,7 @@ class Keeper:
         async def put() -> None:
             try:
                 for image, picture in zip(images, pictures, strict=True):
-                    await self._storage.put(image.filename, picture, content_type=image.content_type)
+                    await self._storage.put(image.filename, picture.data, content_type=image.content_type)
             except BaseException:
                 self.refused = True
                 raise
@@ -211,7 +211,7 @@ class Keeper:
     async def _write(self, generation: Generation, drawing: Drawing) -> None:
         for index, picture in enumerate(drawing.pictures):
             try:
-                file = await self._folder.add(generation.guid, index, picture)
+                file = await self._folder.add(generation.guid, index, picture.data)
             except Exception:
                 logger.exception("generation %s: its picture is lost", generation.guid)
             else:

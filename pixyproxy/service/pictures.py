@@ -1,6 +1,5 @@
 """The check of what the upstream drew: is it a picture that we keep, and what are its facts?"""
 
-import hashlib
 import io
 from dataclasses import dataclass
 
@@ -8,10 +7,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from pixyproxy.core.exceptions import UpstreamAnswerError
-from pixyproxy.core.models import ContentType
-
-MAX_PICTURE_BYTES = 64 * 1024 * 1024
-"""More than an uncompressed picture of 3840 x 2160, the largest that the Images API draws."""
+from pixyproxy.core.models import MAX_PICTURE_BYTES, ContentType, Picture
 
 
 @dataclass(frozen=True)
@@ -36,16 +32,17 @@ def magic_content_type(data: bytes) -> ContentType | None:
     return None
 
 
-def examine(data: bytes) -> PictureFacts:
+def examine(picture: Picture) -> PictureFacts:
     """The facts of a PNG, WebP or JPEG; `UpstreamAnswerError` for everything else. Reads the header alone."""
+    data = picture.data
     content_type = magic_content_type(data)
     if content_type is None:
         raise UpstreamAnswerError("The upstream sent something that is neither PNG, WebP nor JPEG.")
     if len(data) > MAX_PICTURE_BYTES:
         raise UpstreamAnswerError(f"The upstream sent a picture of over {MAX_PICTURE_BYTES} bytes.")
     try:
-        with Pillow.open(io.BytesIO(data), formats=[content_type.removeprefix("image/")]) as picture:
-            width, height = picture.size
+        with Pillow.open(io.BytesIO(data), formats=[content_type.removeprefix("image/")]) as opened:
+            width, height = opened.size
     except (UnidentifiedImageError, Pillow.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise UpstreamAnswerError("The upstream sent a picture that cannot be read.") from error
     return PictureFacts(
@@ -53,5 +50,5 @@ def examine(data: bytes) -> PictureFacts:
         size_bytes=len(data),
         width=width,
         height=height,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=picture.sha256,
     )

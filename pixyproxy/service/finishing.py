@@ -1,0 +1,47 @@
+"""Finish slots: how many generations read, put and commit their pictures at once.
+
+All others wait with the beginning of their answer, and the rest of it with the kernel and the upstream: however many
+end together, memory and CPU are those of a few.
+"""
+
+import asyncio
+
+import anyio
+
+LONGEST_WAIT = 30.0
+"""Seconds for a slot, after which a generation goes on without: common proxies cut off who takes nothing for 60 s."""
+LONGEST_USE = 5.0
+"""Seconds after which a slot is lent to the next: what takes longer waits, for an upstream or a storage, and needs
+little of our own."""
+
+
+class FinishSlots:
+    """`number` slots, for those who wait in the order in which they came."""
+
+    def __init__(self, number: int) -> None:
+        self._free = anyio.Semaphore(number)
+
+    def slot(self) -> "FinishSlot":
+        """A claim to a slot, which a generation makes once."""
+        return FinishSlot(self._free)
+
+
+class FinishSlot:
+    """A slot that one generation takes and gives back."""
+
+    def __init__(self, free: anyio.Semaphore) -> None:
+        self._free = free
+        self._end_of_use: asyncio.TimerHandle | None = None
+
+    async def take(self) -> None:
+        """Return with the slot, or after `LONGEST_WAIT` without it."""
+        with anyio.move_on_after(LONGEST_WAIT):
+            await self._free.acquire()
+            self._end_of_use = asyncio.get_running_loop().call_later(LONGEST_USE, self.give_back)
+
+    def give_back(self) -> None:
+        """Let the next one have the slot. Nothing happens if it was not taken, or was given back."""
+        if self._end_of_use is not None:
+            self._end_of_use.cancel()
+            self._end_of_use = None
+            self._free.release()
