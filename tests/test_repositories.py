@@ -29,6 +29,7 @@ from pixyproxy.core.protocols import (
     ParkedImageRepository,
 )
 from pixyproxy.data.api_keys import SqlApiKeyRepository
+from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.data.conversions import cursor_after
 from pixyproxy.data.database import Database
 from pixyproxy.data.generations import SqlGenerationRepository
@@ -94,12 +95,13 @@ class Repositories:
         return [generation.guid for generation in await self.generations.expired(limit=100)]
 
 
-@pytest.fixture(params=["fake", "sqlite", "mariadb"])
+@pytest.fixture(params=["fake", "cached", "sqlite", "mariadb"])
 def repositories(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> Iterator[Repositories]:
     """Empty repositories."""
-    if request.param == "fake":
-        images = FakeImageRepository()
-        generations = FakeGenerationRepository(images)
+    if request.param in ("fake", "cached"):
+        fake = FakeImageRepository()
+        images = CachedImageRepository(fake, ttl=30) if request.param == "cached" else fake
+        generations = FakeGenerationRepository(fake)
         yield Repositories(images, generations, FakeParkedImageRepository(generations), FakeApiKeyRepository())
         return
     if request.param == "sqlite":

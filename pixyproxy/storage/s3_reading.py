@@ -6,6 +6,7 @@ A reader holds no thread, and a slow one no more than aiohttp's buffer: what it 
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,9 +35,8 @@ SIGNED_FOR = 900
 SIGNATURE_AGE = 300.0
 """Seconds for which it is used: the credentials of an instance role are renewed 10 minutes before they end."""
 SIGNATURES = 4096
-ATTEMPTS = 2
-PAUSE = 0.1
-"""Seconds before the second attempt."""
+PAUSES = (0.1, 0.5)
+"""Seconds before a second and a third attempt."""
 MAX_ERROR = 16 * 1024
 TRANSFER = (aiohttp.ClientError, TimeoutError, OSError)
 """No answer, or half of one."""
@@ -94,27 +94,30 @@ class S3Reading:
     async def open(self, name: str, *, part: range | None) -> OpenS3Object:
         """Open the object with this name, or a part of it.
 
-        A refusal is asked again once, with a signature of this moment: the credentials may have changed.
+        What fails is tried again after `PAUSES`, with a signature of that moment: the credentials may have changed.
+        No attempt begins later than `PATIENCE` after the first.
         """
         headers = None if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
-        for last in (False,) * (ATTEMPTS - 1) + (True,):
+        end = time.monotonic() + PATIENCE
+        for pause in (*PAUSES, None):
             url = self._urls.get(name) or await self._url(name)
+            last = pause is None
             try:
                 response = await self._client().get(
                     url, headers=headers, proxy=self._route.proxy, allow_redirects=False
                 )
+                if response.status in (200, 206):
+                    return opened(response, part=part)
+                refusal = await refused(response)
             except TRANSFER as error:
-                if last:
+                if last or time.monotonic() > end:
                     raise StorageUnavailableError("The storage does not answer.") from error
-                continue
-            if response.status in (200, 206):
-                return opened(response, part=part)
-            refusal = await refused(response)
-            if last or response.status in (404, 416):
-                with s3_errors():
-                    raise refusal
-            self._urls.pop(name, None)
-            await asyncio.sleep(PAUSE)
+            else:
+                if last or response.status in (404, 416):
+                    with s3_errors():
+                        raise refusal
+                self._urls.pop(name, None)
+            await asyncio.sleep(pause or 0)
         raise AssertionError("unreachable")
 
     async def aclose(self) -> None:
@@ -159,9 +162,10 @@ def opened(response: aiohttp.ClientResponse, *, part: range | None) -> OpenS3Obj
 
 async def refused(response: aiohttp.ClientResponse) -> ClientError:
     """The answer of a server that refuses, as botocore would raise it."""
-    with transfer_errors():
+    try:
         text = await response.content.read(MAX_ERROR)
-    response.close()
+    finally:
+        response.close()
     code = re.search(rb"<Code>([A-Za-z0-9.]{1,64})</Code>", text)
     return ClientError(
         {

@@ -1,0 +1,239 @@
+"""The content and the details of an image over HTTP: headers, parts, conditions, and what breaks."""
+
+import hashlib
+import logging
+import socket
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from pixyproxy.core.exceptions import StorageUnavailableError
+from pixyproxy.web.app import create_api
+from pixyproxy.web.content import encoded
+from pixyproxy.web.plain_route import PlainRoute
+from tests import planted
+from tests.fakes import FakeObject, tiny_picture
+from tests.listening import listening
+from tests.stage import BASE_URL, KEY, Stage
+
+pytestmark = pytest.mark.anyio
+
+HARMLESS = {
+    "cache-control": "public, max-age=31536000, immutable",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; sandbox",
+    "cross-origin-resource-policy": "cross-origin",
+    "accept-ranges": "bytes",
+}
+PICTURE = tiny_picture(planted.PROMPT)
+SIZE = len(PICTURE)
+ETAG = f'"{hashlib.sha256(PICTURE).hexdigest()}"'
+
+
+async def asked(stage: Stage, method: str, url: str, **headers: str) -> httpx2.Response:
+    """The answer to a stranger."""
+    async with stage.client(key=False) as client:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await client.request(method, url, headers=named)
+
+
+async def test_every_answer_that_carries_bytes_has_the_whole_set_of_headers() -> None:
+    stage = Stage()
+    details = await stage.create()
+    api = create_api(stage.services, version="test")
+    of_bytes = [
+        route
+        for route in api.routes
+        if isinstance(route, APIRoute) and "image/png" in str(route.responses.get(200, {}).get("content", {}))
+    ]
+    assert {(route.path, *sorted(route.methods or ())) for route in of_bytes} == {
+        ("/image/{guid}/content", "GET"),
+        ("/image/{guid}/content", "HEAD"),
+    }
+    whole = {"content-length": str(SIZE)}
+    answers: list[tuple[str, str, dict[str, str], int, dict[str, str]]] = [
+        ("GET", "", {}, 200, whole),
+        ("HEAD", "", {}, 200, whole),
+        ("HEAD", "", {"range": "bytes=0-1"}, 200, whole),
+        ("GET", "", {"range": "bytes=0-1,3-4"}, 200, whole),
+        ("GET", "", {"range": "bytes=2-5"}, 206, {"content-length": "4", "content-range": f"bytes 2-5/{SIZE}"}),
+        ("GET", "?download=1", {"range": "bytes=-1"}, 206, {"content-range": f"bytes {SIZE - 1}-{SIZE - 1}/{SIZE}"}),
+        ("GET", "?download=1", {}, 200, whole),
+        ("HEAD", "?download=1", {}, 200, whole),
+    ]
+    for method, query, headers, status, expected in answers:
+        response = await asked(stage, method, details["url"] + query, **headers)
+        disposition = "attachment" if query else "inline"
+        expected = {
+            **HARMLESS,
+            "content-type": "image/png",
+            "etag": ETAG,
+            "content-disposition": f'{disposition}; filename="{details["filename"]}"',
+            **expected,
+        }
+        assert response.status_code == status
+        assert {name: response.headers[name] for name in expected} == expected
+        assert response.headers["last-modified"].endswith(" GMT")
+        assert "transfer-encoding" not in response.headers
+
+
+@pytest.mark.parametrize("first", range(0, SIZE, 17))
+async def test_a_part_is_the_bytes_that_were_asked_for(first: int) -> None:
+    stage = Stage()
+    details = await stage.create()
+    response = await asked(stage, "GET", details["url"], range=f"bytes={first}-{first + 29}")
+    assert response.status_code == 206
+    assert response.content == PICTURE[first : first + 30]
+
+
+async def test_what_is_known_already_and_what_there_is_not_ask_no_storage() -> None:
+    stage = Stage()
+    details = await stage.create()
+    modified = (await asked(stage, "HEAD", details["url"])).headers["last-modified"]
+    for method in ("GET", "HEAD"):
+        for headers in ({"if_none_match": ETAG}, {"if_modified_since": modified}):
+            response = await asked(stage, method, details["url"], **headers)
+            assert (response.status_code, response.content) == (304, b"")
+            assert {"etag", "last-modified", "cache-control"} <= response.headers.keys()
+            assert "content-length" not in response.headers
+    refused = await asked(stage, "GET", details["url"], range=f"bytes={SIZE}-")
+    assert (refused.status_code, refused.headers["content-range"]) == (416, f"bytes */{SIZE}")
+    assert refused.json()["type"] == "urn:pixyproxy:problem:range-not-satisfiable"
+    assert refused.headers["cache-control"] == "no-store"
+    changed = await asked(stage, "GET", details["url"], if_match='"another"')
+    assert (changed.status_code, changed.json()["type"]) == (412, "urn:pixyproxy:problem:precondition-failed")
+    assert stage.storage.opened == []
+
+
+@pytest.mark.parametrize("query", ["?download=yes", "?download=", "?download=1&download=2"])
+async def test_a_download_that_is_neither_0_nor_1_is_refused(query: str) -> None:
+    stage = Stage()
+    details = await stage.create()
+    response = await asked(stage, "GET", details["url"] + query)
+    assert response.status_code == 422
+    assert response.json()["errors"] == [{"detail": "must be 0 or 1", "pointer": "?download"}]
+
+
+async def test_other_queries_change_nothing() -> None:
+    stage = Stage()
+    details = await stage.create()
+    for query in ("?download=0", "?v=2"):
+        response = await asked(stage, "GET", details["url"] + query)
+        assert response.headers["content-disposition"].startswith("inline")
+
+
+async def test_details_may_be_kept_for_a_minute_and_are_known_by_their_tag() -> None:
+    stage = Stage()
+    details = await stage.create()
+    path = f"{BASE_URL}/image/{details['guid']}"
+    first = await asked(stage, "GET", path)
+    assert first.json() == details
+    assert first.headers["cache-control"] == "public, max-age=60"
+    again = await asked(stage, "GET", path, if_none_match=first.headers["etag"])
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert again.headers["cache-control"] == "public, max-age=60"
+    elsewhere = await asked(stage, "GET", path, host="other.example")
+    assert elsewhere.headers["etag"] != first.headers["etag"], "its url is another"
+
+
+async def test_private_answers_are_kept_by_nobody() -> None:
+    stage = Stage()
+    details = await stage.create()
+    async with stage.client() as client:
+        generation = (await client.get("/generation")).json()[0]["guid"]
+        for method, path in (
+            ("GET", "/image"),
+            ("GET", "/generation"),
+            ("GET", f"/generation/{generation}"),
+            ("POST", "/image"),
+            ("DELETE", f"/image/{details['guid']}"),
+        ):
+            response = await client.request(method, path, json={"prompt": "a dot"} if method == "POST" else None)
+            assert response.is_success
+            assert response.headers.get("cache-control") == "no-store" or response.status_code == 204, path
+
+
+@pytest.mark.parametrize("headers", [{}, {"range": "bytes=0-1"}])
+async def test_an_object_that_is_gone_or_another_is_a_problem_before_any_byte(
+    headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage()
+    details = await stage.create()
+    for stored in (None, b"shorter than it was", PICTURE + b"longer", b""):
+        caplog.clear()
+        stage.storage.objects.pop(details["filename"], None)
+        if stored is not None:
+            stage.storage.objects[details["filename"]] = stored
+        response = await asked(stage, "GET", details["url"], **headers)
+        assert (response.status_code, response.json()["type"]) == (502, "urn:pixyproxy:problem:image-content-lost")
+        assert "etag" not in response.headers
+        assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
+    assert all(opened.closed for opened in stage.storage.opened)
+
+
+async def test_every_object_that_is_opened_is_closed() -> None:
+    stage = Stage()
+    details = await stage.create()
+    for headers in ({}, {"range": "bytes=5-"}):
+        await asked(stage, "GET", details["url"], **headers)
+    stage.storage.breaks_off = StorageUnavailableError("It broke off.")
+    with pytest.raises(AssertionError):  # the client's own: an answer that has no end
+        await asked(stage, "GET", details["url"])
+    assert [opened.closed for opened in stage.storage.opened] == [True, True, True]
+
+
+def test_a_reader_that_leaves_ends_the_reading_of_the_object() -> None:
+    class Endless(FakeObject):
+        """Has many more chunks than anybody waits for."""
+
+        taken = 0
+
+        async def __aiter__(self) -> Any:
+            while self.taken < 100_000:
+                self.taken += 1
+                yield bytes(65_536)
+
+    stage = Stage()
+    with listening(stage.app) as address:
+        details = httpx2.post(f"{address}/image", json={"prompt": "a dot"}, headers=KEY).json()
+        endless = Endless(stage.storage.objects[details["filename"]])
+
+        async def open_endless(key: str, *, part: range | None = None) -> FakeObject:
+            return endless
+
+        stage.storage.open = open_endless  # type: ignore[method-assign]
+        image = stage.images.images[next(iter(stage.images.images))]
+        endless.size_bytes = 100_000 * 65_536
+        stage.images.images[image.guid] = image.model_copy(update={"size_bytes": endless.size_bytes})
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
+            connection.sendall(f"GET /image/{image.guid}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert connection.recv(1024).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert endless.closed
+    assert endless.taken < 1000, "what a reader does not take is not fetched"
+
+
+async def test_plain_routes_come_first_and_are_the_public_ones() -> None:
+    api = create_api(Stage().services, version="test")
+    plain = [route.path for route in api.routes if isinstance(route, PlainRoute)]
+    assert [getattr(route, "path", None) for route in api.routes[: len(plain)]] == plain
+    assert set(plain) == {"/image/{guid}", "/image/{guid}/content"}
+
+
+async def test_openapi_says_what_the_public_routes_read_and_answer() -> None:
+    paths = create_api(Stage().services, version="test").openapi()["paths"]
+    get = paths["/image/{guid}/content"]["get"]
+    names = {parameter["name"] for parameter in get["parameters"]}
+    assert names == {
+        *("guid", "download", "Range", "If-Range"),
+        *("If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"),
+    }
+    assert set(get["responses"]) == {"200", "206", "304", "404", "412", "416", "422", "500", "502", "503"}
+    assert "#/components/schemas/ImageDetails" in str(paths["/image/{guid}"]["get"]["responses"]["200"])
+
+
+def test_headers_are_bytes_in_small_letters() -> None:
+    assert encoded({"ETag": '"x"'}) == [(b"etag", b'"x"')]
+    assert Response().headers is not None  # what Starlette's own class promises for the ones of ours
