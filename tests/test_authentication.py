@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, ConflictError, DatabaseUnavailableError
@@ -34,8 +33,7 @@ PUBLIC = {
 
 def every_route() -> list[tuple[str, str]]:
     """Each method and path of the application."""
-    api = Stage().app.app
-    assert isinstance(api, FastAPI)
+    api = create_api(Stage().services, version="test")
     return sorted(
         (method, str(context.path)) for context in iter_route_contexts(api.routes) for method in context.methods or ()
     )

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import socket
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -11,9 +12,10 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions import StorageUnavailableError
+from pixyproxy.core.models import Image
 from pixyproxy.web.app import create_api
 from pixyproxy.web.content import encoded
-from pixyproxy.web.plain_route import PlainRoute
+from pixyproxy.web.request_log import RequestLog
 from tests import planted
 from tests.fakes import FakeObject, tiny_picture
 from tests.listening import listening
@@ -215,11 +217,33 @@ def test_a_reader_that_leaves_ends_the_reading_of_the_object() -> None:
     assert endless.taken < 1000, "what a reader does not take is not fetched"
 
 
-async def test_plain_routes_come_first_and_are_the_public_ones() -> None:
-    api = create_api(Stage().services, version="test")
-    plain = [route.path for route in api.routes if isinstance(route, PlainRoute)]
-    assert [getattr(route, "path", None) for route in api.routes[: len(plain)]] == plain
-    assert set(plain) == {"/image/{guid}", "/image/{guid}/content"}
+@pytest.mark.parametrize("path", ["", "/content"])
+async def test_a_plain_route_is_the_same_through_the_whole_application(path: str) -> None:
+    stage = Stage()
+    details = await stage.create()
+    url = f"{BASE_URL}/image/{details['guid']}{path}"
+    through = RequestLog(create_api(stage.services, version="test"))
+    for headers in ({}, {"range": "bytes=0-1"}, {"if-none-match": "*"}, {"if-match": '"x"'}):
+        found = []
+        for app in (stage.app, through):
+            async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app)) as client:
+                response = await client.get(url, headers=headers)
+            kept = {name: value for name, value in response.headers.items() if name != "x-request-id"}
+            found.append((response.status_code, kept, response.content if response.is_success else b""))
+        assert found[0] == found[1]
+
+
+async def test_what_a_plain_route_does_not_expect_is_the_problem_of_every_other_route() -> None:
+    stage = Stage()
+    details = await stage.create()
+
+    async def fail(guid: UUID) -> Image:
+        raise ZeroDivisionError
+
+    stage.images.get = fail  # type: ignore[method-assign]
+    response = await asked(stage, "GET", details["url"])
+    assert (response.status_code, response.json()["type"]) == (500, "urn:pixyproxy:problem:internal-error")
+    assert response.headers["x-request-id"] == response.json()["request_id"]
 
 
 async def test_openapi_says_what_the_public_routes_read_and_answer() -> None:

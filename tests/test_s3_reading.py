@@ -96,7 +96,7 @@ async def test_a_signature_is_used_again_for_its_object_and_sent_as_it_is() -> N
     assert server.signed == ["a", "b"]
     assert server.requests[0].startswith(b"GET /bucket/a?signature=1%2F&for=900 HTTP/1.1\r\n")
     assert server.requests[3].startswith(b"GET /bucket/a?signature=1%2F&for=900 HTTP/1.1\r\n")
-    assert b"Accept-Encoding: identity\r\n" in server.requests[0]
+    assert b"accept-encoding" not in server.requests[0].lower()
 
 
 @pytest.mark.parametrize(

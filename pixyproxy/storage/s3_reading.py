@@ -23,10 +23,8 @@ from pixyproxy.storage.s3_errors import s3_errors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONNECTIONS = 1000
-"""Connections of one process for readers; one that slow clients keep costs a socket and a buffer."""
 PATIENCE = 6.0
-"""Seconds to get a connection, and then again for the server's next bytes."""
+"""Seconds for the server's next bytes."""
 CONNECT_TIMEOUT = 3.0
 BUFFER = 128 * 1024
 """Bytes that aiohttp holds for a reader before it reads no further; measured, twice as much costs more."""
@@ -133,15 +131,13 @@ class S3Reading:
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:  # it belongs to the event loop that is running now
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._route.tls or True),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, connect=PATIENCE, sock_connect=CONNECT_TIMEOUT, sock_read=PATIENCE
-                ),
+                # One for each reader: a client that is slow keeps it, and must not keep others waiting.
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._route.tls or True),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=PATIENCE),
                 read_bufsize=BUFFER,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept"),
-                headers={"Accept-Encoding": "identity"},
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),  # nothing is to be compressed
             )
         return self._session
 

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.web import health, private, public
+from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import Problem, handle_exception
 from pixyproxy.web.request_log import RequestLog, note_route
 from pixyproxy.web.server import drained_by_signals
@@ -79,4 +80,4 @@ def describe_problems(api: FastAPI) -> None:
 
 def create_app(services: Services, *, version: str, background: Background | None = None) -> RequestLog:
     """The whole as an ASGI application."""
-    return RequestLog(create_api(services, version=version, background=background))
+    return RequestLog(PlainRoutes(create_api(services, version=version, background=background)))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 
 from pixyproxy.core.exceptions import PreconditionFailedError, RangeNotSatisfiableError
 
@@ -28,7 +29,13 @@ class Validators:
     @property
     def last_modified(self) -> str | None:
         """The value of the Last-Modified header."""
-        return None if self.modified_at is None else format_datetime(self.modified_at, usegmt=True)
+        return None if self.modified_at is None else date_of(self.modified_at)
+
+
+@lru_cache(maxsize=1024)
+def date_of(moment: datetime) -> str:
+    """The HTTP-date of a time in UTC."""
+    return format_datetime(moment, usegmt=True)
 
 
 def conditions_of(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:

@@ -3,11 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pixyproxy.web.problems import handle_exception
 from pixyproxy.web.request_log import note_route
 
 
@@ -15,7 +17,7 @@ class PlainRoute(APIRoute):
     """A route whose endpoint gets the request and nothing else: `endpoint(request) -> Response`.
 
     FastAPI's dependencies cost several times what such an endpoint does; the one of the whole app, `note_route`, is
-    called here. What the endpoint reads from the request stands in `openapi_extra`. Exceptions go the common way.
+    called here. What the endpoint reads from the request stands in `openapi_extra`.
     """
 
     def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> None:
@@ -23,8 +25,29 @@ class PlainRoute(APIRoute):
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive, send)
-            await note_route(request)
-            response = await endpoint(request)
+            try:
+                await note_route(request)
+                response = await endpoint(request)
+            except Exception as error:  # noqa: BLE001 -- the one handler renders it
+                response = await handle_exception(request, error)
             await response(scope, receive, send)
 
         self.app = serve
+
+
+class PlainRoutes:
+    """Takes the requests for plain routes past the application's middleware; all others are the application's."""
+
+    def __init__(self, api: FastAPI) -> None:
+        self._api = api
+        self._routes = [route for route in api.routes if isinstance(route, PlainRoute)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and not scope.get("root_path"):
+            for route in self._routes:
+                if scope["method"] in (route.methods or ()) and (found := route.path_regex.match(scope["path"])):
+                    scope.update(app=self._api, route=route, path_params=found.groupdict())
+                    await route.app(scope, receive, send)
+                    return
+        await self._api(scope, receive, send)

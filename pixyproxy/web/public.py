@@ -93,10 +93,7 @@ def wants_download(request: Request) -> bool:
 
 
 def add_routes(router: APIRouter) -> None:
-    """Put the routes into the application's own router, where they are looked for first.
-
-    One that is included is matched twice a request, one behind the others after them.
-    """
+    """Put the routes into the application's own router: of one that is included FastAPI runs a copy of its own."""
     tags: list[str | Enum] = ["public"]
     router.add_api_route(
         "/image/{guid}/content",
@@ -132,7 +129,6 @@ def add_routes(router: APIRouter) -> None:
         openapi_extra={"parameters": [GUID, *CONDITIONS]},
         route_class_override=PlainRoute,
     )
-    router.routes.sort(key=lambda route: not isinstance(route, PlainRoute))
 
 
 def content_responses(others: dict[int, str]) -> dict[int | str, dict[str, Any]]:
