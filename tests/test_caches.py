@@ -64,14 +64,14 @@ async def test_what_was_read_once_is_read_from_memory() -> None:
     assert storage.opened[0].closed
 
 
-async def test_from_memory_come_chunks_of_a_bounded_size() -> None:
+async def test_what_is_read_again_comes_in_one_piece() -> None:
     storage = FakeStorage()
     cached = CachedImageStorage(storage, capacity=CAPACITY)
-    key = await stored(storage, 1_000_000)
-    await read(cached, key)
-    opened = await cached.open(key)
-    assert [len(chunk) async for chunk in opened] == [262_144, 262_144, 262_144, 213_568]
-    await opened.aclose()
+    key = await stored(storage)
+    for expected in ([65_536] * 4 + [37_856], [300_000]):
+        opened = await cached.open(key)
+        assert [len(chunk) async for chunk in opened] == expected
+        await opened.aclose()
 
 
 async def test_many_readers_of_a_cold_object_make_one_request() -> None:

@@ -16,8 +16,6 @@ from pixyproxy.core.protocols import Chunk, ImageStorage, StoredObject
 
 SHARE = 8
 """An object may take one part of so many of the bound; a larger one would push out too many others."""
-CHUNK = 256 * 1024
-"""Bytes that a reader is given at once from memory."""
 
 
 class Copy:
@@ -92,12 +90,8 @@ class Reader:
         number, begin = 0, 0
         while begin < self._part.stop and (chunk := await self._copy.chunk(number)) is not None:
             first, last = max(self._part.start - begin, 0), min(self._part.stop - begin, len(chunk))
-            if first == 0 and last == len(chunk) <= CHUNK:
-                yield chunk
-            else:
-                view = memoryview(chunk)
-                for position in range(first, last, CHUNK):
-                    yield view[position : min(position + CHUNK, last)]
+            if first < last:
+                yield chunk if last - first == len(chunk) else memoryview(chunk)[first:last]
             number, begin = number + 1, begin + len(chunk)
 
     async def aclose(self) -> None:

@@ -28,7 +28,14 @@ class Connection(Protocol):
 
     @property
     def slow(self) -> bool:
-        """Whether the client has not taken yet what it was sent."""
+        """Whether the client has yet to take what it was sent."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of that."""
+
+    async def taken(self) -> None:
+        """Return when it is no longer slow, or gone."""
 
     def abort(self) -> None:
         """End it at once, without sending what is on its way."""
@@ -88,7 +95,7 @@ def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 class ContentResponse(Response):
     """Passes an opened object on, as fast as the client takes it, and closes it whatever becomes of the client.
 
-    An object that breaks off ends the connection: its length was announced. So does a client that takes no chunk for
+    An object that breaks off ends the connection: its length was announced. So does a client that takes nothing for
     `patience` seconds: it holds a connection to the storage. No task is made for a response; that the client is gone
     is seen before the next chunk is asked for.
     """
@@ -138,9 +145,13 @@ class Sending:
         return self._connection is not None and self._connection.left
 
     async def send(self, message: Message) -> None:
-        """Send a message, when the client has taken what it was sent before."""
-        if self._connection is not None and not self._connection.slow:
-            await self._send(message)  # without a timer: it does not wait
-            return
-        async with asyncio.timeout(self._patience):
-            await self._send(message)
+        """Send a message, when the client has taken what it was sent before, however slowly."""
+        while self._connection is not None and self._connection.slow:
+            unsent = self._connection.unsent
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._connection.taken()
+            except TimeoutError:
+                if self._connection.unsent >= unsent:
+                    raise
+        await self._send(message)

@@ -113,8 +113,17 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def slow(self) -> bool:
-        """Whether the client has not taken yet what it was sent."""
+        """Whether the client has yet to take what it was sent."""
         return self.flow.write_paused
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of that."""
+        return self.transport.get_write_buffer_size()
+
+    async def taken(self) -> None:
+        """Return when it is no longer slow, or gone."""
+        await self.flow.drain()
 
     def abort(self) -> None:
         """End the connection at once, without sending what is on its way."""
