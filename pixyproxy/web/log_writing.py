@@ -29,11 +29,14 @@ class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
         except Exception:  # noqa: BLE001 -- as every handler does
             self.handleError(record)
             return
-        loop = asyncio._get_running_loop()
-        if loop is None or record.levelno >= logging.WARNING:
+        if record.levelno >= logging.WARNING:
             self.flush()
-        elif len(self._lines) == 1:
-            loop.call_soon(self.flush)
+        elif len(self._lines) == 1:  # else a turn that has not ended will write them
+            loop = asyncio._get_running_loop()
+            if loop is None:
+                self.flush()
+            else:
+                loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what waits."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,6 +28,7 @@ FLUSH_PATIENCE = 60
 """Seconds that a client has to take the rest of an answer once its connection is to be closed."""
 WORKER_PATIENCE = 60
 """Seconds for which a worker may be frozen before the parent process kills it, with the pictures in its memory."""
+OPEN_FILES = 65_536
 UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
 
 
@@ -205,11 +207,23 @@ def drained_by_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def allow_open_files() -> None:
+    """Let this process, and its workers, have `OPEN_FILES` at once if the system agrees.
+
+    A client takes one, and what is read or drawn for it another; a soft limit of 1024 is usual.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(application: str, *, host: str, port: int, workers: int, log_config: dict[str, Any]) -> None:
     """Serve the application that the named factory makes, in `workers` processes, until SIGTERM or SIGINT.
 
     Every running generation ends before that; then clients have `FLUSH_PATIENCE` seconds to take their answers.
     """
+    allow_open_files()
     uvicorn.run(
         application,
         factory=True,
