@@ -37,6 +37,7 @@ def test_with_nothing_set_it_is_the_embedded_default() -> None:
     assert isinstance(open_storage(settings), FolderImageStorage)
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.quality, settings.generation_deadline, settings.max_generations) == ("medium", 300, 64)
+    assert settings.finish_slots == 8
     assert (settings.sync_wait, settings.store_patience, settings.lease) == (50, 600, 30)
     assert (settings.reconcile_interval, settings.orphan_grace) == (30, 86_400)
 
@@ -150,6 +151,8 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "upstream URL": ({"OPENAI_BASE_URL": "ftp://planted-bad"}, "OPENAI_BASE_URL"),
     "deadline": ({"PIXYPROXY_GENERATION_DEADLINE": "0"}, "PIXYPROXY_GENERATION_DEADLINE"),
     "generations": ({"PIXYPROXY_MAX_GENERATIONS": "0"}, "PIXYPROXY_MAX_GENERATIONS"),
+    "no finish slot": ({"PIXYPROXY_FINISH_SLOTS": "0"}, "PIXYPROXY_FINISH_SLOTS"),
+    "too many finish slots": ({"PIXYPROXY_FINISH_SLOTS": "1001"}, "PIXYPROXY_FINISH_SLOTS"),
     "log format": ({"PIXYPROXY_LOG_FORMAT": "planted-bad"}, "PIXYPROXY_LOG_FORMAT"),
     "log level": ({"PIXYPROXY_LOG_LEVEL": "planted-bad"}, "PIXYPROXY_LOG_LEVEL"),
     "demo": ({"PIXYPROXY_DEMO": "planted-bad"}, "PIXYPROXY_DEMO"),

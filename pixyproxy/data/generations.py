@@ -23,6 +23,8 @@ from pixyproxy.data.conversions import (
 from pixyproxy.data.database import Database, Row, Transaction
 from pixyproxy.data.images import images_of, insert_image
 
+BEFORE_DRAWING = 5.0
+"""Seconds that a reservation waits for a connection: a thousand that come at once have one each in less."""
 AFTER_DRAWING = 60.0
 """Seconds that the record of what was paid for waits for a connection."""
 INTERRUPTED = GenerationInterruptedError.name
@@ -117,7 +119,7 @@ class SqlGenerationRepository:
                 **generation_to_row(generation),
             )
 
-        await self._database.transaction(insert)
+        await self._database.transaction(insert, patience=BEFORE_DRAWING)
 
     async def get(self, guid: UUID) -> Generation:
         """The generation with this guid, and its images; `GenerationNotFoundError` if there is none."""
