@@ -5,7 +5,6 @@ of 100 connections, and takes the body in the pieces in which it came.
 """
 
 import re
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -15,9 +14,6 @@ import httpx2
 READ_BUFFER = 16 * 1024
 """Bytes of a body that nobody reads, after which no more are taken from its connection. What one read of the socket
 brings comes on top of twice that. A larger one saves no CPU."""
-KERNEL_BUFFER = 256 * 1024
-"""Bytes of a body that nobody reads and that the kernel holds for its connection. Left to itself it takes all of it:
-with a thousand that wait it comes to the end of its memory for TCP, and drops what arrives."""
 KEEP_ALIVE = 5.0
 """Seconds for which an idle connection is used again: under those after which servers close theirs."""
 CANNOT_BE_SENT = re.compile(rb"[\r\n\0]")
@@ -62,10 +58,7 @@ class AioHttpTransport(httpx2.AsyncBaseTransport):
         if self._session is None:  # a session belongs to the loop that runs
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=self._connections,
-                    keepalive_timeout=KEEP_ALIVE,
-                    ssl=httpx2.create_ssl_context(),
-                    socket_factory=make_socket,
+                    limit=self._connections, keepalive_timeout=KEEP_ALIVE, ssl=httpx2.create_ssl_context()
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -91,14 +84,6 @@ class AnswerStream(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         """Give the connection back, or close it if the body was not read to its end."""
         self._response.release()
-
-
-def make_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket for the address; the buffer is set before it is connected, for that decides on the TCP window."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family=family, type=kind, proto=protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BUFFER)
-    return made
 
 
 @contextmanager
