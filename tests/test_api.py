@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.service.findings import Finding
 from pixyproxy.web.app import create_api
 from tests import planted
-from tests.fakes import tiny_picture
+from tests.fakes import FakeObject, tiny_picture
 from tests.listening import listening
 from tests.servers import wait_until
 from tests.stage import BASE_URL, KEY, Stage
@@ -151,6 +152,38 @@ def test_a_reader_that_stalls_is_let_go_and_its_object_closed() -> None:
             with suppress(ConnectionResetError):  # it was ended at once, and not after all that was on its way
                 while connection.recv(1_000_000):
                     pass
+
+
+def test_a_reader_that_takes_something_is_not_let_go_however_large_the_piece() -> None:
+    class OnePiece(FakeObject):
+        """Comes as a picture from memory does."""
+
+        async def __aiter__(self) -> Any:
+            yield memoryview(self._data)
+
+    stage = Stage(client_patience=0.4)
+    stage.generator.pictures = (tiny_picture() + b"\0" * 20_000_000,)
+    with listening(stage.app) as address:
+        details = httpx2.post(f"{address}/image", json={"prompt": "a dot"}, headers=KEY).json()
+        data = stage.storage.objects[details["filename"]]
+
+        async def open_whole(key: str, *, part: range | None = None) -> FakeObject:
+            stage.storage.opened.append(OnePiece(data))
+            return stage.storage.opened[-1]
+
+        stage.storage.open = open_whole  # type: ignore[method-assign]
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(f"GET /image/{details['guid']}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            begun, taken = time.monotonic(), 0
+            while taken < len(data):
+                got = len(connection.recv(2_000_000))
+                assert got, "it was let go"
+                taken += got
+                if time.monotonic() - begun < 1.2:
+                    time.sleep(0.1)
+        assert time.monotonic() - begun > 1.2
+        wait_until(lambda: closed(stage), seconds=10, what="the object")
 
 
 def test_a_reader_that_stalls_does_not_keep_the_server_from_ending() -> None:

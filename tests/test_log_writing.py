@@ -1,0 +1,108 @@
+"""When log lines are written: together at the end of a turn of the event loop, or at once; always in order."""
+
+import asyncio
+import io
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pixyproxy.web.log_writing import AT_ONCE, TurnHandler, pieces
+
+pytestmark = pytest.mark.anyio
+
+
+class Writes(io.StringIO):
+    """Remembers what was written at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.calls.append(text)
+        return len(text)
+
+
+@pytest.fixture
+def writes() -> Writes:
+    """The stream of the log."""
+    return Writes()
+
+
+@pytest.fixture
+def log(writes: Writes, monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """A log with one handler."""
+    for name in ("logThreads", "logProcesses", "logMultiprocessing"):
+        monkeypatch.setattr(logging, name, getattr(logging, name))
+    handler = TurnHandler()
+    handler.stream = writes
+    log = logging.Logger("turns", logging.INFO)
+    log.addHandler(handler)
+    yield log
+    handler.close()
+
+
+async def test_the_lines_of_a_turn_are_written_together_when_it_ends(log: logging.Logger, writes: Writes) -> None:
+    log.info("one")
+    log.info("two")
+    assert writes.calls == []
+    await asyncio.sleep(0)
+    assert writes.calls == ["one\ntwo\n"]
+    log.info("three")
+    await asyncio.sleep(0)
+    assert writes.calls == ["one\ntwo\n", "three\n"]
+
+
+async def test_a_warning_does_not_wait_and_comes_after_what_was_said_before(
+    log: logging.Logger, writes: Writes
+) -> None:
+    log.info("one")
+    log.warning("two")
+    assert "".join(writes.calls) == "one\ntwo\n"
+    log.info("three")
+    await asyncio.sleep(0)
+    assert "".join(writes.calls) == "one\ntwo\nthree\n"
+
+
+def test_without_an_event_loop_a_line_is_written_at_once(log: logging.Logger, writes: Writes) -> None:
+    log.info("one")
+    assert writes.calls == ["one\n"]
+
+
+async def test_a_line_of_another_thread_keeps_its_place(log: logging.Logger, writes: Writes) -> None:
+    log.info("one")
+    thread = threading.Thread(target=lambda: log.info("two"))
+    thread.start()
+    thread.join()
+    log.info("three")
+    await asyncio.sleep(0)
+    assert "".join(writes.calls) == "one\ntwo\nthree\n"
+
+
+def test_what_waits_when_the_process_ends_is_written() -> None:
+    script = (
+        "import asyncio, logging\n"
+        "from pixyproxy.web.log_writing import TurnHandler\n"
+        "log = logging.getLogger(); log.setLevel('INFO'); log.addHandler(TurnHandler())\n"
+        "async def main():\n"
+        "    log.info('the last words')\n"
+        "    raise SystemExit(3)\n"
+        "asyncio.run(main())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (3, "the last words\n")
+
+
+def test_what_is_written_at_once_is_whole_lines_and_stays_together_in_a_pipe() -> None:
+    lines = [f"{number} {'x' * (number % 700)}\n" for number in range(300)]
+    written = list(pieces(lines))
+    assert "".join(written) == "".join(lines)
+    assert all(len(piece) <= AT_ONCE and piece.endswith("\n") for piece in written)
+    assert len(written) < 40
+    long = "y" * 10_000 + "\n"
+    assert list(pieces(["a\n", long, "b\n"])) == ["a\n", long, "b\n"]
+    assert list(pieces([])) == []
