@@ -53,7 +53,7 @@ class FakeImageRepository:
         self.deleted: dict[UUID, Image] = {}
         self.failure: Exception | None = None
 
-    async def get(self, guid: UUID) -> Image:
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
         if guid not in self.images:
             raise ImageNotFoundError
         return self.images[guid]

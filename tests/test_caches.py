@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import settings
@@ -258,6 +258,17 @@ async def test_an_opening_that_is_given_up_is_taken_over() -> None:
         await first
 
 
+async def test_a_kept_picture_keeps_nothing_of_where_it_came_from() -> None:
+    storage = FakeStorage()
+    cached = CachedImageStorage(storage, capacity=CAPACITY)
+    key, empty = await stored(storage), await stored(storage, 0)
+    await read(cached, key)
+    assert await read(cached, empty) == b""
+    assert all(opened.closed for opened in storage.opened)
+    assert all(copy._source is None and copy._coming is None for copy in cached._kept.values())
+    assert await read(cached, key) == storage.objects[key]
+
+
 async def test_a_deletion_forgets_at_once_and_who_reads_reads_on() -> None:
     storage = FakeStorage()
     cached = CachedImageStorage(storage, capacity=CAPACITY)
@@ -383,7 +394,7 @@ class CountingImages(FakeImageRepository):
         self.asked = 0
         self.before: Callable[[], Awaitable[object]] | None = None
 
-    async def get(self, guid: Any) -> Image:
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
         self.asked += 1
         image = await super().get(guid)
         if self.before is not None:
@@ -469,6 +480,30 @@ async def test_a_record_that_was_being_read_when_it_was_deleted_is_not_kept(
     assert await reading == image, "it was asked for before"
     with pytest.raises(ImageNotFoundError):
         await cached.get(image.guid)
+
+
+async def test_what_is_asked_for_fresh_is_read_anew_and_remembered(images: CountingImages, image: Image) -> None:
+    cached = CachedImageRepository(images, ttl=30)
+    await cached.get(image.guid)
+    changed = image.model_copy(update={"prompt": "another"})
+    images.images[image.guid] = changed
+    assert await cached.get(image.guid) == image
+    assert await cached.get(image.guid, fresh=True) == changed
+    assert await cached.get(image.guid) == changed
+    assert images.asked == 2
+
+
+async def test_the_records_are_bounded_by_their_bytes_and_not_by_their_number(
+    images: CountingImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixyproxy.data.cached.SIZE", 500_000)
+    cached = CachedImageRepository(images, ttl=30)
+    for _ in range(30):
+        long = an_image(prompt="x" * 32_000)
+        images.images[long.guid] = long
+        await cached.get(long.guid)
+    assert len(cached._known) == 3
+    assert cached._known.currsize <= 500_000
 
 
 async def test_readers_at_the_same_time_ask_once_and_that_there_is_none_is_not_remembered(

@@ -3,18 +3,23 @@
 import hashlib
 import logging
 import socket
+import time
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import httpx2
 import pytest
 from fastapi.routing import APIRoute
-from starlette.responses import Response
 
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.core.models import Image
-from pixyproxy.web.app import create_api
-from pixyproxy.web.content import encoded
+from pixyproxy.data.cached import CachedImageRepository
+from pixyproxy.service.public import PublicImageService
+from pixyproxy.web import server
+from pixyproxy.web.app import create_api, create_app
+from pixyproxy.web.content import HeadResponse, encoded
 from pixyproxy.web.request_log import RequestLog
 from tests import planted
 from tests.fakes import FakeObject, tiny_picture
@@ -176,6 +181,59 @@ async def test_an_object_that_is_gone_or_another_is_a_problem_before_any_byte(
     assert all(opened.closed for opened in stage.storage.opened)
 
 
+@pytest.mark.parametrize("left", [None, b"a piece of it"])
+async def test_what_another_replica_deleted_is_not_found_and_no_loss(
+    left: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage()
+    details = await stage.create()
+    cached = CachedImageRepository(stage.images, ttl=30)
+    stage.public = PublicImageService(images=cached, storage=stage.storage)
+    stage.app = create_app(replace(stage.services, public=stage.public), version="test")
+    assert (await asked(stage, "HEAD", details["url"])).status_code == 200
+    await stage.images.mark_deleted(UUID(details["guid"]))
+    del stage.storage.objects[details["filename"]]
+    if left is not None:
+        stage.storage.objects[details["filename"]] = left
+    for _ in range(2):
+        response = await asked(stage, "GET", details["url"])
+        assert (response.status_code, response.json()["type"]) == (404, "urn:pixyproxy:problem:image-not-found")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_picture_that_breaks_off_does_not_wait_for_a_client_that_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "FLUSH_PATIENCE", 0.3)
+
+    class Breaking(FakeObject):
+        """Fills every buffer on the way, and breaks off."""
+
+        async def __aiter__(self) -> Any:
+            yield bytes(16_000_000)
+            raise StorageUnavailableError("It broke off.")
+
+    stage = Stage()
+    with listening(stage.app) as address:
+        details = httpx2.post(f"{address}/image", json={"prompt": "a dot"}, headers=KEY).json()
+        image = stage.images.images[UUID(details["guid"])]
+        stage.images.images[image.guid] = image.model_copy(update={"size_bytes": 32_000_000})
+        breaking = Breaking(b"")
+        breaking.size_bytes = 32_000_000
+
+        async def open_breaking(key: str, *, part: range | None = None) -> FakeObject:
+            return breaking
+
+        stage.storage.open = open_breaking  # type: ignore[method-assign]
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
+            connection.sendall(f"GET /image/{image.guid}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            time.sleep(1.5)
+            connection.settimeout(5)
+            taken = 0
+            with suppress(ConnectionResetError):  # it was ended, and not after all that was on its way
+                while got := len(connection.recv(1_000_000)):
+                    taken += got
+            assert taken < 16_000_000
+
+
 async def test_every_object_that_is_opened_is_closed() -> None:
     stage = Stage()
     details = await stage.create()
@@ -237,7 +295,7 @@ async def test_what_a_plain_route_does_not_expect_is_the_problem_of_every_other_
     stage = Stage()
     details = await stage.create()
 
-    async def fail(guid: UUID) -> Image:
+    async def fail(guid: UUID, *, fresh: bool = False) -> Image:
         raise ZeroDivisionError
 
     stage.images.get = fail  # type: ignore[method-assign]
@@ -260,4 +318,4 @@ async def test_openapi_says_what_the_public_routes_read_and_answer() -> None:
 
 def test_headers_are_bytes_in_small_letters() -> None:
     assert encoded({"ETag": '"x"'}) == [(b"etag", b'"x"')]
-    assert Response().headers is not None  # what Starlette's own class promises for the ones of ours
+    assert HeadResponse(304, {"ETag": '"x"'}).headers["etag"] == '"x"'

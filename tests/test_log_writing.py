@@ -7,10 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx2
 import pytest
 
 from pixyproxy.web.log_writing import AT_ONCE, TurnHandler, pieces
+from tests.servers import PixyProxy, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -81,6 +84,49 @@ async def test_a_line_of_another_thread_keeps_its_place(log: logging.Logger, wri
     log.info("three")
     await asyncio.sleep(0)
     assert "".join(writes.calls) == "one\ntwo\nthree\n"
+
+
+class Full(io.StringIO):
+    """Takes nothing, as a full disk and a closed pipe do."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("broken", ["full", "closed"])
+async def test_a_log_that_cannot_be_written_stops_nothing(log: logging.Logger, writes: Writes, broken: str) -> None:
+    (handler,) = log.handlers
+    assert isinstance(handler, TurnHandler)
+    handler.stream = Full()
+    if broken == "closed":
+        handler.stream.close()
+    log.info("lost")
+    await asyncio.sleep(0)
+    log.warning("lost too")
+    handler.stream = writes
+    log.info("kept")
+    await asyncio.sleep(0)
+    assert writes.calls == ["kept\n"]
+
+
+def test_a_service_whose_log_is_full_serves(tmp_path: Path) -> None:
+    replica = PixyProxy(tmp_path, {})
+    with Path("/dev/full").open("ab") as full:
+        running = subprocess.Popen(
+            replica.process.command,
+            env=dict(replica.process.environment or {}),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=full,
+        )
+    try:
+        wait_until(lambda: httpx2.get(f"{replica.url}/healthz"), seconds=30, what="PixyProxy")
+        for _ in range(3):
+            assert httpx2.get(f"{replica.url}/readyz").status_code == 200
+    finally:
+        running.terminate()
+        running.wait(20)
 
 
 def test_what_waits_when_the_process_ends_is_written() -> None:

@@ -237,6 +237,7 @@ async def test_a_server_that_is_not_there_or_says_nothing_is_away_in_time(monkey
         ({}, None),
         ({"HTTPS_PROXY": "http://proxy.example:3128"}, "http://proxy.example:3128"),
         ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "s3.example"}, None),
+        ({"HTTPS_PROXY": "proxy.example:3128"}, "http://proxy.example:3128"),
         ({"HTTP_PROXY": "http://proxy.example:3128"}, None),
     ],
 )

@@ -28,8 +28,11 @@ class Database(Protocol):
 class ImageRepository(Protocol):
     """The records of images. Deleted images are never answered."""
 
-    async def get(self, guid: UUID) -> Image:
-        """The image with this guid; `ImageNotFoundError` if there is none."""
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
+        """The image with this guid; `ImageNotFoundError` if there is none.
+
+        `fresh`: as it is recorded now, whatever is remembered.
+        """
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """Images whose prompt contains `q` (any if None), newest first, from `cursor` on, at most `limit`.

@@ -11,8 +11,8 @@ from cachetools import TLRUCache
 from pixyproxy.core.models import Image, ImagePage
 from pixyproxy.core.protocols import ImageRepository
 
-SIZE = 10_000
-"""Records; one with a prompt of usual length takes some 2 KB."""
+SIZE = 20 * 1024 * 1024
+"""Bytes of memory, as `size_of` reckons them."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Known:
 
     image: Image
     until: float
+
+
+def size_of(known: Known) -> int:
+    """Bytes that a record takes at the most: those of its prompt, and of all the rest."""
+    return 2048 + 4 * len(known.image.prompt)
 
 
 class CachedImageRepository:
@@ -34,11 +39,15 @@ class CachedImageRepository:
         self._images = images
         self._ttl = ttl
         self._clock = clock
-        self._known: TLRUCache[UUID, Known] = TLRUCache(SIZE, ttu=lambda _, known, __: known.until, timer=clock)
+        self._known: TLRUCache[UUID, Known] = TLRUCache(
+            SIZE, ttu=lambda _, known, __: known.until, timer=clock, getsizeof=size_of
+        )
         self._reading: dict[UUID, asyncio.Task[Image]] = {}
 
-    async def get(self, guid: UUID) -> Image:
-        """The image with this guid; `ImageNotFoundError` if there is none."""
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
+        """The image with this guid; `ImageNotFoundError` if there is none. `fresh`: what is known is forgotten."""
+        if fresh:
+            self._forget(guid)
         known = self._known.get(guid)
         if known is not None:
             return known.image
@@ -47,6 +56,10 @@ class CachedImageRepository:
             reading = asyncio.create_task(self._read(guid))
             self._reading[guid] = reading
         return await asyncio.shield(reading)
+
+    def _forget(self, guid: UUID) -> None:
+        self._reading.pop(guid, None)
+        self._known.pop(guid, None)
 
     async def _read(self, guid: UUID) -> Image:
         until = self._clock() + self._ttl
@@ -69,8 +82,7 @@ class CachedImageRepository:
         try:
             return await self._images.mark_deleted(guid)
         finally:
-            self._reading.pop(guid, None)
-            self._known.pop(guid, None)
+            self._forget(guid)
 
     async def marked(self, *, limit: int) -> tuple[Image, ...]:
         """Images that are marked as deleted and still recorded."""

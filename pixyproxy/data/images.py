@@ -85,7 +85,7 @@ class SqlImageRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, guid: UUID) -> Image:
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:  # noqa: ARG002 -- it always is
         """The image with this guid; `ImageNotFoundError` if there is none."""
         row = await self._database.one(
             """

@@ -160,7 +160,7 @@ class PrivateImageService:
         return await self._images.search(limit=query.limit, cursor=query.cursor, q=query.q)
 
     async def delete(self, guid: UUID) -> None:
-        """Delete an image: it is gone for everybody at once, and its bytes now, or when the storage is back.
+        """Delete an image: its record is gone at once, and its bytes now, or when the storage is back.
 
         `ImageNotFoundError` if there is none.
         """

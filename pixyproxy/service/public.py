@@ -24,7 +24,8 @@ class PublicImageService:
     async def open_content(self, image: Image, *, part: range | None = None) -> StoredObject:
         """The image's bytes, or a part of them, opened.
 
-        `ImageContentLostError` if they are not in the storage, whole.
+        `ImageContentLostError` if they are not in the storage, whole; `ImageNotFoundError` if that is since the image
+        was deleted elsewhere.
         """
         image = revalidated(_IMAGE, image)
         if part is not None and not (part.step == 1 and 0 <= part.start < part.stop <= image.size_bytes):
@@ -32,9 +33,11 @@ class PublicImageService:
         try:
             content = await self._storage.open(image.filename, part=part)
         except ObjectNotFoundError as error:
+            await self._images.get(image.guid, fresh=True)
             raise ImageContentLostError("The storage holds no object for this image.") from error
         if content.size_bytes != image.size_bytes:
             await content.aclose()
+            await self._images.get(image.guid, fresh=True)
             raise ImageContentLostError("The storage holds an object of another size for this image.")
         return content
 

@@ -26,8 +26,8 @@ class Copy:
         self.size_bytes = source.size_bytes
         self.readers = 0
         self.forgotten = False
-        self._source = source
-        self._coming = aiter(source)
+        self._source: StoredObject | None = source
+        self._coming: AsyncIterator[Chunk] | None = aiter(source)
         self._chunks: list[Chunk] = []
         self._received = 0
         self._turn = asyncio.Lock()
@@ -55,7 +55,7 @@ class Copy:
 
     async def _fetch(self) -> None:
         chunk = None
-        if not self.broken:
+        if self._coming is not None and not self.broken:
             self.broken = True  # unless a chunk comes: whatever happens, an iterator is not asked again
             chunk = await anext(self._coming, None)
         if chunk is None:
@@ -63,12 +63,12 @@ class Copy:
         self.broken = False
         self._chunks.append(chunk)
         self._received += len(chunk)
-        if self.whole:
-            await self._source.aclose()
 
     async def aclose(self) -> None:
-        """Fetch no more."""
-        await self._source.aclose()
+        """Fetch no more, and let go what it came from."""
+        source, self._source, self._coming = self._source, None, None
+        if source is not None:
+            await source.aclose()
 
 
 class Reader:
@@ -169,11 +169,10 @@ class CachedImageStorage:
         self._used_bytes -= copy.size_bytes
         if self._used.get(copy.key) is copy:
             del self._used[copy.key]
-        if not copy.whole:
-            await copy.aclose()
-        elif not copy.forgotten:
+        if copy.whole and not copy.forgotten:
             self._kept[copy.key] = copy
             self._make_room()
+        await copy.aclose()
 
     async def _open(self, key: str) -> StoredObject:
         opening: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

@@ -12,6 +12,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
 from pixyproxy.core.exceptions import ConfigurationError, ObjectNotFoundError, StorageUnavailableError
@@ -251,5 +252,5 @@ def open_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageS
 
 def proxy_to(url: str) -> str | None:
     """The proxy that the environment names for this URL, as botocore reads it."""
-    proxies: dict[str, str] = get_environ_proxies(url)
-    return proxies.get(urlsplit(url).scheme)
+    found: str | None = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+    return found

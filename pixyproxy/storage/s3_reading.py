@@ -111,7 +111,7 @@ class S3Reading:
                 if last or time.monotonic() > end:
                     raise StorageUnavailableError("The storage does not answer.") from error
             else:
-                if last or response.status in (404, 416):
+                if last or time.monotonic() > end or response.status in (404, 416):
                     with s3_errors():
                         raise refusal
                 self._urls.pop(name, None)
@@ -143,7 +143,7 @@ class S3Reading:
 
 
 def opened(response: aiohttp.ClientResponse, *, part: range | None) -> OpenS3Object:
-    """The object of a successful answer; `StorageError` for one that says another part, or no size."""
+    """The object of a successful answer; `StorageError` for one that ignores the Range, or says no size."""
     if part is None and response.status == 200 and response.content_length is not None:
         return OpenS3Object(response, size_bytes=response.content_length)
     told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))

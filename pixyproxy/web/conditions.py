@@ -52,7 +52,8 @@ def conditions_of(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
 def not_modified(conditions: Mapping[str, str], validators: Validators) -> bool:
     """Whether a GET or HEAD is to be answered with 304; `PreconditionFailedError` if with 412.
 
-    The order is that of RFC 9110, section 13.2.2. A condition that cannot be understood is ignored.
+    The order is that of RFC 9110, section 13.2.2. A time that is none is ignored; what is no list of
+    entity tags has none of ours.
     """
     if not conditions:
         return False

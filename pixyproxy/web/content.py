@@ -37,6 +37,9 @@ class Connection(Protocol):
     async def taken(self) -> None:
         """Return when it is no longer slow, or gone."""
 
+    def end(self) -> None:
+        """End it when the client has taken what is on its way, or takes it no longer."""
+
     def abort(self) -> None:
         """End it at once, without sending what is on its way."""
 
@@ -114,6 +117,8 @@ class ContentResponse(Response):
             await self._pass_on(Sending(send, connection, patience=self._patience))
         except PixyProxyException as error:
             logger.error("the content broke off: %s", error.detail)
+            if connection is not None:
+                connection.end()
         except TimeoutError:
             logger.warning("the client took nothing for %g s", self._patience)
             if connection is not None:

@@ -39,13 +39,15 @@ class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
                 loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits. What cannot be written is lost: a full disk or a closed pipe stops nothing else."""
         self.acquire()
         try:
             lines, self._lines = self._lines, []
             for piece in pieces(lines):
                 self.stream.write(piece)
                 self.stream.flush()
+        except (OSError, ValueError):  # the latter: it is closed
+            pass
         finally:
             self.release()
 

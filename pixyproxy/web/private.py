@@ -181,7 +181,10 @@ async def list_images(
     responses=documented(AuthenticationError, ImageNotFoundError, DatabaseUnavailableError),
 )
 async def delete_image(guid: Guid, _: Authenticated, images: Private) -> None:
-    """From a 204 on nobody is served the image; its bytes are removed too, by a reconciler if the storage is away."""
+    """From a 204 on this process serves the image to nobody, and all others stop within `PIXYPROXY_CACHE_TTL`.
+
+    Its bytes are removed too, by a reconciler if the storage is away.
+    """
     await images.delete(guid)
 
 

@@ -6,7 +6,7 @@ import resource
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from types import FrameType
 from typing import Any
@@ -127,6 +127,11 @@ class Protocol(HttpToolsProtocol):
         """Return when it is no longer slow, or gone."""
         await self.flow.drain()
 
+    def end(self) -> None:
+        """End the connection when the client has taken what is on its way, or after `FLUSH_PATIENCE` seconds."""
+        self.transport.close()
+        self._abort_if_it_stays()
+
     def abort(self) -> None:
         """End the connection at once, without sending what is on its way."""
         self.transport.abort()
@@ -215,7 +220,8 @@ def allow_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
         wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def serve(application: str, *, host: str, port: int, workers: int, log_config: dict[str, Any]) -> None:
