@@ -176,14 +176,14 @@ class PayloadTooLargeError(PixyProxyException):
 
 
 class PreconditionFailedError(PixyProxyException):
-    """The image is not the one that the request's condition speaks of (RFC 9110, section 13.1)."""
+    """What is at the URL is not what the request's condition speaks of (RFC 9110, section 13.1)."""
 
     status = 412
     name = "precondition-failed"
     title = "The precondition does not hold"
 
     def __init__(self) -> None:
-        super().__init__("If-Match or If-Unmodified-Since asks for another picture than the one at this URL.")
+        super().__init__("If-Match or If-Unmodified-Since asks for something else than what is at this URL.")
 
 
 class RangeNotSatisfiableError(PixyProxyException):

@@ -34,11 +34,13 @@ class PublicImageService:
             content = await self._storage.open(image.filename, part=part)
         except ObjectNotFoundError as error:
             await self._images.get(image.guid, fresh=True)
-            raise ImageContentLostError("The storage holds no object for this image.") from error
+            raise ImageContentLostError(
+                f"The storage holds no object for image {image.guid}, or none that is as long."
+            ) from error
         if content.size_bytes != image.size_bytes:
             await content.aclose()
             await self._images.get(image.guid, fresh=True)
-            raise ImageContentLostError("The storage holds an object of another size for this image.")
+            raise ImageContentLostError(f"The storage holds an object of another size for image {image.guid}.")
         return content
 
 

@@ -123,6 +123,7 @@ class ContentResponse(Response):
             logger.warning("the client took nothing for %g s", self._patience)
             if connection is not None:
                 connection.abort()  # closing would wait for the client to take what is on its way
+                await connection.taken()
         finally:
             await self._content.aclose()
 

@@ -112,7 +112,7 @@ def add_routes(router: APIRouter) -> None:
         summary="The picture's headers",
         tags=tags,
         response_class=Response,
-        responses=content_responses({304: "The client has it."}),
+        responses=content_responses({304: "The client has it."}, without_bytes=True),
         openapi_extra={"parameters": [GUID, DOWNLOAD, *CONDITIONS]},
         route_class_override=PlainRoute,
     )
@@ -126,12 +126,12 @@ def add_routes(router: APIRouter) -> None:
             304: {"description": "The client has them."},
             **documented(ImageNotFoundError, PreconditionFailedError, DatabaseUnavailableError),
         },
-        openapi_extra={"parameters": [GUID, *CONDITIONS]},
+        openapi_extra={"parameters": [GUID, *TAGS]},
         route_class_override=PlainRoute,
     )
 
 
-def content_responses(others: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+def content_responses(others: dict[int, str], *, without_bytes: bool = False) -> dict[int | str, dict[str, Any]]:
     """The answers of the routes for content."""
     picture = {
         media_type: {"schema": {"type": "string", "format": "binary"}}
@@ -146,11 +146,9 @@ def content_responses(others: dict[int, str]) -> dict[int | str, dict[str, Any]]
         **documented(
             ImageNotFoundError,
             PreconditionFailedError,
-            *((RangeNotSatisfiableError,) if 206 in others else ()),
             InvalidRequestError,
-            ImageContentLostError,
             DatabaseUnavailableError,
-            StorageUnavailableError,
+            *(() if without_bytes else (RangeNotSatisfiableError, ImageContentLostError, StorageUnavailableError)),
         ),
     }
 
@@ -168,9 +166,14 @@ def parameter(name: str, place: str, description: str, **schema: Any) -> dict[st
 
 GUID = parameter("guid", "path", "The image's guid.", format="uuid", examples=[EXAMPLE])
 DOWNLOAD = parameter("download", "query", "`1`: to be saved, not shown.", enum=["0", "1"])
+TAGS = [
+    parameter("If-None-Match", "header", "Entity tags, or `*`: 304 if one of them is the current one (RFC 9110)."),
+    parameter("If-Match", "header", "Entity tags, or `*`: 412 if none of them is the current one."),
+]
 CONDITIONS = [
-    parameter(name, "header", "RFC 9110, section 13.1.")
-    for name in ("If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since")
+    *TAGS,
+    parameter("If-Modified-Since", "header", "A time: 304 if nothing has changed since."),
+    parameter("If-Unmodified-Since", "header", "A time: 412 if something has changed since."),
 ]
 RANGE = [
     parameter("Range", "header", "One range of bytes (RFC 9110, section 14.2)."),
