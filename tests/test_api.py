@@ -1,6 +1,7 @@
 """The HTTP contract, over fakes."""
 
 import hashlib
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -139,7 +140,7 @@ async def test_content_that_breaks_off_ends_the_connection() -> None:
     assert stage.storage.opened[0].closed
 
 
-def test_a_reader_that_stalls_is_let_go_and_its_object_closed() -> None:
+def test_a_reader_that_stalls_is_let_go_and_its_object_closed(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(client_patience=0.3)
     stage.generator.pictures = (tiny_picture() + b"\0" * 30_000_000,)
     with listening(stage.app) as address:
@@ -152,6 +153,7 @@ def test_a_reader_that_stalls_is_let_go_and_its_object_closed() -> None:
             with suppress(ConnectionResetError):  # it was ended at once, and not after all that was on its way
                 while connection.recv(1_000_000):
                     pass
+        assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
 def test_a_reader_that_takes_something_is_not_let_go_however_large_the_piece() -> None:
@@ -220,6 +222,8 @@ def test_a_reader_that_leaves_is_logged_as_gone_and_its_object_closed(caplog: py
                 connection.recv(1000)
             wait_until(lambda: closed(stage), seconds=10, what="the object")
             wait_until(lambda: aborted(caplog), seconds=10, what="the log")
+            if pipelined == 1:
+                assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
     assert "internal-error" not in caplog.text
 
 

@@ -37,6 +37,9 @@ class Connection(Protocol):
     async def taken(self) -> None:
         """Return when it is no longer slow, or gone."""
 
+    async def gone(self) -> None:
+        """Return when it is gone; called of one that left, or was aborted."""
+
     def end(self) -> None:
         """End it when the client has taken what is on its way, or takes it no longer."""
 
@@ -114,7 +117,9 @@ class ContentResponse(Response):
         """Send everything."""
         connection: Connection | None = scope.get(CONNECTION)
         try:
-            await self._pass_on(Sending(send, connection, patience=self._patience))
+            whole = await self._pass_on(Sending(send, connection, patience=self._patience))
+            if not whole and connection is not None:
+                await connection.gone()
         except PixyProxyException as error:
             logger.error("the content broke off: %s", error.detail)
             if connection is not None:
@@ -123,18 +128,19 @@ class ContentResponse(Response):
             logger.warning("the client took nothing for %g s", self._patience)
             if connection is not None:
                 connection.abort()  # closing would wait for the client to take what is on its way
-                await connection.taken()
+                await connection.gone()
         finally:
             await self._content.aclose()
 
-    async def _pass_on(self, sending: "Sending") -> None:
+    async def _pass_on(self, sending: "Sending") -> bool:
         await sending.send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for chunk in self._content:
             await sending.send({"type": "http.response.body", "body": chunk, "more_body": True})
             if sending.client_left:
-                return
+                return False
         # Not in one message with the last chunk: this one waits until the client has taken it.
         await sending.send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True
 
 
 class Sending:

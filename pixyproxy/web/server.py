@@ -38,6 +38,7 @@ UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which also bounds the head, and answers with problems what never becomes a request."""
 
+    _lost: asyncio.Event | None = None
     _in_head = False
     _unfinished = 0
     """Bytes of a head that has not ended."""
@@ -57,6 +58,12 @@ class Protocol(HttpToolsProtocol):
         else:
             if self._head > MAX_HEAD or (self._in_head and self._unfinished > MAX_HEAD):
                 self._refuse(HeaderTooLargeError(f"A request's line and headers may have {MAX_HEAD} bytes."))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended."""
+        super().connection_lost(exc)
+        if self._lost is not None:
+            self._lost.set()
 
     def on_message_begin(self) -> None:
         """Called at a request's first byte."""
@@ -136,6 +143,12 @@ class Protocol(HttpToolsProtocol):
     async def taken(self) -> None:
         """Return when it is no longer slow, or gone."""
         await self.flow.drain()
+
+    async def gone(self) -> None:
+        """Return when uvicorn knows that the client is gone: it calls an answer that ends before that a fault."""
+        if self in self.connections:
+            self._lost = self._lost or asyncio.Event()
+            await self._lost.wait()
 
     def end(self) -> None:
         """End the connection when the client has taken what is on its way, or after `FLUSH_PATIENCE` seconds."""
