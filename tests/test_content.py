@@ -1,5 +1,6 @@
 """The content and the details of an image over HTTP: headers, parts, conditions, and what breaks."""
 
+import asyncio
 import hashlib
 import logging
 import socket
@@ -19,7 +20,7 @@ from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.web import server
 from pixyproxy.web.app import create_api, create_app
-from pixyproxy.web.content import HeadResponse, encoded
+from pixyproxy.web.content import CONNECTION, ContentResponse, HeadResponse, encoded
 from pixyproxy.web.request_log import RequestLog
 from tests import planted
 from tests.fakes import FakeObject, tiny_picture
@@ -319,3 +320,45 @@ async def test_openapi_says_what_the_public_routes_read_and_answer() -> None:
 def test_headers_are_bytes_in_small_letters() -> None:
     assert encoded({"ETag": '"x"'}) == [(b"etag", b'"x"')]
     assert HeadResponse(304, {"ETag": '"x"'}).headers["etag"] == '"x"'
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+async def test_an_answer_ends_only_when_the_server_knows_that_the_client_is_gone(stalls: bool) -> None:
+    class Leaving:
+        """A connection whose client leaves after the first chunk, or takes nothing from then on."""
+
+        unsent = 1000
+        ended: tuple[str, ...] = ()
+
+        @property
+        def left(self) -> bool:
+            return not stalls and sent > 1
+
+        @property
+        def slow(self) -> bool:
+            return stalls and sent > 1
+
+        async def taken(self) -> None:
+            await asyncio.Event().wait()
+
+        async def gone(self) -> None:
+            self.ended += ("gone",)
+
+        def end(self) -> None:
+            self.ended += ("end",)
+
+        def abort(self) -> None:
+            self.ended += ("abort",)
+
+    sent = 0
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        sent += 1
+
+    content, connection = FakeObject(bytes(200_000)), Leaving()
+    response = ContentResponse(content, status=200, headers={}, patience=0.01)
+    await response({"type": "http", CONNECTION: connection}, asyncio.Event().wait, send)  # type: ignore[arg-type]
+    assert connection.ended == (("abort", "gone") if stalls else ("gone",))
+    assert content.closed
+    assert sent == 2
