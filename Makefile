@@ -1,6 +1,6 @@
 # make run   start PixyProxy here, with nothing to configure      make test   all tests, on real servers
 # make check linters, types, layers, deploy files                 make pins   renew the pinned requirements
-# make bench measure it beside what one would use instead (40 minutes; ARGS="--rounds 1 --quick" is a smoke run)
+# make bench measure it beside what one would use instead (45 minutes; ARGS="--rounds 1 --quick" is a smoke run)
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
