@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pixyproxy.web.log_format import TextFormatter
+from pixyproxy.web.log.format import TextFormatter
 from tests import planted
 from tests.servers import MariaDB, SeaweedFS
 

@@ -20,13 +20,14 @@ import uvicorn
 from sqlalchemy import Connection, Engine, event
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixyproxy import bootstrap
+from pixyproxy.bootstrap.adapters import Adapters, open_adapters, open_generator
+from pixyproxy.bootstrap.services import build_services
 from pixyproxy.core.exceptions import StorageUnavailableError
-from pixyproxy.core.models import Drawing, GenerationRequest
+from pixyproxy.core.generations import Drawing, GenerationRequest
 from pixyproxy.core.protocols import ImageGenerator
 from pixyproxy.settings import read_settings
 from pixyproxy.web.app import create_app
-from pixyproxy.web.server import Protocol
+from pixyproxy.web.server.protocol import HttpProtocol
 from tests.command import enter
 
 DRAWING = 0.4
@@ -149,15 +150,15 @@ class KilledBeforeItAnswers:
         await self._app(scope, receive, sent)
 
 
-Wrap = Callable[[bootstrap.Adapters], bootstrap.Adapters]
+Wrap = Callable[[Adapters], Adapters]
 
 
 def failpoint(adapter: str, verb: str, *, when: str) -> Wrap:
     """Puts the failpoint around one of the adapters."""
 
-    def wrap(adapters: bootstrap.Adapters) -> bootstrap.Adapters:
-        point: dict[str, Any] = {adapter: Failpoint(getattr(adapters, adapter), verb, when=when)}
-        return replace(adapters, **point)
+    def wrap(adapters: Adapters) -> Adapters:
+        point: dict[str, Any] = {adapter: Failpoint(getattr(adapters.stores, adapter), verb, when=when)}
+        return replace(adapters, stores=replace(adapters.stores, **point))
 
     return wrap
 
@@ -165,10 +166,10 @@ def failpoint(adapter: str, verb: str, *, when: str) -> Wrap:
 def without_storage(wrap: Wrap = lambda adapters: adapters) -> Wrap:
     """The same with a storage that takes nothing."""
 
-    def wrapped(adapters: bootstrap.Adapters) -> bootstrap.Adapters:
+    def wrapped(adapters: Adapters) -> Adapters:
         adapters = wrap(adapters)
-        storage: Any = StorageThatTakesNothing(adapters.storage)
-        return replace(adapters, storage=storage)
+        storage: Any = StorageThatTakesNothing(adapters.stores.storage)
+        return replace(adapters, stores=replace(adapters.stores, storage=storage))
 
     return wrapped
 
@@ -202,8 +203,8 @@ def serve(arrow: str, port: int, environment: Mapping[str, str], folder: Path, l
     if arrow == "half-put" and settings.s3_endpoint_url is not None:
         settings = settings.model_copy(update={"s3_endpoint_url": die_in_the_upload(settings.s3_endpoint_url)})
         arrow = "in-upload"
-    adapters = bootstrap.open_adapters(settings)
-    generator: ImageGenerator = bootstrap.open_generator(settings, adapters.cleanup)
+    adapters = open_adapters(settings)
+    generator: ImageGenerator = open_generator(settings, adapters.cleanup)
     same = {"moved": "put", "taken-over": "committed"}.get(arrow, arrow)
     if same in ARROWS:
         adapters = ARROWS[same](adapters)
@@ -213,7 +214,7 @@ def serve(arrow: str, port: int, environment: Mapping[str, str], folder: Path, l
         die_in_the_commit_of("INSERT INTO images")
     if arrow == "in-park":
         die_in_the_commit_of("INSERT INTO parked_images")
-    parts = bootstrap.assemble(settings, adapters, generator=generator)
+    parts = build_services(settings, adapters, generator=generator)
 
     @asynccontextmanager
     async def only_leases() -> AsyncIterator[None]:
@@ -223,4 +224,4 @@ def serve(arrow: str, port: int, environment: Mapping[str, str], folder: Path, l
     app: ASGIApp = create_app(parts.services, version="test", background=background)
     if arrow == "before-answer":
         app = KilledBeforeItAnswers(app)
-    uvicorn.run(app, host="127.0.0.1", port=port, http=Protocol, ws="none", access_log=False)
+    uvicorn.run(app, host="127.0.0.1", port=port, http=HttpProtocol, ws="none", access_log=False)

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from pixyproxy.core.models import Drawing, Generation, GenerationRequest, GenerationState, Image, Picture
+from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
+from pixyproxy.core.images import Image, Picture
 from tests import planted
 
 MOMENT = datetime(2026, 11, 22, 10, 15, 2, 123456, tzinfo=UTC)

@@ -15,20 +15,11 @@ from pixyproxy.core.exceptions import (
     ObjectNotFoundError,
     StorageError,
 )
-from pixyproxy.core.models import (
-    ApiKey,
-    Drawing,
-    Generation,
-    GenerationPage,
-    GenerationRequest,
-    GenerationState,
-    Image,
-    ImagePage,
-    ObjectFacts,
-    Picture,
-)
-from pixyproxy.generation.drawing import draw_picture
-from pixyproxy.storage.keys import KEY
+from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationRequest, GenerationState
+from pixyproxy.core.images import Image, ImagePage, ObjectFacts, Picture
+from pixyproxy.core.keys import ApiKey
+from pixyproxy.storage.keys import OBJECT_KEY
+from pixyproxy.upstream.demo.drawing import draw_picture
 
 
 class FakeDatabase:
@@ -70,7 +61,7 @@ class FakeImageRepository:
         self.deleted[guid] = self.images.pop(guid)
         return self.deleted[guid]
 
-    async def marked(self, *, limit: int) -> tuple[Image, ...]:
+    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
         return tuple(self.deleted.values())[:limit]
 
     async def delete(self, guid: UUID) -> None:
@@ -339,7 +330,7 @@ class FakeStorage:
     def _check(self, key: str) -> None:
         if self.failure is not None:
             raise self.failure
-        if not KEY.fullmatch(key):
+        if not OBJECT_KEY.fullmatch(key):
             raise StorageError
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:
@@ -368,7 +359,7 @@ class FakeStorage:
     async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
         if self.failure is not None:
             raise self.failure
-        keys = sorted(key for key in self.objects if key > after and KEY.fullmatch(key))
+        keys = sorted(key for key in self.objects if key > after and OBJECT_KEY.fullmatch(key))
         return tuple(
             ObjectFacts(key=key, size_bytes=len(self.objects[key]), modified_at=self.written[key])
             for key in keys[:limit]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from pixyproxy.web.server import Protocol
+from pixyproxy.web.server.protocol import HttpProtocol
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def listening(app: ASGIApp, *, patient: bool = False) -> Iterator[str]:
     """
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, http=Protocol, ws="none")
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, http=HttpProtocol, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
     thread.start()

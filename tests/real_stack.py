@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 
-from pixyproxy.generation.demo import DemoUpstream
+from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import planted
 from tests.listening import listening
 from tests.servers import MariaDB, PixyProxy, SeaweedFS, run_cli

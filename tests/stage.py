@@ -9,17 +9,18 @@ from typing import Any
 
 import httpx2
 
-from pixyproxy.service.findings import Found, logged
-from pixyproxy.service.generations import GenerationService
-from pixyproxy.service.keeping import Keeper
+from pixyproxy.core.protocols import Stores
+from pixyproxy.service.generating.run import GenerationRunner
+from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
-from pixyproxy.service.reconciler import Reconciler
+from pixyproxy.service.recovering.findings import Found, log_finding
+from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.web.app import create_app
-from pixyproxy.web.request_log import RequestLog
-from pixyproxy.web.services import Services
+from pixyproxy.web.dependencies import Services
+from pixyproxy.web.log.request_log import RequestLog
 from tests import planted
 from tests.fakes import (
     FakeApiKeyRepository,
@@ -61,22 +62,26 @@ class Stage:
         self.parked = FakeParkedImageRepository(self.generations)
         self.start()
 
+    @property
+    def stores(self) -> Stores:
+        """The fakes that hold records and bytes, as they are now."""
+        return Stores(
+            images=self.images,
+            generations=self.generations,
+            parked=self.parked,
+            storage=self.storage,
+            folder=self.folder,
+        )
+
     def start(self) -> None:
         """Services as a new process has them, over the same fakes."""
         self.readiness = Readiness(database=self.database, storage=self.storage, clock=self.clock)
         self.keys = KeyService(self.key_records, configured_key=planted.API_KEY)
         self.public = PublicImageService(images=self.images, storage=self.storage)
-        self.runner = GenerationService(
+        self.runner = GenerationRunner(
             generations=self.generations,
             generator=self.generator,
-            keeper=Keeper(
-                generations=self.generations,
-                parked=self.parked,
-                storage=self.storage,
-                folder=self.folder,
-                ending=self.readiness.ending,
-                patience=self.patience,
-            ),
+            keeper=Keeper(self.stores, ending=self.readiness.ending, patience=self.patience),
             readiness=self.readiness,
             maximum=self.maximum,
             finish_slots=self.finish_slots,
@@ -84,10 +89,8 @@ class Stage:
             patience=self.patience,
         )
         self.private = PrivateImageService(
-            images=self.images,
-            records=self.generations,
-            storage=self.storage,
-            generations=self.runner,
+            self.stores,
+            runner=self.runner,
             model=self.model,
             quality="medium",
             sync_wait=self.sync_wait,
@@ -95,7 +98,7 @@ class Stage:
         self.services = Services(
             public=self.public,
             private=self.private,
-            generations=self.runner,
+            runner=self.runner,
             keys=self.keys,
             readiness=self.readiness,
             public_url=self.public_url,
@@ -111,18 +114,9 @@ class Stage:
         other.start()
         return other
 
-    def reconciler(self, *, apply: bool = True, tell: Callable[[Found], None] = logged) -> Reconciler:
+    def reconciler(self, *, apply: bool = True, report: Callable[[Found], None] = log_finding) -> Reconciler:
         """The reconciler of a replica."""
-        return Reconciler(
-            images=self.images,
-            generations=self.generations,
-            parked=self.parked,
-            storage=self.storage,
-            folder=self.folder,
-            lease=self.lease,
-            apply=apply,
-            tell=tell,
-        )
+        return Reconciler(self.stores, lease=self.lease, apply=apply, report=report)
 
     @asynccontextmanager
     async def client(self, *, key: bool = True) -> AsyncIterator[httpx2.AsyncClient]:

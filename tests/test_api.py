@@ -27,7 +27,7 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.service.findings import Finding
+from pixyproxy.service.recovering.findings import Finding
 from pixyproxy.web.app import create_api
 from tests import planted
 from tests.fakes import FakeObject, tiny_picture
@@ -875,7 +875,7 @@ async def test_a_deletion_that_cannot_be_finished_is_one_still_and_a_reconciler_
     stage.storage.failure = stage.images.failure = None
     reconciler = stage.reconciler()
     await reconciler.settle()
-    assert reconciler.mended == {Finding.DELETION: 1}
+    assert reconciler.fixed == {Finding.DELETION: 1}
     assert (stage.storage.objects, stage.images.deleted) == ({}, {})
 
 

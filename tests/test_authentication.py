@@ -6,7 +6,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, ConflictError, DatabaseUnavailableError
-from pixyproxy.core.models import ApiKey
+from pixyproxy.core.keys import ApiKey
 from pixyproxy.service.keys import KeyService, checksum, digest, is_well_formed, new_key
 from pixyproxy.web.app import create_api
 from tests import planted

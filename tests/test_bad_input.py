@@ -12,9 +12,10 @@ from uuid import uuid4
 
 import pytest
 
-from pixyproxy.generation.demo import DemoUpstream
-from pixyproxy.generation.upstream import OpenAIImageGenerator, open_client
-from pixyproxy.web.log_format import TextFormatter
+from pixyproxy.upstream.demo.server import DemoUpstream
+from pixyproxy.upstream.openai.client import open_client
+from pixyproxy.upstream.openai.images import OpenAIImageGenerator
+from pixyproxy.web.log.format import TextFormatter
 from tests import planted
 from tests.listening import listening
 from tests.stage import Stage

@@ -12,8 +12,8 @@ from benchmarks.pictures import png
 from benchmarks.results import Measurement, Profile, Results
 from benchmarks.store import known
 from benchmarks.targets import COUNTS, TARGETS, Target, evaluate
-from pixyproxy.core.models import Picture
-from pixyproxy.service.pictures import examine
+from pixyproxy.core.images import Picture
+from pixyproxy.service.generating.pictures import examine
 
 FACTS = {
     "date": "2026-11-24 12:00 UTC",

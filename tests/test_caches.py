@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pixyproxy.core.exceptions import ImageNotFoundError, ObjectNotFoundError, StorageUnavailableError
-from pixyproxy.core.models import Image
+from pixyproxy.core.images import Image
 from pixyproxy.core.protocols import Chunk, StoredObject
 from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.storage.cached import CachedImageStorage, Reader

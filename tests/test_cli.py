@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from pixyproxy.service.findings import Finding
 from pixyproxy.service.keys import is_well_formed
+from pixyproxy.service.recovering.findings import Finding
 from tests import planted
 from tests.servers import MariaDB, PixyProxy, run_cli, wait_until
 
@@ -275,7 +275,7 @@ def test_an_object_without_a_row_is_removed_when_it_is_old_enough_and_only_if_th
     assert looked.returncode == 0
     assert looked.stdout == (
         f"{young.name}  {Finding.YOUNG}\n{old.name}  {Finding.ORPHAN}\n{Finding.YOUNG}: 1\n{Finding.ORPHAN}: 1\n"
-        "Nothing was changed: run it with --apply to mend what can be mended.\n"
+        "Nothing was changed: run it with --apply to fix what can be fixed.\n"
     )
     assert young.exists()
     assert old.exists()
@@ -310,7 +310,7 @@ def test_a_run_removes_at_most_so_many_objects_and_says_how_to_go_on(tmp_path: P
         result = run_cli(tmp_path, "reconcile", "--apply", "--max-deletes", "1", *after, environment=NO_GRACE)
         assert result.returncode == 0
         assert [stray.exists() for stray in strays] == [False] * (3 - left) + [True] * left
-        goes_on = re.search(r"Go on with: (--after \S+)\n$", result.stdout)
+        goes_on = re.search(r"Continue with: (--after \S+)\n$", result.stdout)
         assert bool(goes_on) is (left > 0)
         after = goes_on[1].split() if goes_on else []
         assert after == (["--after", strays[2 - left].name] if left else [])

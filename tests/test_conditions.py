@@ -19,7 +19,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from pixyproxy.core.exceptions import PreconditionFailedError, RangeNotSatisfiableError
-from pixyproxy.web.conditions import Validators, conditions_of, not_modified, part_wanted
+from pixyproxy.web.http.conditions import Validators, conditions_of, not_modified, part_wanted
 from tests.listening import listening
 from tests.servers import Process, free_ports, missing, wait_until
 

@@ -15,13 +15,13 @@ import pytest
 from fastapi.routing import APIRoute
 
 from pixyproxy.core.exceptions import StorageUnavailableError
-from pixyproxy.core.models import Image
+from pixyproxy.core.images import Image
 from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.service.public import PublicImageService
-from pixyproxy.web import server
 from pixyproxy.web.app import create_api, create_app
-from pixyproxy.web.content import CONNECTION, ContentResponse, HeadResponse, encoded
-from pixyproxy.web.request_log import RequestLog
+from pixyproxy.web.http.content import CONNECTION, ContentResponse, HeadResponse, encoded
+from pixyproxy.web.log.request_log import RequestLog
+from pixyproxy.web.server import protocol
 from tests import planted
 from tests.fakes import FakeObject, tiny_picture
 from tests.listening import listening
@@ -203,7 +203,7 @@ async def test_what_another_replica_deleted_is_not_found_and_no_loss(
 
 
 def test_a_picture_that_breaks_off_does_not_wait_for_a_client_that_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "FLUSH_PATIENCE", 0.3)
+    monkeypatch.setattr(protocol, "FLUSH_PATIENCE", 0.3)
 
     class Breaking(FakeObject):
         """Fills every buffer on the way, and breaks off."""

@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from pixyproxy.generation.demo import DemoUpstream
-from pixyproxy.generation.drawing import draw_picture
+from pixyproxy.upstream.demo.drawing import draw_picture
+from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import crashing, planted
 from tests.command import FORKS
 from tests.listening import listening

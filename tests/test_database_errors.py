@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import exc
 
 from pixyproxy.core.exceptions import ConflictError, DatabaseError, DatabaseUnavailableError, PixyProxyException
-from pixyproxy.core.models import Generation, GenerationState
-from pixyproxy.data.database import Database, Transaction, domain_error
+from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.data.database import SqlDatabase, Transaction, domain_error
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import LOCK_TIMEOUT, migrate, open_database
@@ -71,7 +71,7 @@ def test_errors_of_the_pool_and_of_sqlalchemy_mean() -> None:
     assert type(domain_error(exc.InvalidRequestError())) is DatabaseError
 
 
-async def a_recorded_generation(database: Database) -> Generation:
+async def a_recorded_generation(database: SqlDatabase) -> Generation:
     generation = a_generation()
     await SqlGenerationRepository(database).add(generation, lease=30)
     return generation
@@ -205,7 +205,7 @@ class Opened:
 
     mariadb: MariaDB
     name: str
-    database: Database
+    database: SqlDatabase
 
     @property
     def generations(self) -> SqlGenerationRepository:

@@ -20,13 +20,15 @@ import yaml  # type: ignore[import-untyped]
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from pixyproxy.bootstrap import build
+from pixyproxy.bootstrap.app import build
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.data import generations
 from pixyproxy.data.init import CONNECT_TIMEOUT, READ_TIMEOUT
 from pixyproxy.settings import PREFIX, Settings, read_settings
-from pixyproxy.storage import s3
-from pixyproxy.web.server import FLUSH_PATIENCE, KEEP_ALIVE
+from pixyproxy.storage.s3 import client as s3_client
+from pixyproxy.storage.s3 import storage as s3_storage
+from pixyproxy.web.server.protocol import FLUSH_PATIENCE
+from pixyproxy.web.server.run import KEEP_ALIVE
 from tests import planted
 from tests.servers import (
     BIN,
@@ -250,7 +252,9 @@ def test_the_address_follows_the_port() -> None:
 def test_every_time_is_longer_than_the_one_inside_it() -> None:
     # At SIGTERM a generation may have its whole deadline before it; then one try to put its picture, and one to record
     # or to park it. Then the answers are flushed.
-    putting = s3.AFTER_DRAWING + s3.WRITING.attempts * (s3.WRITING.read_timeout + s3.CONNECT_TIMEOUT)
+    putting = s3_storage.AFTER_DRAWING + s3_storage.WRITING.attempts * (
+        s3_storage.WRITING.read_timeout + s3_client.CONNECT_TIMEOUT
+    )
     recording = generations.AFTER_DRAWING + 3 * (2 * READ_TIMEOUT + CONNECT_TIMEOUT)
     ending = putting + recording + FLUSH_PATIENCE
     deadline = Settings.model_fields["generation_deadline"].default + ending

@@ -13,8 +13,9 @@ from pixyproxy.core.exceptions import (
     UpstreamRefusedError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.core.models import Caller, GenerationRequest, GenerationState
-from pixyproxy.service.finishing import LONGEST_USE, LONGEST_WAIT, FinishSlot, FinishSlots
+from pixyproxy.core.generations import GenerationRequest, GenerationState
+from pixyproxy.core.keys import Caller
+from pixyproxy.service.generating.finish_slots import LONGEST_USE, LONGEST_WAIT, FinishSlot, FinishSlots
 from tests.fakes import FakeStorage
 from tests.stage import Stage
 from tests.virtual_time import VirtualTimeLoop

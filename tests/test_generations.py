@@ -19,7 +19,9 @@ from pixyproxy.core.exceptions import (
     UpstreamAnswerError,
     UpstreamRefusedError,
 )
-from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.images import Image
+from pixyproxy.core.keys import Caller
 from pixyproxy.service.private import ImageQuery
 from tests import planted
 from tests.fakes import FakeGenerationRepository, FakeImageRepository, FakeParkedImageRepository, tiny_picture

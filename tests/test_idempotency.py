@@ -23,8 +23,10 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState
-from pixyproxy.service.private import Answer, fingerprint
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.keys import Caller
+from pixyproxy.service.generating.begin import fingerprint_of
+from pixyproxy.service.private import Created
 from tests import planted
 from tests.stage import Stage
 from tests.virtual_time import VirtualTimeLoop
@@ -42,7 +44,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": VirtualTimeLoop}
 
 
-async def create(stage: Stage, request: GenerationRequest = REQUEST, *, key: str = KEY, **values: Any) -> Answer:
+async def create(stage: Stage, request: GenerationRequest = REQUEST, *, key: str = KEY, **values: Any) -> Created:
     return await stage.private.create(request, **{"caller": CALLER, "idempotency_key": key, **values})
 
 
@@ -203,8 +205,8 @@ async def test_a_hundred_calls_with_one_key_buy_one_picture_even_where_only_one_
     await asyncio.sleep(1)
     drawing.set()
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    images = {answer.generation.images[0].guid for answer in answers if isinstance(answer, Answer)}
-    refusals = [answer for answer in answers if not isinstance(answer, Answer)]
+    images = {answer.generation.images[0].guid for answer in answers if isinstance(answer, Created)}
+    refusals = [answer for answer in answers if not isinstance(answer, Created)]
     assert len(images) == len(stage.generator.requests) == len(stage.generations.generations) == 1
     assert len(refusals) == (99 if wait is None else 0)
     assert all(isinstance(refusal, GenerationRunningError) for refusal in refusals)
@@ -278,7 +280,7 @@ def test_fingerprints_differ_where_requests_do() -> None:
         GenerationRequest(prompt="a fox", size="1024x1024"),
         GenerationRequest(prompt="a fox", quality="1024x1024"),
     ]
-    assert len({fingerprint(request) for request in requests}) == len(requests)
+    assert len({fingerprint_of(request) for request in requests}) == len(requests)
 
 
 async def test_defaults_that_changed_in_between_make_no_other_payload() -> None:

@@ -16,9 +16,11 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     TooManyGenerationsError,
 )
-from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Picture
-from pixyproxy.service.keeping import Keeper, images_of, pauses
-from pixyproxy.service.pictures import examine
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.images import Picture
+from pixyproxy.core.keys import Caller
+from pixyproxy.service.generating.pictures import examine
+from pixyproxy.service.generating.store import Keeper, build_images, pauses
 from tests import planted
 from tests.examples import a_drawing, a_generation
 from tests.fakes import tiny_picture
@@ -259,25 +261,18 @@ class Keeping:
     def __init__(self, stage: Stage, *, ending: asyncio.Event | None = None) -> None:
         self.generation = a_generation()
         self.troubles = 0
-        self.keeper = Keeper(
-            generations=stage.generations,
-            parked=stage.parked,
-            storage=stage.storage,
-            folder=stage.folder,
-            ending=ending or asyncio.Event(),
-            patience=FOR_EVER,
-        )
+        self.keeper = Keeper(stage.stores, ending=ending or asyncio.Event(), patience=FOR_EVER)
 
     async def keep(self) -> Generation:
-        def troubled() -> None:
+        def on_failed_try() -> None:
             self.troubles += 1
 
         return await self.keeper.keep(
             self.generation,
             a_drawing(pictures=(PICTURE,)),
-            images=images_of(self.generation, (examine(Picture.of(PICTURE)),)),
-            troubled=troubled,
-            overdue=lambda: None,
+            images=build_images(self.generation, (examine(Picture.of(PICTURE)),)),
+            on_failed_try=on_failed_try,
+            on_patience_over=lambda: None,
         )
 
 
@@ -367,7 +362,7 @@ async def test_a_generation_that_was_settled_elsewhere_is_not_parked() -> None:
     storage_fails(stage)
     generation = await begun(stage)
     await asyncio.sleep(5)
-    images = images_of(generation, (examine(Picture.of(PICTURE)),))
+    images = build_images(generation, (examine(Picture.of(PICTURE)),))
     stage.storage.put_failure = None
     await stage.storage.put(images[0].filename, PICTURE, content_type="image/png")
     storage_fails(stage)

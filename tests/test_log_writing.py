@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from pixyproxy.web.log_writing import AT_ONCE, TurnHandler, pieces
+from pixyproxy.web.log.writing import AT_ONCE, TurnHandler, pieces
 from tests.servers import PixyProxy, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -132,7 +132,7 @@ def test_a_service_whose_log_is_full_serves(tmp_path: Path) -> None:
 def test_what_waits_when_the_process_ends_is_written() -> None:
     script = (
         "import asyncio, logging\n"
-        "from pixyproxy.web.log_writing import TurnHandler\n"
+        "from pixyproxy.web.log.writing import TurnHandler\n"
         "log = logging.getLogger(); log.setLevel('INFO'); log.addHandler(TurnHandler())\n"
         "async def main():\n"
         "    log.info('the last words')\n"

@@ -3,7 +3,7 @@
 import pytest
 from starlette.requests import Request
 
-from pixyproxy.web.preferences import MAX_WAIT, Preferences, preferences
+from pixyproxy.web.http.preferences import MAX_WAIT, Preferences, preferences_of
 
 NOTHING = Preferences()
 
@@ -11,7 +11,7 @@ NOTHING = Preferences()
 def preferred(*values: str) -> Preferences:
     """The preferences of a request with these Prefer headers."""
     headers = [(b"prefer", value.encode("latin-1")) for value in values]
-    return preferences(Request({"type": "http", "headers": headers}))
+    return preferences_of(Request({"type": "http", "headers": headers}))
 
 
 HONOURED: dict[str, tuple[tuple[str, ...], float, str]] = {

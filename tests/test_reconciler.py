@@ -17,12 +17,14 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     UpstreamRefusedError,
 )
-from pixyproxy.core.models import Caller, Generation, GenerationRequest, GenerationState, Image, ObjectFacts, Picture
-from pixyproxy.service.comparison import PAGE
-from pixyproxy.service.findings import Finding, Found
-from pixyproxy.service.keeping import images_of
-from pixyproxy.service.pictures import examine
-from pixyproxy.service.reconciler import BATCH, Reconciler
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.images import Image, ObjectFacts, Picture
+from pixyproxy.core.keys import Caller
+from pixyproxy.service.generating.pictures import examine
+from pixyproxy.service.generating.store import build_images
+from pixyproxy.service.recovering.compare import PAGE
+from pixyproxy.service.recovering.findings import Finding, Found
+from pixyproxy.service.recovering.reconciler import BATCH, Reconciler
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
 from tests.fakes import FakeImageRepository, FakeStorage, tiny_picture
@@ -51,7 +53,7 @@ async def left_behind(stage: Stage, *, lease: float = 0, **values: Any) -> Gener
 
 
 def picture_of(generation: Generation) -> Image:
-    return images_of(generation, (examine(Picture.of(PICTURE)),))[0]
+    return build_images(generation, (examine(Picture.of(PICTURE)),))[0]
 
 
 async def put(stage: Stage, generation: Generation, *, data: bytes = PICTURE) -> str:
@@ -104,7 +106,7 @@ async def test_a_generation_whose_object_is_there_is_completed() -> None:
     await put(stage, generation)
     reconciler = await settled(stage)
     await assert_served(stage, generation)
-    assert reconciler.counts == reconciler.mended == {Finding.COMPLETED: 1}
+    assert reconciler.counts == reconciler.fixed == {Finding.COMPLETED: 1}
 
 
 @pytest.mark.parametrize("output_format", ["png", "webp", "jpeg"])
@@ -112,7 +114,7 @@ async def test_an_object_is_found_whatever_its_type(output_format: str) -> None:
     stage = Stage()
     generation = await left_behind(stage)
     data = tiny_picture(output_format=output_format)
-    (image,) = images_of(generation, (examine(Picture.of(data)),))
+    (image,) = build_images(generation, (examine(Picture.of(data)),))
     await stage.storage.put(image.filename, data, content_type=image.content_type)
     await settled(stage)
     (known,) = (await stage.generations.get(generation.guid)).images
@@ -124,7 +126,7 @@ async def test_every_picture_of_a_generation_is_completed() -> None:
     generation = await left_behind(stage)
     pictures = (PICTURE, tiny_picture("two", output_format="webp"))
     for image, data in zip(
-        images_of(generation, tuple(examine(Picture.of(data)) for data in pictures)), pictures, strict=True
+        build_images(generation, tuple(examine(Picture.of(data)) for data in pictures)), pictures, strict=True
     ):
         await stage.storage.put(image.filename, data, content_type=image.content_type)
     await settled(stage)
@@ -174,7 +176,7 @@ async def test_while_the_storage_is_away_nothing_is_failed(parked: bool) -> None
     stage.storage.failure = StorageUnavailableError("away")
     reconciler = await settled(stage)
     assert await state_of(stage, generation) is GenerationState.RUNNING
-    assert (reconciler.counts, reconciler.mended[Finding.WAITING]) == ({Finding.WAITING: 1}, 0)
+    assert (reconciler.counts, reconciler.fixed[Finding.WAITING]) == ({Finding.WAITING: 1}, 0)
     stage.storage.failure = None
     stage.generations.clock = lambda: datetime.now(UTC) + timedelta(seconds=stage.lease + 1)
     await settled(stage)
@@ -235,7 +237,7 @@ async def test_a_dry_run_says_what_it_would_do_and_does_nothing() -> None:
         Finding.FILE: 1,
         Finding.DELETION: 1,
     }
-    assert not any(reconciler.mended.values())
+    assert not any(reconciler.fixed.values())
     for generation in (with_object, without, parked):
         assert await state_of(stage, generation) is GenerationState.RUNNING
     assert (stage.generations.leases, stage.storage.objects, stage.folder.files) == before
@@ -246,8 +248,8 @@ async def test_who_asks_hears_of_every_finding() -> None:
     stage = Stage()
     generation = await left_behind(stage)
     heard: list[Found] = []
-    await stage.reconciler(tell=heard.append).settle()
-    assert heard == [Found(Finding.INTERRUPTED, str(generation.guid), mended=True)]
+    await stage.reconciler(report=heard.append).settle()
+    assert heard == [Found(Finding.INTERRUPTED, str(generation.guid), fixed=True)]
     assert str(heard[0]) == f"{generation.guid}  {Finding.INTERRUPTED}: failed as interrupted"
 
 
@@ -298,7 +300,7 @@ async def test_files_are_taken_up(meanwhile: str) -> None:
     reconciler = await settled(stage)
     await assert_served(stage, generation)
     assert stage.folder.files == {}
-    assert reconciler.counts == reconciler.mended == {Finding.FILE: 1}
+    assert reconciler.counts == reconciler.fixed == {Finding.FILE: 1}
 
 
 async def test_the_files_of_one_generation_are_taken_up_together() -> None:
@@ -330,7 +332,7 @@ async def test_a_file_of_an_unknown_generation_is_kept_and_said_in_the_log(caplo
     stage.folder.files[other.guid, 0] = PICTURE
     reconciler = await settled(stage)
     assert list(stage.folder.files) == [(guid, 0)]
-    assert (reconciler.counts[Finding.FILE], reconciler.mended[Finding.FILE]) == (2, 1)
+    assert (reconciler.counts[Finding.FILE], reconciler.fixed[Finding.FILE]) == (2, 1)
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [str(guid) in error for error in errors] == [True]
     await assert_served(stage, other)
@@ -365,7 +367,7 @@ async def test_a_file_waits_for_its_storage() -> None:
     stage.storage.failure = StorageUnavailableError("away")
     reconciler = await settled(stage)
     assert len(stage.folder.files) == 1
-    assert (reconciler.counts, reconciler.mended[Finding.FILE]) == ({Finding.FILE: 1}, 0)
+    assert (reconciler.counts, reconciler.fixed[Finding.FILE]) == ({Finding.FILE: 1}, 0)
     stage.storage.failure = None
     await settled(stage)
     await assert_served(stage, generation)
@@ -400,7 +402,7 @@ async def test_a_deletion_whose_storage_is_away_is_finished_later() -> None:
     await stage.private.delete(UUID(details["guid"]))
     assert stage.images.images == {}
     stage.storage.failure = None
-    assert (await settled(stage)).mended == {Finding.DELETION: 1}
+    assert (await settled(stage)).fixed == {Finding.DELETION: 1}
     assert (stage.storage.objects, stage.images.deleted) == ({}, {})
 
 
@@ -422,7 +424,7 @@ async def test_a_deletion_that_was_left_half_done_is_finished(crash: str) -> Non
         await stage.storage.delete(image.filename)
     reconciler = await settled(stage)
     assert (stage.storage.objects, stage.images.images, stage.images.deleted) == ({}, {}, {})
-    assert reconciler.counts == reconciler.mended == {Finding.DELETION: 1}
+    assert reconciler.counts == reconciler.fixed == {Finding.DELETION: 1}
     assert (await settled(stage)).counts == {}
 
 
@@ -432,7 +434,7 @@ async def test_a_deletion_waits_for_its_storage() -> None:
     stage.images.deleted[image.guid] = image
     stage.storage.failure = StorageUnavailableError("away")
     reconciler = await settled(stage)
-    assert (reconciler.counts, reconciler.mended[Finding.DELETION]) == ({Finding.DELETION: 1}, 0)
+    assert (reconciler.counts, reconciler.fixed[Finding.DELETION]) == ({Finding.DELETION: 1}, 0)
     assert list(stage.images.deleted) == [image.guid]
 
 
@@ -450,7 +452,7 @@ async def test_more_than_a_batch_of_deletions_is_finished() -> None:
     for _ in range(250):
         image = an_image()
         stage.images.deleted[image.guid] = image
-    assert (await settled(stage)).mended == {Finding.DELETION: 250}
+    assert (await settled(stage)).fixed == {Finding.DELETION: 250}
     assert stage.images.deleted == {}
 
 
@@ -472,7 +474,7 @@ async def test_an_object_that_nobody_needs_is_removed_only_when_told_to(apply: b
     key = await orphan(stage)
     reconciler = await compared(stage, apply=apply)
     assert reconciler.counts == {Finding.ORPHAN: 1}
-    assert reconciler.mended[Finding.ORPHAN] == (1 if apply else 0)
+    assert reconciler.fixed[Finding.ORPHAN] == (1 if apply else 0)
     assert (key in stage.storage.objects) is not apply
     assert len(stage.storage.objects) == (1 if apply else 2)
 
@@ -494,7 +496,7 @@ async def test_not_more_than_asked_for_are_removed_and_the_next_run_goes_on_from
     after = await first.compare(grace=DAY, most=3)
     assert after == keys[2]
     assert sorted(stage.storage.objects) == keys[3:]
-    assert first.mended == {Finding.ORPHAN: 3}
+    assert first.fixed == {Finding.ORPHAN: 3}
     after = await stage.reconciler().compare(after=after, grace=DAY, most=3)
     assert after == keys[5]
     assert await stage.reconciler().compare(after=after, grace=DAY, most=3) is None
@@ -545,7 +547,7 @@ async def test_the_object_of_a_generation_that_failed_otherwise_is_litter() -> N
     await stage.generations.fail(generation, error=UpstreamRefusedError("no").document())
     key = await put(stage, generation)
     stage.storage.written[key] -= DAY * 2
-    assert (await compared(stage)).mended == {Finding.ORPHAN: 1}
+    assert (await compared(stage)).fixed == {Finding.ORPHAN: 1}
     assert stage.storage.objects == {}
 
 
@@ -555,7 +557,7 @@ async def test_a_row_without_an_object_is_reported_and_nothing_else(apply: bool)
     details = await stage.create()
     stage.storage.objects.clear()
     reconciler = await compared(stage, apply=apply)
-    assert (reconciler.counts, reconciler.mended[Finding.LOST]) == ({Finding.LOST: 1}, 0)
+    assert (reconciler.counts, reconciler.fixed[Finding.LOST]) == ({Finding.LOST: 1}, 0)
     assert [str(guid) for guid in stage.images.images] == [details["guid"]]
 
 
@@ -678,7 +680,7 @@ async def test_thousands_of_keys_are_compared_without_a_gap(without_object: set[
     stage = Stage()
     keys = many(stage, 2500, without_object=without_object, without_row=without_row)
     found: set[tuple[Finding, str]] = set()
-    reconciler = stage.reconciler(tell=lambda each: found.add((each.finding, each.name)))
+    reconciler = stage.reconciler(report=lambda each: found.add((each.finding, each.name)))
     seen: list[int] = []
     after = await reconciler.compare(grace=DAY, most=ALL, progress=lambda count, _: seen.append(count))
     assert after is None
@@ -797,7 +799,7 @@ async def test_an_object_of_another_size_than_its_row_says_is_reported_and_left_
     stage.images.images[image.guid] = image
     await stage.storage.put(image.filename, PICTURE, content_type="image/png")
     reconciler = await compared(stage)
-    assert (reconciler.counts, reconciler.mended[Finding.BROKEN]) == ({Finding.BROKEN: 1}, 0)
+    assert (reconciler.counts, reconciler.fixed[Finding.BROKEN]) == ({Finding.BROKEN: 1}, 0)
     assert (len(stage.images.images), len(stage.storage.objects)) == (1, 1)
 
 

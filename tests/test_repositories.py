@@ -21,7 +21,8 @@ from pixyproxy.core.exceptions import (
     NotFoundError,
     UpstreamDeadlineError,
 )
-from pixyproxy.core.models import Generation, GenerationRequest, GenerationState, Image
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.images import Image
 from pixyproxy.core.protocols import (
     ApiKeyRepository,
     GenerationRepository,
@@ -31,7 +32,7 @@ from pixyproxy.core.protocols import (
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.data.conversions import cursor_after
-from pixyproxy.data.database import Database
+from pixyproxy.data.database import SqlDatabase
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import migrate, open_database
@@ -62,7 +63,7 @@ class Repositories:
     generations: GenerationRepository
     parked: ParkedImageRepository
     keys: ApiKeyRepository
-    database: Database | None = None
+    database: SqlDatabase | None = None
 
     async def an_image_in(self, **values: object) -> Image:
         """A recorded image."""
@@ -717,14 +718,14 @@ async def test_of_many_who_mark_an_image_at_once_one_does(repositories: Reposito
 
 async def test_marked_images_are_listed_until_their_record_is_deleted(repositories: Repositories) -> None:
     images = [await repositories.an_image_in() for _ in range(3)]
-    assert await repositories.images.marked(limit=10) == ()
+    assert await repositories.images.list_deleted(limit=10) == ()
     for image in images[:2]:
         await repositories.images.mark_deleted(image.guid)
-    assert set(await repositories.images.marked(limit=10)) == set(images[:2])
-    assert len(await repositories.images.marked(limit=1)) == 1
+    assert set(await repositories.images.list_deleted(limit=10)) == set(images[:2])
+    assert len(await repositories.images.list_deleted(limit=1)) == 1
     for _ in range(2):  # the second time there is none
         await repositories.images.delete(images[0].guid)
-    assert await repositories.images.marked(limit=10) == (images[1],)
+    assert await repositories.images.list_deleted(limit=10) == (images[1],)
     assert not await repositories.images.has(images[0].filename)
 
 

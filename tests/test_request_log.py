@@ -13,8 +13,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import StorageUnavailableError
-from pixyproxy.web.log_format import JsonFormatter, TextFormatter, describe, log_config, one_line
-from pixyproxy.web.request_log import RequestIds, RequestLog
+from pixyproxy.web.log.format import JsonFormatter, TextFormatter, describe, log_config, one_line
+from pixyproxy.web.log.request_log import RequestIds, RequestLog
 from tests import planted
 from tests.stage import Stage
 
@@ -54,9 +54,10 @@ async def test_the_two_lines_have_the_form_of_the_design(log: Lines) -> None:
         response = await client.post("/image", json={"prompt": planted.PROMPT})
     start, drawn, end = lines
     head = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO (\S+) \[(\d+)\] "
-    first = re.fullmatch(head + r"\[web\.request_log:\d+\] REQUEST START POST /image", start)
+    first = re.fullmatch(head + r"\[web\.log\.request_log:\d+\] REQUEST START POST /image", start)
     last = re.fullmatch(
-        head + r"\[web\.request_log:\d+\] REQUEST END POST /image 201 \d+\.\dms (\d+)B caller=PIXYPROXY_API_KEY", end
+        head + r"\[web\.log\.request_log:\d+\] REQUEST END POST /image 201 \d+\.\dms (\d+)B caller=PIXYPROXY_API_KEY",
+        end,
     )
     assert first
     assert last
@@ -77,7 +78,7 @@ async def test_json_lines_hold_the_same_facts(log: Lines) -> None:
     start, end = (json.loads(line) for line in lines[-2:])
     assert start["client_request_id"] == "theirs"
     assert end["request_id"] == start["request_id"] == response.headers["x-request-id"]
-    assert (end["level"], end["module"], end["thread"]) == ("INFO", "web.request_log", threading.get_native_id())
+    assert (end["level"], end["module"], end["thread"]) == ("INFO", "web.log.request_log", threading.get_native_id())
     assert (end["method"], end["status"], end["bytes"]) == ("GET", 200, details["size_bytes"])
     assert end["duration_ms"] > 0
     assert (end["route"], end["guid"]) == ("/image/{guid}/content", details["guid"])

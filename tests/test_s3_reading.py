@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageError, StorageUnavailableError
-from pixyproxy.storage import s3_reading
-from pixyproxy.storage.s3 import open_storage, proxy_to
-from pixyproxy.storage.s3_reading import BUFFER, Route, S3Reading
+from pixyproxy.storage.s3 import reading as s3_reading
+from pixyproxy.storage.s3.client import open_s3_storage, proxy_to
+from pixyproxy.storage.s3.reading import BUFFER, Route, S3Reading
 from tests.servers import free_ports
 
 pytestmark = pytest.mark.anyio
@@ -258,7 +258,7 @@ def test_the_proxy_is_the_one_that_botocore_would_use(
     [("us-east-1", "pictures.s3.amazonaws.com"), ("eu-central-1", "pictures.s3.eu-central-1.amazonaws.com")],
 )
 async def test_at_aws_the_url_is_the_one_of_the_region(region: str, host: str) -> None:
-    storage = open_storage("s3://pictures", endpoint_url=None, region=region)
+    storage = open_s3_storage("s3://pictures", endpoint_url=None, region=region)
     url = await storage._signed("a.png", 900)
     assert url.startswith(f"https://{host}/a.png?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
     assert "X-Amz-Expires=900" in url

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixyproxy.core.exceptions import UpstreamAnswerError
-from pixyproxy.core.models import MAX_IMAGES, MAX_PICTURE_BYTES, Picture
-from pixyproxy.generation.scanner import MAX_ANSWER_BYTES, MAX_SKELETON_BYTES, AnswerScanner
+from pixyproxy.core.generations import MAX_IMAGES
+from pixyproxy.core.images import MAX_PICTURE_BYTES, Picture
+from pixyproxy.upstream.openai.scanner import MAX_ANSWER_BYTES, MAX_SKELETON_BYTES, AnswerScanner
 
 HALLO = Picture.of(b"hallo")
 

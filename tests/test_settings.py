@@ -2,7 +2,8 @@
 
 import pytest
 
-from pixyproxy.bootstrap import build, database_url, open_storage
+from pixyproxy.bootstrap.adapters import database_url, open_storage
+from pixyproxy.bootstrap.app import build
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.settings import read_settings
 from pixyproxy.storage.folder import FolderImageStorage

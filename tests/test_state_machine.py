@@ -31,21 +31,15 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.core.models import (
-    Caller,
-    Drawing,
-    Generation,
-    GenerationRequest,
-    GenerationState,
-    Image,
-    Picture,
-    image_guid,
-)
-from pixyproxy.service.generations import GenerationService
-from pixyproxy.service.keeping import Keeper
-from pixyproxy.service.private import Answer, PrivateImageService
+from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
+from pixyproxy.core.images import Image, Picture, image_guid
+from pixyproxy.core.keys import Caller
+from pixyproxy.core.protocols import Stores
+from pixyproxy.service.generating.run import GenerationRunner
+from pixyproxy.service.generating.store import Keeper
+from pixyproxy.service.private import Created, PrivateImageService
 from pixyproxy.service.readiness import Readiness
-from pixyproxy.service.reconciler import Reconciler
+from pixyproxy.service.recovering.reconciler import Reconciler
 from tests.fakes import (
     FakeDatabase,
     FakeGenerationRepository,
@@ -73,7 +67,7 @@ CREATING = (
 DELETING = ("images.mark_deleted", "storage.delete", "images.delete")
 RECONCILING = (
     *("generations.expired", "generations.claim", "parked.get", "storage.open", "storage.list", "images.sizes"),
-    *("images.has", "images.marked", "folder.list", "folder.get", "folder.delete", "generations.unsettled"),
+    *("images.has", "images.list_deleted", "folder.list", "folder.get", "folder.delete", "generations.unsettled"),
 )
 
 picture = cache(tiny_picture)
@@ -90,7 +84,7 @@ class Post:
     process: "Process"
     prompt: str
     key: str | None
-    task: "asyncio.Task[Answer] | None" = None
+    task: "asyncio.Task[Created] | None" = None
     known: tuple[str, UUID] | None = None
     generation: UUID | None = None
     collected: bool = False
@@ -187,27 +181,20 @@ class Process:
         def gated(name: str, part: Any) -> Any:
             return cast(Any, Gated(name, part, world=world, process=self))
 
-        self.parts = {
-            "images": gated("images", world.images),
-            "generations": gated("generations", world.generations),
-            "parked": gated("parked", world.parked),
-            "storage": gated("storage", world.storage),
-            "folder": gated("folder", world.folder),
-        }
-        self.readiness = Readiness(
-            database=gated("database", world.database), storage=self.parts["storage"], clock=world.loop.time
+        self.stores = Stores(
+            images=gated("images", world.images),
+            generations=gated("generations", world.generations),
+            parked=gated("parked", world.parked),
+            storage=gated("storage", world.storage),
+            folder=gated("folder", world.folder),
         )
-        self.runner = GenerationService(
-            generations=self.parts["generations"],
+        self.readiness = Readiness(
+            database=gated("database", world.database), storage=self.stores.storage, clock=world.loop.time
+        )
+        self.runner = GenerationRunner(
+            generations=self.stores.generations,
             generator=gated("upstream", world.upstream),
-            keeper=Keeper(
-                generations=self.parts["generations"],
-                parked=self.parts["parked"],
-                storage=self.parts["storage"],
-                folder=self.parts["folder"],
-                ending=self.readiness.ending,
-                patience=self.patience,
-            ),
+            keeper=Keeper(self.stores, ending=self.readiness.ending, patience=self.patience),
             readiness=self.readiness,
             maximum=2,
             finish_slots=1,
@@ -215,10 +202,8 @@ class Process:
             patience=self.patience,
         )
         self.private = PrivateImageService(
-            images=self.parts["images"],
-            records=self.parts["generations"],
-            storage=self.parts["storage"],
-            generations=self.runner,
+            self.stores,
+            runner=self.runner,
             model="gpt-image-2",
             quality=None,
             sync_wait=50,
@@ -226,7 +211,7 @@ class Process:
         self.renewing = world.spawn(self, self.runner.renew_leases())
 
     def reconciler(self) -> Reconciler:
-        return Reconciler(**self.parts, lease=LEASE, apply=True)
+        return Reconciler(self.stores, lease=LEASE, apply=True)
 
     def require_life(self) -> None:
         if not self.alive:
@@ -383,7 +368,7 @@ class World:
 
         self.jobs.add(self.spawn(process, reconcile()))
 
-    def _collect(self, post: Post, task: "asyncio.Task[Answer]") -> None:
+    def _collect(self, post: Post, task: "asyncio.Task[Created]") -> None:
         if task.cancelled():
             return
         known, error = post.known, task.exception()
@@ -455,15 +440,14 @@ class World:
         assert sent - (set(self.images.images) | self.gone) == self.lost, "the only loss is a crash before the put"
 
     async def _find_nothing(self) -> None:
-        reconciler = Reconciler(
+        stores = Stores(
             images=self.images,
             generations=self.generations,
             parked=self.parked,
             storage=self.storage,
             folder=self.folder,
-            lease=LEASE,
-            apply=False,
         )
+        reconciler = Reconciler(stores, lease=LEASE, apply=False)
         await reconciler.settle()
         await reconciler.compare(grace=timedelta(0), most=10)
         assert reconciler.counts == {}

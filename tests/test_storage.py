@@ -33,13 +33,15 @@ from pixyproxy.core.exceptions import (
     StorageError,
     StorageUnavailableError,
 )
-from pixyproxy.core.models import MAX_PICTURE_BYTES, ObjectFacts
+from pixyproxy.core.images import MAX_PICTURE_BYTES, ObjectFacts
 from pixyproxy.core.protocols import ImageStorage, ParkingFolder
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage, file_errors
 from pixyproxy.storage.parking import LocalParkingFolder
-from pixyproxy.storage.s3 import PAGE, S3ImageStorage, open_storage, parse_url
-from pixyproxy.storage.s3_errors import s3_errors
+from pixyproxy.storage.s3.address import parse_url
+from pixyproxy.storage.s3.client import open_s3_storage
+from pixyproxy.storage.s3.errors import s3_errors
+from pixyproxy.storage.s3.storage import PAGE, S3ImageStorage
 from tests import planted
 from tests.fakes import FakeParkingFolder, FakeStorage
 from tests.servers import SeaweedFS, free_ports
@@ -73,7 +75,7 @@ async def closed(anyio_backend: str) -> AsyncIterator[None]:
 
 def storage_at(url: str, endpoint: str) -> S3ImageStorage:
     """The storage of an `s3://` URL."""
-    OPEN.append(open_storage(url, endpoint_url=endpoint, region="us-east-1"))
+    OPEN.append(open_s3_storage(url, endpoint_url=endpoint, region="us-east-1"))
     return OPEN[-1]
 
 
@@ -436,12 +438,12 @@ def test_a_wrong_storage_url_is_refused_without_repeating_it(url: str) -> None:
 def test_credentials_that_are_half_there_or_missing_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(ConfigurationError, match="PartialCredentials"):
-        open_storage("s3://bucket", endpoint_url=None, region="us-east-1")
+        open_s3_storage("s3://bucket", endpoint_url=None, region="us-east-1")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(ConfigurationError, match="no AWS credentials"):
-        open_storage("s3://bucket", endpoint_url=None, region="us-east-1")
+        open_s3_storage("s3://bucket", endpoint_url=None, region="us-east-1")
 
 
 ANSWERS: dict[str, tuple[str, int, type[Exception]]] = {

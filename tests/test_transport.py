@@ -23,8 +23,10 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.core.models import Drawing, GenerationRequest, Picture
-from pixyproxy.generation.upstream import OpenAIImageGenerator, open_client
+from pixyproxy.core.generations import Drawing, GenerationRequest
+from pixyproxy.core.images import Picture
+from pixyproxy.upstream.openai.client import open_client
+from pixyproxy.upstream.openai.images import OpenAIImageGenerator
 from tests.servers import free_ports
 
 pytestmark = pytest.mark.anyio

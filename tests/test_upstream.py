@@ -18,11 +18,14 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.core.models import Drawing, GenerationRequest, Picture
-from pixyproxy.generation.demo import DemoUpstream, Fault
-from pixyproxy.generation.drawing import draw_picture
-from pixyproxy.generation.upstream import OpenAIImageGenerator, open_client, storable_usage
-from pixyproxy.service.pictures import examine
+from pixyproxy.core.generations import Drawing, GenerationRequest
+from pixyproxy.core.images import Picture
+from pixyproxy.service.generating.pictures import examine
+from pixyproxy.upstream.demo.drawing import draw_picture
+from pixyproxy.upstream.demo.faults import Fault
+from pixyproxy.upstream.demo.server import DemoUpstream
+from pixyproxy.upstream.openai.client import open_client
+from pixyproxy.upstream.openai.images import OpenAIImageGenerator, storable_usage
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.listening import listening

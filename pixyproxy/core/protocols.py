@@ -1,21 +1,14 @@
 """What the services need from the outside; the adapters fulfil it, and one contract suite holds each."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from pixyproxy.core.models import (
-    ApiKey,
-    Drawing,
-    Generation,
-    GenerationPage,
-    GenerationRequest,
-    GenerationState,
-    Image,
-    ImagePage,
-    ObjectFacts,
-)
+from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationRequest, GenerationState
+from pixyproxy.core.images import Image, ImagePage, ObjectFacts
+from pixyproxy.core.keys import ApiKey
 
 
 class Database(Protocol):
@@ -43,7 +36,7 @@ class ImageRepository(Protocol):
     async def mark_deleted(self, guid: UUID) -> Image:
         """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer."""
 
-    async def marked(self, *, limit: int) -> tuple[Image, ...]:
+    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
         """Images that are marked as deleted and still recorded, at most `limit`."""
 
     async def delete(self, guid: UUID) -> None:
@@ -220,3 +213,14 @@ class ImageGenerator(Protocol):
         Raises `UpstreamRefusedError`, `UpstreamUnavailableError` (both: nothing was billed),
         `UpstreamError` or one of its kinds, `UpstreamDeadlineError`.
         """
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Everything that holds records or bytes."""
+
+    images: ImageRepository
+    generations: GenerationRepository
+    parked: ParkedImageRepository
+    storage: ImageStorage
+    folder: ParkingFolder

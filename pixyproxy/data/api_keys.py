@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 from pixyproxy.core.exceptions import NotFoundError
-from pixyproxy.core.models import ApiKey
+from pixyproxy.core.keys import ApiKey
 from pixyproxy.data.conversions import column_to_time, optional_time, time_to_column
-from pixyproxy.data.database import Database, Row
+from pixyproxy.data.database import Row, SqlDatabase
 
 
 def row_to_api_key(row: Row) -> ApiKey:
@@ -22,7 +22,7 @@ def row_to_api_key(row: Row) -> ApiKey:
 class SqlApiKeyRepository:
     """`ApiKeyRepository` over SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:

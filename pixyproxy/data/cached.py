@@ -8,7 +8,7 @@ from uuid import UUID
 
 from cachetools import TLRUCache
 
-from pixyproxy.core.models import Image, ImagePage
+from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.core.protocols import ImageRepository
 
 SIZE = 20 * 1024 * 1024
@@ -84,9 +84,9 @@ class CachedImageRepository:
         finally:
             self._forget(guid)
 
-    async def marked(self, *, limit: int) -> tuple[Image, ...]:
+    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
         """Images that are marked as deleted and still recorded."""
-        return await self._images.marked(limit=limit)
+        return await self._images.list_deleted(limit=limit)
 
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted."""

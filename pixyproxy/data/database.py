@@ -112,7 +112,7 @@ class Transaction:
         return self._run(sql, parameters).rowcount
 
 
-class Database:
+class SqlDatabase:
     """The three verbs and transactions, for async callers; each runs in a thread with a pooled connection.
 
     Readers and writers have engines and threads of their own: no crowd of readers, and no slow search, keeps what

@@ -11,7 +11,8 @@ from pixyproxy.core.exceptions import (
     GenerationInterruptedError,
     GenerationNotFoundError,
 )
-from pixyproxy.core.models import Drawing, Generation, GenerationPage, GenerationRequest, GenerationState, Image
+from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationRequest, GenerationState
+from pixyproxy.core.images import Image
 from pixyproxy.data.conversions import (
     column_to_json,
     column_to_time,
@@ -20,8 +21,8 @@ from pixyproxy.data.conversions import (
     position_of,
     time_to_column,
 )
-from pixyproxy.data.database import Database, Row, Transaction
-from pixyproxy.data.images import images_of, insert_image
+from pixyproxy.data.database import Row, SqlDatabase, Transaction
+from pixyproxy.data.images import group_images, insert_image
 
 BEFORE_DRAWING = 5.0
 """Seconds that a reservation waits for a connection: a thousand that come at once have one each in less."""
@@ -69,7 +70,7 @@ def with_images(transaction: Transaction, rows: Collection[Row]) -> tuple[Genera
     """The generations of the rows, each with its images."""
     if not rows:
         return ()
-    images = images_of(
+    images = group_images(
         transaction.all(
             """
             SELECT generations.guid AS generation_guid, images.guid, filename, prompt, content_type, size_bytes, width,
@@ -87,7 +88,7 @@ def with_images(transaction: Transaction, rows: Collection[Row]) -> tuple[Genera
 class SqlGenerationRepository:
     """`GenerationRepository` over SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from pixyproxy.core.exceptions import ImageNotFoundError
-from pixyproxy.core.models import Generation, Image, ImagePage
+from pixyproxy.core.generations import Generation
+from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.data.conversions import column_to_time, cursor_after, position_of, time_to_column
-from pixyproxy.data.database import Database, Row, Transaction
+from pixyproxy.data.database import Row, SqlDatabase, Transaction
 
 
 def image_to_row(image: Image) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def insert_image(transaction: Transaction, image: Image, *, generation: Generati
     )
 
 
-def images_of(rows: Sequence[Row]) -> dict[UUID, tuple[Image, ...]]:
+def group_images(rows: Sequence[Row]) -> dict[UUID, tuple[Image, ...]]:
     """The images by the guid of their generation, which each row must have as `generation_guid`."""
     images: dict[UUID, tuple[Image, ...]] = {}
     for row in rows:
@@ -82,7 +83,7 @@ def containing(q: str | None) -> str:
 class SqlImageRepository:
     """`ImageRepository` over SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def get(self, guid: UUID, *, fresh: bool = False) -> Image:  # noqa: ARG002 -- it always is
@@ -134,7 +135,7 @@ class SqlImageRepository:
             raise ImageNotFoundError
         return image
 
-    async def marked(self, *, limit: int) -> tuple[Image, ...]:
+    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
         """Images that are marked as deleted and still recorded, at most `limit`."""
         rows = await self._database.all(
             """

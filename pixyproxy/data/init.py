@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
-from pixyproxy.data.database import DISCONNECTING, Database, driver_errors, error_code
+from pixyproxy.data.database import DISCONNECTING, SqlDatabase, driver_errors, error_code
 
 CONNECTIONS = 10
 """Pooled connections of one process for readers, and as many for writers, and threads that use them."""
@@ -66,7 +66,7 @@ def parse_url(text: str) -> URL:
 Use = Literal["reading", "writing", "migrating"]
 
 
-def open_database(url: str) -> tuple[Database, Callable[[], None]]:
+def open_database(url: str) -> tuple[SqlDatabase, Callable[[], None]]:
     """The database of the repositories, and what closes it. Nothing is connected yet.
 
     Raises `ConfigurationError` for a URL that cannot be used.
@@ -78,7 +78,7 @@ def open_database(url: str) -> tuple[Database, Callable[[], None]]:
         reader.dispose()
         writer.dispose()
 
-    return Database(reader=reader, writer=writer, connections=CONNECTIONS), close
+    return SqlDatabase(reader=reader, writer=writer, connections=CONNECTIONS), close
 
 
 def open_engine(url: str, *, use: Use, connections: int = CONNECTIONS) -> Engine:

@@ -3,9 +3,9 @@
 from uuid import UUID
 
 from pixyproxy.core.exceptions import ConflictError
-from pixyproxy.core.models import Drawing, Generation
+from pixyproxy.core.generations import Drawing, Generation
 from pixyproxy.data.conversions import json_to_column, time_to_column
-from pixyproxy.data.database import Database, Transaction
+from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generations import AFTER_DRAWING, INTERRUPTED
 
 PART = 1024 * 1024
@@ -15,7 +15,7 @@ PART = 1024 * 1024
 class SqlParkedImageRepository:
     """`ParkedImageRepository` over SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def add(self, generation: Generation, drawing: Drawing) -> None:

@@ -8,7 +8,7 @@ import string
 import zlib
 
 from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, ConflictError, NotFoundError
-from pixyproxy.core.models import KEY_NAME, ApiKey, Caller
+from pixyproxy.core.keys import KEY_NAME, ApiKey, Caller
 from pixyproxy.core.protocols import ApiKeyRepository
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -16,7 +16,7 @@ RANDOM_LENGTH = 43
 """Base62 characters: 256 bits."""
 CHECK_LENGTH = 6
 """Base62 characters: the 32 bits of a CRC, which tells a mistyped key from a key without asking the database."""
-KEY = re.compile(rf"pxp_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECK_LENGTH}}}")
+API_KEY = re.compile(rf"pxp_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECK_LENGTH}}}")
 PREFIX_LENGTH = 8
 
 CONFIGURED_CALLER = Caller(api_key_id=0, name="PIXYPROXY_API_KEY")
@@ -41,7 +41,7 @@ def checksum(random: str) -> str:
 
 def is_well_formed(key: str) -> bool:
     """Whether `new_key` can have made this."""
-    return bool(KEY.fullmatch(key)) and hmac.compare_digest(
+    return bool(API_KEY.fullmatch(key)) and hmac.compare_digest(
         checksum(key[4 : 4 + RANDOM_LENGTH]).encode(), key[-CHECK_LENGTH:].encode()
     )
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import ConfigDict, TypeAdapter
 
 from pixyproxy.core.exceptions import ImageContentLostError, InvalidRequestError, ObjectNotFoundError
-from pixyproxy.core.models import Image
+from pixyproxy.core.images import Image
 from pixyproxy.core.protocols import ImageRepository, ImageStorage, StoredObject
 from pixyproxy.service.validation import revalidated
 

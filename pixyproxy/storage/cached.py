@@ -11,7 +11,7 @@ from typing import Literal
 from cachetools import LRUCache
 
 from pixyproxy.core.exceptions import PixyProxyException, StorageUnavailableError
-from pixyproxy.core.models import ObjectFacts
+from pixyproxy.core.images import ObjectFacts
 from pixyproxy.core.protocols import Chunk, ImageStorage, StoredObject
 
 SHARE = 8

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageUnavailableError
-from pixyproxy.core.models import ObjectFacts
+from pixyproxy.core.images import ObjectFacts
 from pixyproxy.core.threads import Threads
-from pixyproxy.storage.keys import KEY, checked
+from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class FolderImageStorage:
 
     def path(self, key: str) -> Path:
         """Where the object of a key lies: 65,536 subfolders keep each one small."""
-        checked(key)
+        checked_object_key(key)
         return self._folder / key[:2] / key[2:4] / key
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 -- the name tells it
@@ -180,7 +180,7 @@ class FolderImageStorage:
                 if first.name + second.name < after[:4]:
                     continue
                 for path in children(second):
-                    if path.name > after and KEY.fullmatch(path.name) and path == self.path(path.name):
+                    if path.name > after and OBJECT_KEY.fullmatch(path.name) and path == self.path(path.name):
                         yield path
 
     async def delete(self, key: str) -> None:

@@ -9,12 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from pixyproxy.core.exceptions import PixyProxyException
-from pixyproxy.web import health, private, public
+from pixyproxy.web import health
+from pixyproxy.web.dependencies import Services
+from pixyproxy.web.generations import routes as generations
+from pixyproxy.web.images import private, public
+from pixyproxy.web.log.request_log import RequestLog, record_route
 from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import Problem, handle_exception
-from pixyproxy.web.request_log import RequestLog, note_route
-from pixyproxy.web.server import drained_by_signals
-from pixyproxy.web.services import Services
+from pixyproxy.web.server.draining import drained_by_signals
 
 DESCRIPTION = """
 Every image you pay an image model for, kept in your own bucket, recorded in your own database, served at a URL that
@@ -34,14 +36,14 @@ def create_api(services: Services, *, version: str, background: Background | Non
             yield
             return
         async with background():
-            with drained_by_signals(services.generations.drain):
+            with drained_by_signals(services.runner.drain):
                 yield
 
     api = FastAPI(
         title="PixyProxy",
         version=version,
         description=DESCRIPTION,
-        dependencies=[Depends(note_route)],
+        dependencies=[Depends(record_route)],
         redirect_slashes=False,
         lifespan=lifespan,
         # It would hand bodies and stack traces to whatever collector the environment names.
@@ -49,7 +51,7 @@ def create_api(services: Services, *, version: str, background: Background | Non
     )
     api.state.services = services
     public.add_routes(api.router)
-    for router in (private.router, health.router):
+    for router in (private.router, generations.router, health.router):
         api.include_router(router)
     for kind in (PixyProxyException, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, handle_exception)

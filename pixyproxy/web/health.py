@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from pixyproxy.core.exceptions import NotReadyError
-from pixyproxy.web.problems import documented
-from pixyproxy.web.services import Ready
+from pixyproxy.web.dependencies import Ready
+from pixyproxy.web.problems import responses_for
 
 router = APIRouter(tags=["health"])
 
@@ -32,7 +32,7 @@ async def healthz() -> Alive:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Can it work?", responses=documented(NotReadyError))
+@router.get("/readyz", summary="Can it work?", responses=responses_for(NotReadyError))
 async def readyz(readiness: Ready) -> ReadyParts:
     """200 if database and storage answer; 503 names the part that does not."""
     failures = await readiness.failures()

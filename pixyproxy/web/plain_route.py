@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pixyproxy.web.log.request_log import record_route
 from pixyproxy.web.problems import handle_exception
-from pixyproxy.web.request_log import note_route
 
 
 class PlainRoute(APIRoute):
     """A route whose endpoint gets the request and nothing else: `endpoint(request) -> Response`.
 
-    FastAPI's dependencies cost several times what such an endpoint does; the one of the whole app, `note_route`, is
+    FastAPI's dependencies cost several times what such an endpoint does; the one of the whole app, `record_route`, is
     called here. What the endpoint reads from the request stands in `openapi_extra`.
     """
 
@@ -26,7 +26,7 @@ class PlainRoute(APIRoute):
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive, send)
             try:
-                await note_route(request)
+                await record_route(request)
                 response = await endpoint(request)
             except Exception as error:  # noqa: BLE001 -- the one handler renders it
                 response = await handle_exception(request, error)

@@ -23,7 +23,7 @@ from pixyproxy.core.exceptions import (
     PixyProxyException,
     UnsupportedMediaTypeError,
 )
-from pixyproxy.web.request_log import record_of
+from pixyproxy.web.log.request_log import record_of
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -54,7 +54,7 @@ class Problem(BaseModel):
     generation: str | None = Field(default=None, description="The guid of the generation that it is about.")
 
 
-def documented(*errors: type[PixyProxyException]) -> dict[int | str, dict[str, Any]]:
+def responses_for(*errors: type[PixyProxyException]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can end with these errors."""
     responses: dict[int | str, dict[str, Any]] = {}
     possible: tuple[type[PixyProxyException], ...] = (*errors, InternalError)

@@ -1,0 +1,1 @@
+"""The composition root: builds adapters, services and the application from the settings."""

@@ -1,0 +1,118 @@
+"""Builds the services over the adapters."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from pixyproxy.bootstrap.adapters import Adapters, database_url, setting_in_errors
+from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
+from pixyproxy.data.api_keys import SqlApiKeyRepository
+from pixyproxy.data.cached import CachedImageRepository
+from pixyproxy.data.init import open_database
+from pixyproxy.service.generating.run import GenerationRunner
+from pixyproxy.service.generating.store import Keeper
+from pixyproxy.service.keys import KeyService
+from pixyproxy.service.private import PrivateImageService
+from pixyproxy.service.public import PublicImageService
+from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.recovering.findings import Found, log_finding
+from pixyproxy.service.recovering.reconciler import Reconciler
+from pixyproxy.settings import PREFIX, Settings
+from pixyproxy.storage.cached import CachedImageStorage
+from pixyproxy.web.dependencies import Services
+
+DEFAULT_MODEL = "gpt-image-2.5-flare"
+DEMO_MODEL = "pixyproxy-demo"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `serve` works with."""
+
+    adapters: Adapters
+    services: Services
+    reconciler: Reconciler
+    interval: float
+
+    @asynccontextmanager
+    async def background(self) -> AsyncIterator[None]:
+        """Runs the tasks of a replica beside its requests. At the end it waits for all generations and closes all."""
+        tasks = [
+            asyncio.create_task(self.services.runner.renew_leases()),
+            asyncio.create_task(self.reconciler.run(interval=self.interval)),
+        ]
+        try:
+            yield
+        finally:
+            await self.services.runner.drain()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.adapters.cleanup.aclose()
+
+
+def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGenerator) -> Parts:
+    """The services over these adapters. The public and the private one share the caches."""
+    stores, cached = adapters.stores, with_caches(settings, adapters.stores)
+    readiness = Readiness(database=adapters.database, storage=stores.storage)
+    runner = GenerationRunner(
+        generations=stores.generations,
+        generator=generator,
+        keeper=Keeper(stores, ending=readiness.ending, patience=settings.store_patience),
+        readiness=readiness,
+        maximum=settings.max_generations,
+        finish_slots=settings.finish_slots,
+        lease=settings.lease,
+        patience=settings.store_patience,
+    )
+    services = Services(
+        public=PublicImageService(images=cached.images, storage=cached.storage),
+        private=PrivateImageService(
+            cached,
+            runner=runner,
+            model=settings.model or (DEMO_MODEL if settings.draws_demo else DEFAULT_MODEL),
+            quality=settings.quality or None,
+            sync_wait=settings.sync_wait,
+        ),
+        runner=runner,
+        keys=build_key_service(settings, adapters.keys),
+        readiness=readiness,
+        public_url=settings.public_url,
+    )
+    return Parts(
+        adapters=adapters,
+        services=services,
+        reconciler=build_reconciler(settings, adapters, apply=True),
+        interval=settings.reconcile_interval,
+    )
+
+
+def with_caches(settings: Settings, stores: Stores) -> Stores:
+    """The stores with the caches that the settings ask for."""
+    if settings.cache_ttl:
+        stores = replace(stores, images=CachedImageRepository(stores.images, ttl=settings.cache_ttl))
+    if settings.content_cache_mb:
+        capacity = settings.content_cache_mb * 1024 * 1024
+        stores = replace(stores, storage=CachedImageStorage(stores.storage, capacity=capacity))
+    return stores
+
+
+def build_reconciler(
+    settings: Settings, adapters: Adapters, *, apply: bool, report: Callable[[Found], None] = log_finding
+) -> Reconciler:
+    """The reconciler over these adapters."""
+    return Reconciler(adapters.stores, lease=settings.lease, apply=apply, report=report)
+
+
+def build_key_service(settings: Settings, keys: ApiKeyRepository) -> KeyService:
+    """The keys of the database, and the one of PIXYPROXY_API_KEY."""
+    configured = None if settings.api_key is None else settings.api_key.get_secret_value()
+    return KeyService(keys, configured_key=configured)
+
+
+def open_keys(settings: Settings) -> tuple[KeyService, Callable[[], None]]:
+    """The key service alone, for the commands that need no more, and the function that closes its database."""
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings))
+    return build_key_service(settings, SqlApiKeyRepository(database)), close

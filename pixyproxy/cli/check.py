@@ -1,0 +1,28 @@
+"""`pixyproxy check`: is every row backed by its object, and every object by a row?"""
+
+import argparse
+import asyncio
+from datetime import timedelta
+
+from pixyproxy.cli.arguments import EXIT_FAILURE, Commands
+from pixyproxy.cli.findings import open_reconciler, show_progress, show_summary
+from pixyproxy.settings import Settings
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("check", help="is every row backed by its object, and every object by a row?")
+    parser.set_defaults(run=run)
+
+
+def run(settings: Settings, _: argparse.Namespace) -> int:
+    """Report where database and storage disagree. The exit status is 1 if they do."""
+
+    async def work() -> int:
+        async with open_reconciler(settings, apply=False) as reconciler:
+            with show_summary(reconciler), show_progress() as progress:
+                await reconciler.settle()
+                await reconciler.compare(grace=timedelta(0), most=0, progress=progress)
+            return EXIT_FAILURE if reconciler.counts else 0
+
+    return asyncio.run(work())

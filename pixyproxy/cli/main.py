@@ -1,0 +1,60 @@
+"""Parses the command line, runs the command, and turns exceptions into exit statuses."""
+
+import argparse
+import logging.config
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from pixyproxy.bootstrap.app import version
+from pixyproxy.cli import check, demo_upstream, keys, migrate, reconcile, serve
+from pixyproxy.cli.arguments import EXIT_CONFIGURATION, EXIT_FAILURE
+from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
+from pixyproxy.settings import PREFIX, Settings, read_settings
+from pixyproxy.web.log.format import log_config
+
+COMMANDS = (serve, migrate, keys, reconcile, check, demo_upstream)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. The exit status is 0, 1 for a failure, 2 for a wrong command line or configuration."""
+    options = build_parser().parse_args(arguments)
+    try:
+        settings = read_settings()
+        logging.captureWarnings(capture=True)
+        logging.config.dictConfig(log_config(form=settings.log_format, level=settings.log_level))
+        run: Callable[[Settings, argparse.Namespace], int] = options.run
+        return run(settings, options)
+    except ConfigurationError as error:
+        print(f"pixyproxy: {error.detail}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    except DatabaseUnavailableError as error:
+        print(f"pixyproxy: {PREFIX}DATABASE_URL: {error.detail}", file=sys.stderr)
+        return EXIT_FAILURE
+    except PixyProxyException as error:
+        print(f"pixyproxy: {error.detail}{describe_cause(error)}", file=sys.stderr)
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    root = argparse.ArgumentParser(
+        prog="pixyproxy",
+        description="Every image you pay an image model for, kept in your own bucket and database, at a lasting URL.",
+        epilog="Everything else is set by environment variables: see docs/configuration.md.",
+    )
+    root.add_argument("--version", action="version", version=version())
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return root
+
+
+def describe_cause(error: PixyProxyException) -> str:
+    """The type of the exception behind an error. Its message is left out: it might hold a password."""
+    return f" ({type(error.__cause__).__name__})" if error.__cause__ else ""

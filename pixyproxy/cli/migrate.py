@@ -1,0 +1,31 @@
+"""`pixyproxy migrate`: brings the database's schema to this version."""
+
+import argparse
+import asyncio
+
+from pixyproxy.bootstrap.adapters import database_url, make_data_dir, open_bucket, setting_in_errors
+from pixyproxy.cli.arguments import Commands
+from pixyproxy.data.init import migrate
+from pixyproxy.settings import PREFIX, Settings
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser("migrate", help="bring the database's schema to this version")
+    parser.add_argument("--create-bucket", action="store_true", help="make the bucket too, unless it exists")
+    parser.set_defaults(run=run)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Bring the schema to this version, and make the bucket if asked to."""
+    bucket = open_bucket(settings) if options.create_bucket else None
+    url = database_url(settings)
+    if settings.embedded:
+        make_data_dir(settings)
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        migrate(url)
+    print("The database's schema is up to date.")
+    if bucket is not None:
+        made = asyncio.run(bucket.create_bucket(region=settings.s3_region))
+        print("The bucket was made." if made else "The bucket exists.")
+    return 0

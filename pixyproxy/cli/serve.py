@@ -1,0 +1,59 @@
+"""`pixyproxy serve`: serves the API."""
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from pixyproxy.bootstrap.app import build
+from pixyproxy.cli.addresses import require_free_port, url_of
+from pixyproxy.cli.arguments import Commands, port, positive, program_name
+from pixyproxy.cli.start import prepare, prepare_database
+from pixyproxy.settings import PREFIX, Settings
+from pixyproxy.web.log.format import log_config
+from pixyproxy.web.server.run import serve
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser("serve", help="serve the API")
+    parser.add_argument("--host", help=f"address to listen on (default: {PREFIX}HOST, 127.0.0.1)")
+    parser.add_argument("--port", type=port, help=f"port to listen on (default: {PREFIX}PORT, 8000)")
+    parser.add_argument("--workers", type=positive, default=1, help="processes (default: 1)")
+    parser.set_defaults(run=run)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Check the configuration, print how to begin, and serve."""
+    host, number = options.host or settings.host, settings.port if options.port is None else options.port
+    parts = build(settings)
+    prepare_database(settings)
+    number = require_free_port(host, number, remedy=f"{PREFIX}HOST, {PREFIX}PORT, --host or --port")
+    key_file = asyncio.run(prepare(settings, parts))
+    greet(settings, address=url_of(host, number), key_file=key_file)
+    serve(
+        "pixyproxy.bootstrap.app:app_from_environment",
+        host=host,
+        port=number,
+        workers=options.workers,
+        log_config=log_config(form=settings.log_format, level=settings.log_level),
+    )
+    return 0
+
+
+def greet(settings: Settings, *, address: str, key_file: Path | None) -> None:
+    """Print what a newcomer needs, before the log begins."""
+    if key_file is not None:
+        key = f"$(cat {key_file})"
+        print(f"The API key is in {key_file}.")
+    else:
+        key = f"${PREFIX}API_KEY" if settings.api_key is not None else "$KEY"
+        if settings.api_key is None:
+            print(f"Make an API key with: {program_name()} keys create NAME")
+    if settings.draws_demo:
+        print("Pictures come from the demo upstream, which costs nothing. For real ones set OPENAI_API_KEY.")
+    print(
+        f"PixyProxy listens on {address} (its API is described at {address}/docs). Try:\n\n"
+        f'  curl {address}/image -H "Authorization: Bearer {key}" \\\n'
+        "    -H 'Content-Type: application/json' -d '{\"prompt\": \"a lighthouse at dawn\"}'\n",
+        flush=True,
+    )

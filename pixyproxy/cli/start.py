@@ -1,0 +1,100 @@
+"""What happens before a command works: the database's schema, the parts, the first API key."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+from pixyproxy.bootstrap.adapters import database_url, make_data_dir, make_storage, setting_in_errors
+from pixyproxy.bootstrap.services import Parts
+from pixyproxy.cli.arguments import program_name
+from pixyproxy.core.exceptions import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    PixyProxyException,
+    StorageUnavailableError,
+)
+from pixyproxy.data.init import migrate, require_current_schema
+from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
+from pixyproxy.settings import PREFIX, Settings
+
+EMBEDDED_KEY_NAME = "first-start"
+
+
+def prepare_database(settings: Settings) -> None:
+    """Migrate the embedded default's database. `ConfigurationError` if another one has not this version's schema."""
+    url = database_url(settings)
+    if settings.embedded:
+        make_data_dir(settings)
+        migrate(url)
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        require_current_schema(url)
+
+
+def require_data(settings: Settings, *, migrates: bool = True) -> None:
+    """Return if the database exists and has this version's schema; `ConfigurationError` if not.
+
+    `migrates`: whether the embedded default's database is migrated first.
+    """
+    needed = settings.data_dir if migrates else settings.data_dir / "pixyproxy.db"
+    if settings.embedded and not needed.exists():
+        raise ConfigurationError(
+            f"nothing is at {settings.data_dir}: set {PREFIX}DATA_DIR or {PREFIX}DATABASE_URL to where the server "
+            f"keeps its data, or start '{program_name()} serve' here once"
+        )
+    if migrates:
+        prepare_database(settings)
+    else:
+        with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+            require_current_schema(database_url(settings))
+
+
+async def prepare(settings: Settings, parts: Parts) -> Path | None:
+    """Warn of parts that do not answer, and make the embedded default's key. Returns the file that holds it."""
+    try:
+        with contextlib.suppress(PixyProxyException):  # the next lines report what does not answer
+            await make_storage(parts.adapters)
+        for name, failure in (await parts.services.readiness.failures()).items():
+            print(f"Warning: the {name} is not ready: {failure.detail}", file=sys.stderr)
+        try:
+            await parts.adapters.stores.folder.probe()
+        except StorageUnavailableError:
+            print(
+                f"Warning: {PREFIX}DATA_DIR: {settings.data_dir / 'parked'} cannot be written: if storage and "
+                "database are unavailable at SIGTERM, pictures are lost",
+                file=sys.stderr,
+            )
+        return await embedded_key(settings, parts.services.keys)
+    finally:
+        await parts.adapters.cleanup.aclose()
+
+
+async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
+    """The file with the embedded default's key, made at its first start; None if a key is configured."""
+    if not settings.embedded or settings.api_key is not None:
+        return None
+    file = settings.data_dir / "api-key"
+    if file.exists():
+        key = file.read_text(errors="replace").strip()
+        if not is_well_formed(key):
+            raise ConfigurationError(f"{file} holds no API key: delete it, and the next start makes a new one")
+    else:
+        key = new_key()
+        file.touch(mode=0o600)
+        file.write_text(key + "\n")
+    try:
+        await keys.authenticate(key)
+    except AuthenticationError:
+        await record_key(keys, key, file=file)
+        print(f"Your API key (kept in {file}): {key}\n")
+    return file
+
+
+async def record_key(keys: KeyService, key: str, *, file: Path) -> None:
+    """Record the key of a first start; `ConfigurationError` if it was revoked since."""
+    try:
+        await keys.add(f"{EMBEDDED_KEY_NAME}-{digest(key)[:8]}", key=key)
+    except ConflictError:
+        raise ConfigurationError(
+            f"the key in {file} is revoked: delete the file, and the next start makes a new one"
+        ) from None

@@ -1,0 +1,148 @@
+"""Every exception that PixyProxy raises, and what HTTP says of each.
+
+PixyProxyException
+ ├─ InvalidRequestError                422  the request's body or parameters break a rule
+ ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
+ ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
+ ├─ RequestTimeoutError                408  the body did not arrive in time
+ ├─ UnsupportedMediaTypeError          415  the body is not JSON
+ ├─ PreconditionFailedError            412  If-Match or If-Unmodified-Since does not hold
+ ├─ PayloadTooLargeError               413  the body is over the limit
+ ├─ RangeNotSatisfiableError           416  the picture has none of the bytes that Range asks for
+ ├─ HeaderTooLargeError                431  the request's head is over the limit
+ ├─ AuthenticationError                401  no API key, or not a valid one
+ ├─ NotFoundError                      404  nothing is at this URL
+ │   ├─ ImageNotFoundError             404  no image has this guid
+ │   └─ GenerationNotFoundError        404  no generation has this guid
+ ├─ ImageDeletedError                  410  the image that this Idempotency-Key bought was deleted
+ ├─ MethodNotAllowedError              405  the URL exists, the method does not
+ ├─ ConflictError                      409  the change collides with what is recorded
+ ├─ GenerationRunningError             409  a generation with this Idempotency-Key is running
+ ├─ OutcomeUnknownError                409  what this Idempotency-Key asked for may have been drawn and billed
+ ├─ IdempotencyKeyReusedError          422  this Idempotency-Key came with another request before
+ ├─ UnavailableError                   503  a part does not answer; nothing was spent; try again
+ │   ├─ DatabaseUnavailableError
+ │   ├─ StorageUnavailableError
+ │   ├─ UpstreamUnavailableError            the upstream cannot be reached, or asked us to wait
+ │   ├─ TooManyGenerationsError             this process runs as many generations as it may
+ │   ├─ ShuttingDownError                   this process ends
+ │   └─ NotReadyError                       /readyz: names the parts that do not answer
+ ├─ UpstreamRefusedError               422  the upstream refused this prompt or these parameters
+ ├─ UpstreamError                      502  the upstream failed
+ │   ├─ UpstreamCredentialsError            our key for the upstream is wrong or may not do this
+ │   ├─ UpstreamAddressError                OPENAI_BASE_URL leads to no Images API
+ │   ├─ UpstreamAnswerError                 the upstream answered with something that is no picture
+ │   └─ UpstreamUnknownOutcomeError         the answer was lost: it may have drawn and billed
+ ├─ UpstreamDeadlineError              504  no answer within the deadline: it may have drawn and billed
+ ├─ GenerationInterruptedError         502  its process died, and no picture was found
+ ├─ ImageContentLostError              502  the row exists, its bytes do not
+ ├─ ConfigurationError                 (start) a setting is wrong or missing
+ ├─ ObjectNotFoundError                (storage) no object has this key; the service decides what it means
+ └─ InternalError                      500  a fault of ours
+     ├─ DatabaseError                       the database refused a statement
+     └─ StorageError                        the storage refused a request
+
+Each class carries the HTTP status, the problem's name (the last part of its RFC 9457 `type`) and its title, and
+where it can end a generation, what that cost.
+"""
+
+from pixyproxy.core.exceptions.documents import error_from_document
+from pixyproxy.core.exceptions.idempotency import (
+    GenerationRunningError,
+    IdempotencyKeyReusedError,
+    ImageDeletedError,
+    InvalidIdempotencyKeyError,
+    OutcomeUnknownError,
+)
+from pixyproxy.core.exceptions.internal import (
+    ConfigurationError,
+    DatabaseError,
+    ImageContentLostError,
+    InternalError,
+    ObjectNotFoundError,
+    StorageError,
+)
+from pixyproxy.core.exceptions.parts import (
+    DatabaseUnavailableError,
+    NotReadyError,
+    ShuttingDownError,
+    StorageUnavailableError,
+    TooManyGenerationsError,
+    UnavailableError,
+    UpstreamUnavailableError,
+)
+from pixyproxy.core.exceptions.request import (
+    AuthenticationError,
+    ConflictError,
+    GenerationNotFoundError,
+    HeaderTooLargeError,
+    ImageNotFoundError,
+    InvalidRequestError,
+    MalformedRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PreconditionFailedError,
+    RangeNotSatisfiableError,
+    RequestTimeoutError,
+    UnsupportedMediaTypeError,
+)
+from pixyproxy.core.exceptions.root import RETRY_AFTER, TYPE_PREFIX, Cost, PixyProxyException
+from pixyproxy.core.exceptions.upstream import (
+    GenerationInterruptedError,
+    UpstreamAddressError,
+    UpstreamAnswerError,
+    UpstreamCredentialsError,
+    UpstreamDeadlineError,
+    UpstreamError,
+    UpstreamRefusedError,
+    UpstreamUnknownOutcomeError,
+)
+
+__all__ = [
+    "RETRY_AFTER",
+    "TYPE_PREFIX",
+    "AuthenticationError",
+    "ConfigurationError",
+    "ConflictError",
+    "Cost",
+    "DatabaseError",
+    "DatabaseUnavailableError",
+    "GenerationInterruptedError",
+    "GenerationNotFoundError",
+    "GenerationRunningError",
+    "HeaderTooLargeError",
+    "IdempotencyKeyReusedError",
+    "ImageContentLostError",
+    "ImageDeletedError",
+    "ImageNotFoundError",
+    "InternalError",
+    "InvalidIdempotencyKeyError",
+    "InvalidRequestError",
+    "MalformedRequestError",
+    "MethodNotAllowedError",
+    "NotFoundError",
+    "NotReadyError",
+    "ObjectNotFoundError",
+    "OutcomeUnknownError",
+    "PayloadTooLargeError",
+    "PixyProxyException",
+    "PreconditionFailedError",
+    "RangeNotSatisfiableError",
+    "RequestTimeoutError",
+    "ShuttingDownError",
+    "StorageError",
+    "StorageUnavailableError",
+    "TooManyGenerationsError",
+    "UnavailableError",
+    "UnsupportedMediaTypeError",
+    "UpstreamAddressError",
+    "UpstreamAnswerError",
+    "UpstreamCredentialsError",
+    "UpstreamDeadlineError",
+    "UpstreamError",
+    "UpstreamRefusedError",
+    "UpstreamUnavailableError",
+    "UpstreamUnknownOutcomeError",
+    "error_from_document",
+]

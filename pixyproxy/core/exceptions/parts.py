@@ -1,0 +1,64 @@
+"""A part of the service does not answer, or takes nothing now."""
+
+from pixyproxy.core.exceptions.root import RETRY_AFTER, PixyProxyException
+
+
+class UnavailableError(PixyProxyException):
+    """A part does not answer. As an answer to POST /image: nothing was spent, and trying again later is right."""
+
+    status = 503
+    name = "unavailable"
+    title = "A part of the service does not answer"
+    cost = "none"
+
+    def __init__(self, detail: str, *, retry_after: int = RETRY_AFTER) -> None:
+        super().__init__(detail, retry_after=retry_after)
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """The database does not answer, is shutting down, is read-only, or is too busy."""
+
+    name = "database-unavailable"
+    title = "The database does not answer"
+
+
+class StorageUnavailableError(UnavailableError):
+    """The storage does not answer or refuses us."""
+
+    name = "storage-unavailable"
+    title = "The storage does not answer"
+
+
+class UpstreamUnavailableError(UnavailableError):
+    """The upstream cannot be reached, or asked us to wait: nothing was drawn or billed."""
+
+    name = "upstream-unavailable"
+    title = "The upstream takes no request now"
+
+
+class TooManyGenerationsError(UnavailableError):
+    """This process already runs as many generations as it may."""
+
+    name = "too-many-generations"
+    title = "Too many generations are running"
+
+
+class ShuttingDownError(UnavailableError):
+    """This process finishes what is running and begins nothing."""
+
+    name = "shutting-down"
+    title = "This process is shutting down"
+
+    def __init__(self) -> None:
+        super().__init__("This process is shutting down; another one, or the next, takes the request.")
+
+
+class NotReadyError(UnavailableError):
+    """The answer of /readyz: these parts do not answer."""
+
+    name = "not-ready"
+    title = "The service cannot work now"
+
+    def __init__(self, parts: list[str]) -> None:
+        super().__init__(f"These do not answer: {', '.join(parts)}.")
+        self.extra["failed"] = parts

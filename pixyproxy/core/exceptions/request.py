@@ -1,0 +1,156 @@
+"""What is wrong with a request, or with what it names."""
+
+from pixyproxy.core.exceptions.root import PixyProxyException
+
+
+class InvalidRequestError(PixyProxyException):
+    """The request's body or parameters break a rule; `errors` holds a {detail, pointer} for each."""
+
+    status = 422
+    name = "invalid-request"
+    title = "The request breaks a rule"
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__(
+            "The request was understood, but it breaks a rule; 'errors' names each.", extra={"errors": errors}
+        )
+
+
+class MalformedRequestError(PixyProxyException):
+    """The request cannot be read as HTTP or as JSON."""
+
+    status = 400
+    name = "malformed-request"
+    title = "The request cannot be read"
+
+
+class RequestTimeoutError(PixyProxyException):
+    """The body did not arrive in time."""
+
+    status = 408
+    name = "request-timeout"
+    title = "The request took too long to arrive"
+
+
+class UnsupportedMediaTypeError(PixyProxyException):
+    """The body is not declared to be JSON."""
+
+    status = 415
+    name = "unsupported-media-type"
+    title = "The body must be JSON"
+
+
+class PayloadTooLargeError(PixyProxyException):
+    """The body is over the limit."""
+
+    status = 413
+    name = "payload-too-large"
+    title = "The body is too large"
+
+
+class PreconditionFailedError(PixyProxyException):
+    """What is at the URL is not what the request's condition speaks of (RFC 9110, section 13.1)."""
+
+    status = 412
+    name = "precondition-failed"
+    title = "The precondition does not hold"
+
+    def __init__(self) -> None:
+        super().__init__("If-Match or If-Unmodified-Since asks for something else than what is at this URL.")
+
+
+class RangeNotSatisfiableError(PixyProxyException):
+    """The range lies behind the picture's end; the headers say its size (RFC 9110, section 15.5.17)."""
+
+    status = 416
+    name = "range-not-satisfiable"
+    title = "The range cannot be served"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"The picture has {size_bytes} bytes, and none of them in this range.")
+        self._size_bytes = size_bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The size of the whole, so that the client can ask for what there is."""
+        return {**super().headers, "Content-Range": f"bytes */{self._size_bytes}"}
+
+
+class HeaderTooLargeError(PixyProxyException):
+    """The request's head is over the limit."""
+
+    status = 431
+    name = "header-too-large"
+    title = "The request's head is too large"
+
+
+class AuthenticationError(PixyProxyException):
+    """No API key came, or one that is not valid; the cause is never told apart."""
+
+    status = 401
+    name = "unauthorized"
+    title = "A valid API key is needed"
+
+    def __init__(self) -> None:
+        super().__init__("Send one header 'Authorization: Bearer <key>' with a valid PixyProxy API key.")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110, section 11.6.1: a 401 names the scheme that would be accepted."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class NotFoundError(PixyProxyException):
+    """Nothing is at this URL."""
+
+    status = 404
+    name = "not-found"
+    title = "Nothing is here"
+
+
+class ImageNotFoundError(NotFoundError):
+    """No image has this guid."""
+
+    name = "image-not-found"
+    title = "There is no such image"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No image has this guid. It may have been deleted, or the URL was copied incompletely: "
+            "a guid is a UUID of 36 characters."
+        )
+
+
+class GenerationNotFoundError(NotFoundError):
+    """No generation has this guid."""
+
+    name = "generation-not-found"
+    title = "There is no such generation"
+
+    def __init__(self) -> None:
+        super().__init__("No generation has this guid: a guid is a UUID of 36 characters.")
+
+
+class MethodNotAllowedError(PixyProxyException):
+    """The URL exists, but not for this method."""
+
+    status = 405
+    name = "method-not-allowed"
+    title = "This method is not allowed here"
+
+    def __init__(self, allowed: list[str]) -> None:
+        super().__init__(f"This URL answers {', '.join(allowed)}.")
+        self.allowed = allowed
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110, section 15.5.6: a 405 lists the methods that are allowed."""
+        return {"Allow": ", ".join(self.allowed)}
+
+
+class ConflictError(PixyProxyException):
+    """The change collides with what is recorded: a name or a key that exists, a state that has moved on."""
+
+    status = 409
+    name = "conflict"
+    title = "The change collides with what is recorded"

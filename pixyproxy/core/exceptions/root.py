@@ -1,0 +1,54 @@
+"""The root of all exceptions, and its RFC 9457 document."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+Cost = Literal["none", "billed", "unknown"]
+"""What a failed generation cost: provably nothing, a picture's price, or nobody can say."""
+RETRY_AFTER = 5
+"""Seconds after which a part that was away may be tried again, where it says nothing of its own."""
+TYPE_PREFIX = "urn:pixyproxy:problem:"
+
+
+class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's name
+    """The root: `detail` is said to the client, `extra` are further members of the problem."""
+
+    status: ClassVar[int] = 500
+    name: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+    cost: ClassVar[Cost | None] = None
+    replayed = False
+    """Whether this is the recorded end of an earlier request with the same Idempotency-Key."""
+
+    def __init__(self, detail: str, *, retry_after: int | None = None, extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extra = dict(extra or {})
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that the answer must carry besides its body."""
+        replayed = {"Idempotent-Replayed": "true"} if self.replayed else {}
+        return replayed if self.retry_after is None else {"Retry-After": str(self.retry_after), **replayed}
+
+    @property
+    def type(self) -> str:
+        """The problem's `type` (RFC 9457, section 3.1.1), the same in every deployment."""
+        return TYPE_PREFIX + self.name
+
+    def document(self, *, request_id: str | None = None, bought: bool = True) -> dict[str, Any]:
+        """The RFC 9457 problem: of one request, or, without its id, as it is recorded.
+
+        `bought`: whether it answers a request for a picture, which wants to know what it has cost.
+        """
+        occurrence = {"instance": f"urn:pixyproxy:request:{request_id}", "request_id": request_id} if request_id else {}
+        return {
+            "type": self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **({"cost": self.cost} if self.cost is not None and bought else {}),
+            **occurrence,
+            **self.extra,
+        }

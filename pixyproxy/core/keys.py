@@ -1,0 +1,26 @@
+"""API keys and the callers who hold them."""
+
+import re
+
+from pydantic import AwareDatetime
+
+from pixyproxy.core.model import Model
+
+KEY_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+class Caller(Model):
+    """Who makes a private request: an API key, by its record's id and its name."""
+
+    api_key_id: int
+    name: str
+
+
+class ApiKey(Model):
+    """A key's record. The key itself is known only to whoever it was shown to."""
+
+    id: int
+    name: str
+    prefix: str
+    created_at: AwareDatetime
+    revoked_at: AwareDatetime | None = None

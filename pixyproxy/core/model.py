@@ -1,0 +1,30 @@
+"""The base of all models, and the types of text that they share."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+MAX_PROMPT = 32_000
+"""Characters of a prompt after trimming: the limit of the OpenAI Images API."""
+
+
+def without_nul(value: str) -> str:
+    """Refuse NUL, which no database column takes."""
+    if "\x00" in value:
+        raise ValueError("must not contain the NUL character")
+    return value
+
+
+# The constraints of pydantic's own come first: they refuse a surrogate without its other half, which is no text.
+Prompt = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT), AfterValidator(without_nul)
+]
+SearchText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(without_nul)]
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*\z", max_length=64)]
+"""A short word of the upstream's own vocabulary, which grows: a model's name, a size, a quality."""
+
+
+class Model(BaseModel):
+    """Frozen, closed, and silent about its input when validation fails (prompts are not logged)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

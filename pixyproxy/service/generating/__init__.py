@@ -1,0 +1,1 @@
+"""Generations: begin, wait, draw, store."""

@@ -1,0 +1,226 @@
+"""The life of a generation: Reserve, Draw, Check, Put, Commit, in this order and never another.
+
+Money is spent at Draw. Before it, everything is known to answer. From it on the generation belongs to no client's
+connection: it runs in a task of its own to its end, and its lease tells the other replicas that it is in good hands.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import anyio
+
+from pixyproxy.core.exceptions import (
+    ConflictError,
+    DatabaseUnavailableError,
+    InternalError,
+    PixyProxyException,
+    StorageUnavailableError,
+    TooManyGenerationsError,
+)
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.keys import Caller
+from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
+from pixyproxy.service.generating.finish_slots import FinishSlot, FinishSlots
+from pixyproxy.service.generating.pictures import examine
+from pixyproxy.service.generating.store import Keeper, build_images, pause_unless, pauses
+from pixyproxy.service.generating.wait import RunningGeneration, mark_retrieved
+from pixyproxy.service.readiness import Readiness
+
+RENEWALS = 3
+"""How often a lease is renewed in its life: two may fail."""
+TRIES = 2
+"""Generations that may run while the storage answers probes and refuses pictures: to find out when it takes them."""
+RENEW_AGAIN = 1.0
+"""Seconds after which a renewal that failed is tried again: no reconciler is to be faster when the database is back."""
+logger = logging.getLogger(__name__)
+
+
+class GenerationRunner:
+    """Runs generations, at most `maximum` at once in this process, of which `finish_slots` are finished at once.
+
+    `lease` is in seconds, and so is `patience`: how long a failure that cannot be recorded is tried to be.
+    """
+
+    def __init__(
+        self,
+        *,
+        generations: GenerationRepository,
+        generator: ImageGenerator,
+        keeper: Keeper,
+        readiness: Readiness,
+        maximum: int,
+        finish_slots: int,
+        lease: float,
+        patience: float,
+    ) -> None:
+        self._generations = generations
+        self._generator = generator
+        self._keeper = keeper
+        self._readiness = readiness
+        self._maximum = maximum
+        self._finishing = FinishSlots(finish_slots)
+        self._lease = lease
+        self._patience = patience
+        self._admitted: set[UUID] = set()
+        self._running: dict[UUID, RunningGeneration] = {}
+        self._leased: set[UUID] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def begin(
+        self,
+        request: GenerationRequest,
+        *,
+        caller: Caller,
+        idempotency_key: str | None = None,
+        fingerprint: str | None = None,
+        instead_of: UUID | None = None,
+    ) -> RunningGeneration:
+        """A generation that is reserved, durably, and runs.
+
+        Raises `TooManyGenerationsError`, `ShuttingDownError` and the other kinds of `UnavailableError` before anything
+        is spent, and `ConflictError` for an Idempotency-Key that another generation has (see
+        `GenerationRepository.add`).
+        """
+        self._readiness.require_process()
+        await self._readiness.require_parts()
+        self._readiness.require_process()
+        if len(self._admitted) >= self._maximum:
+            raise TooManyGenerationsError(f"{self._maximum} generations are running here; try again soon.")
+        if self._keeper.refused and len(self._running) >= TRIES:
+            raise StorageUnavailableError("The storage takes no picture now.")
+        now = datetime.now(UTC)
+        generation = Generation(
+            guid=uuid4(),
+            api_key_id=caller.api_key_id,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
+            request=request,
+            state=GenerationState.RUNNING,
+            created_at=now,
+            updated_at=now,
+        )
+        self._admitted.add(generation.guid)
+        running = RunningGeneration(generation)
+        reserved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        reserved.add_done_callback(mark_retrieved)
+        task = asyncio.create_task(self._live(running, reserved, instead_of=instead_of))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(reserved)
+        return running
+
+    def get(self, guid: UUID) -> RunningGeneration | None:
+        """The generation, if it runs in this process."""
+        return self._running.get(guid)
+
+    async def drain(self) -> None:
+        """Begin nothing more, and return when everything that runs here has ended."""
+        self._readiness.ending.set()
+        while self._tasks:
+            logger.info("generations that are still running: %d", len(self._tasks))
+            await asyncio.wait(self._tasks)
+
+    async def renew_leases(self) -> None:
+        """Renew the leases of all that runs here, for ever."""
+        pause = self._lease / RENEWALS
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._generations.renew(tuple(self._leased), lease=self._lease)
+                pause = self._lease / RENEWALS
+            except PixyProxyException as error:
+                logger.warning("leases that were not renewed: %d: %s", len(self._leased), error.name)
+                pause = min(pause, RENEW_AGAIN)
+            except Exception:
+                logger.exception("renewing leases failed")
+
+    async def _live(
+        self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
+    ) -> None:
+        generation = running.generation
+        try:
+            self._running[generation.guid] = running
+            self._leased.add(generation.guid)
+            if await self._reserve(running, reserved, instead_of=instead_of):
+                running.outcome.set_result(await self._run(generation))
+        except PixyProxyException as error:
+            # The caller hears what went wrong with the upstream at once, however long the record of it takes.
+            running.outcome.set_exception(error)
+            await self._record_failure(generation, error)
+        except Exception as error:
+            # It is left running: its picture may be stored, and a reconciler finds it when its lease has run out.
+            logger.exception("generation %s: a fault of ours", generation.guid)
+            internal = InternalError()
+            internal.__cause__ = error
+            running.outcome.set_exception(internal)
+        finally:
+            for known in (self._admitted, self._leased):
+                known.discard(generation.guid)
+            del self._running[generation.guid]
+
+    async def _reserve(
+        self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
+    ) -> bool:
+        try:
+            await self._generations.add(running.generation, lease=self._lease, instead_of=instead_of)
+        except Exception as error:  # noqa: BLE001 -- raised to the caller
+            reserved.set_exception(error)
+            running.outcome.set_exception(error)
+            if isinstance(error, DatabaseUnavailableError):
+                # The record may have been committed and the answer lost. Nothing was drawn: the record is to say so.
+                await self._record_failure(running.generation, error)
+            return False
+        reserved.set_result(None)
+        return True
+
+    async def _run(self, generation: Generation) -> Generation:
+        slot = self._finishing.slot()
+        try:
+            return await self._draw_and_keep(generation, slot)
+        finally:
+            slot.give_back()
+
+    async def _draw_and_keep(self, generation: Generation, slot: FinishSlot) -> Generation:
+        def on_failed_try() -> None:
+            self._admitted.discard(generation.guid)
+            slot.give_back()
+
+        started = anyio.current_time()
+        await self._readiness.require_storage()  # what the probe before Reserve said may be old by now
+        drawing = await self._generator.draw(generation.request, turn=slot.take)
+        facts = tuple(examine(picture) for picture in drawing.pictures)
+        drawn = anyio.current_time()
+        kept = await self._keeper.keep(
+            generation,
+            drawing,
+            images=build_images(generation, facts),
+            on_failed_try=on_failed_try,
+            on_patience_over=lambda: self._leased.discard(generation.guid),
+        )
+        logger.info(
+            "generation %s: images %s, drawn in %.1f s, %s in %.0f ms",
+            generation.guid,
+            ",".join(str(image.guid) for image in kept.images) or "-",
+            drawn - started,
+            "kept" if kept.images else "left to a reconciler",
+            (anyio.current_time() - drawn) * 1000,
+        )
+        return kept
+
+    async def _record_failure(self, generation: Generation, error: PixyProxyException) -> None:
+        self._admitted.discard(generation.guid)
+        until = anyio.current_time() + self._patience
+        for pause in pauses():
+            try:
+                await self._generations.fail(generation, error=error.document())
+            except ConflictError:
+                return  # an earlier try was committed, though its answer was lost; or it was never reserved
+            except PixyProxyException as failure:
+                logger.warning("generation %s: its failure was not recorded: %s", generation.guid, failure.name)
+            else:
+                return
+            if self._readiness.ending.is_set() or anyio.current_time() > until:
+                return  # its lease runs out, and a reconciler records it
+            await pause_unless(self._readiness.ending, pause)

@@ -1,0 +1,54 @@
+"""Waits for the end of a generation that runs in this process or in another replica."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from pixyproxy.core.exceptions import DatabaseUnavailableError
+from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.protocols import GenerationRepository
+
+POLLS = (0.25, 0.5, 1.0, 2.0)
+"""Seconds between reads of a generation that another replica runs; the last one repeats."""
+
+
+class RunningGeneration:
+    """A generation that this process runs. `outcome` is its record at the end, or the exception that it failed with."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self.outcome: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+        self.outcome.add_done_callback(mark_retrieved)
+
+    async def wait(self, seconds: float | None) -> Generation:
+        """The generation after at most so many seconds (None: without a limit). Raises what it failed with."""
+        done, _ = await asyncio.wait({self.outcome}, timeout=seconds)
+        return self.outcome.result() if done else self.generation
+
+
+async def poll(generations: GenerationRepository, generation: Generation, *, seconds: float | None) -> Generation:
+    """A generation that another replica runs, when it has ended or after so many seconds (None: without a limit).
+
+    While the database does not answer it waits: the generation runs on.
+    """
+    started, polls = anyio.current_time(), 0
+    while True:
+        pause = POLLS[min(polls, len(POLLS) - 1)]
+        if seconds is not None:
+            pause = min(pause, seconds - (anyio.current_time() - started))
+        if pause <= 0:
+            return generation
+        await asyncio.sleep(pause)
+        polls += 1
+        with suppress(DatabaseUnavailableError):
+            generation = await generations.get(generation.guid)
+        if generation.state is not GenerationState.RUNNING:
+            return generation
+
+
+def mark_retrieved(future: "asyncio.Future[Any]") -> None:
+    """Retrieve a future's exception, so that asyncio does not log it as never retrieved."""
+    if not future.cancelled():
+        future.exception()

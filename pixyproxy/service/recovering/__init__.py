@@ -1,0 +1,1 @@
+"""Finishes what processes left behind, and compares the two stores."""

@@ -1,0 +1,66 @@
+"""What storage and database disagree about, counted and told."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+logger = logging.getLogger(__name__)
+
+
+class Finding(StrEnum):
+    """What the two stores disagree about. The values are said to people."""
+
+    COMPLETED = "generation left behind, its pictures are there"
+    INTERRUPTED = "generation left behind, no picture of it anywhere"
+    WAITING = "generation left behind, it cannot be finished now"
+    FILE = "picture parked in a file"
+    DELETION = "deletion that was not finished"
+    ORPHAN = "object without a row"
+    YOUNG = "object without a row, younger than the grace"
+    LOST = "row without an object"
+    BROKEN = "row whose object has another size"
+
+
+FIXED = {
+    Finding.COMPLETED: "completed",
+    Finding.INTERRUPTED: "failed as interrupted",
+    Finding.FILE: "taken up",
+    Finding.DELETION: "finished",
+    Finding.ORPHAN: "removed",
+}
+"""What is said of a finding that was fixed."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One finding: the guid, key or file that it is about, and whether it was fixed. As text, a line for people."""
+
+    finding: Finding
+    name: str
+    fixed: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}  {self.finding}{f': {FIXED[self.finding]}' if self.fixed else ''}"
+
+
+def log_finding(found: Found) -> None:
+    """Where a finding goes that nobody watches for."""
+    lost_money = found.finding is Finding.INTERRUPTED
+    logger.log(logging.WARNING if lost_money else logging.INFO, "%s", found)
+
+
+class Findings:
+    """What was found, and how much of it was fixed. `report` hears of each."""
+
+    def __init__(self, report: Callable[[Found], None] = log_finding) -> None:
+        self._report = report
+        self.counts: Counter[Finding] = Counter()
+        self.fixed: Counter[Finding] = Counter()
+
+    def add(self, finding: Finding, name: str, *, fixed: bool) -> None:
+        """Count it, and report it."""
+        self.counts[finding] += 1
+        self.fixed[finding] += fixed
+        self._report(Found(finding, name, fixed))

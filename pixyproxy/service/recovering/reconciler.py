@@ -1,0 +1,219 @@
+"""The reconciler: finishes what a process left behind.
+
+What it relies on: guids of images are derived from their generation's, so keys are known without a record; the same
+key always gets the same bytes; leases and claims are by the database's clock. Nothing that it does is undone by
+another replica that does the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from itertools import groupby
+
+import anyio
+
+from pixyproxy.core.exceptions import (
+    ConflictError,
+    DatabaseUnavailableError,
+    GenerationInterruptedError,
+    GenerationNotFoundError,
+    PixyProxyException,
+    StorageError,
+    StorageUnavailableError,
+)
+from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.protocols import Stores
+from pixyproxy.service.recovering.compare import Comparison
+from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
+from pixyproxy.service.recovering.recover import Recovery
+
+BATCH = 100
+"""Generations, or deletions, that are asked for at once."""
+SHORTEST_PAUSE = 0.1
+"""Seconds between two turns, however long one takes."""
+IN_PROGRESS = 1.0
+"""Seconds after which a deletion that is still not finished is no longer taken for one that is under way."""
+LOOK_AGAIN = 3600.0
+"""Seconds for which a generation that was failed as interrupted is looked for in the storage again and again."""
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Brings storage and database into agreement. With `apply` False it changes nothing.
+
+    `lease` is in seconds. `report` hears of every disagreement; `counts` and `fixed` have their numbers. `compare` is
+    `Comparison.run`.
+    """
+
+    def __init__(
+        self, stores: Stores, *, lease: float, apply: bool, report: Callable[[Found], None] = log_finding
+    ) -> None:
+        self._images = stores.images
+        self._generations = stores.generations
+        self._parked = stores.parked
+        self._storage = stores.storage
+        self._folder = stores.folder
+        self._lease = lease
+        self._apply = apply
+        self._findings = Findings(report)
+        self.counts, self.fixed = self._findings.counts, self._findings.fixed
+        self._recovery = Recovery(stores)
+        self.compare = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply).run
+
+    async def run(self, *, interval: float) -> None:
+        """Settle what is left behind, every `interval` seconds from start to start, for ever."""
+        while True:
+            began = anyio.current_time()
+            try:
+                await self.settle()
+            except PixyProxyException as error:
+                logger.warning("the reconciler could not work: %s", error.name)
+            except Exception:
+                logger.exception("the reconciler failed")
+            await asyncio.sleep(max(began + interval - anyio.current_time(), SHORTEST_PAUSE))
+
+    async def settle(self) -> None:
+        """Finish what processes left behind: pictures in files, generations whose lease ran out, deletions.
+
+        What the storage cannot do now is left for the next time. Raises what the database raises.
+        """
+        await self._take_up_files()
+        await self._finish_generations()
+        await self._look_again()
+        await self._finish_deletions()
+
+    async def _take_up_files(self) -> None:
+        try:
+            files = sorted(await self._folder.list())
+        except StorageUnavailableError as error:
+            logger.error("the folder of parked pictures cannot be read", exc_info=error)
+            return
+        for guid, names in groupby(files, key=lambda name: name[0]):
+            indexes = [index for _, index in names]
+            if indexes != list(range(len(indexes))):  # another picture of it could not be written
+                logger.error("the files of generation %s are not all here: they are left alone", guid)
+                self._findings.add(Finding.FILE, str(guid), fixed=False)
+                continue
+            if not self._apply:
+                self._findings.add(Finding.FILE, str(guid), fixed=False)
+                continue
+            try:
+                generation = await self._generations.get(guid)
+                if generation.state is not GenerationState.SUCCEEDED:
+                    pictures = tuple([await self._folder.get(guid, index) for index in indexes])
+                    await self._recovery.complete(generation, pictures)
+                for index in indexes:
+                    await self._folder.delete(guid, index)
+            except DatabaseUnavailableError:
+                raise
+            except StorageUnavailableError:
+                self._findings.add(Finding.FILE, str(guid), fixed=False)
+            except GenerationNotFoundError:
+                logger.error("the file %s.%d belongs to no generation of this database", guid, indexes[0])
+                self._findings.add(Finding.FILE, str(guid), fixed=False)
+            except Exception:
+                logger.exception("the file %s.%d cannot be taken up", guid, indexes[0])
+                self._findings.add(Finding.FILE, str(guid), fixed=False)
+            else:
+                self._findings.add(Finding.FILE, str(guid), fixed=True)
+
+    async def _finish_generations(self) -> None:
+        while True:
+            expired = await self._generations.expired(limit=BATCH)
+            pictureless: list[tuple[Generation, datetime | None]] = []
+            began = anyio.current_time()
+            for generation in expired:
+                if pictureless and self._apply and anyio.current_time() - began > self._lease / 4:
+                    break  # the first claim must outlive the pause of _interrupt
+                claimed = await self._generations.claim(generation.guid, lease=self._lease) if self._apply else None
+                if self._apply and claimed is None:
+                    continue  # another replica was faster, or its owner lives
+                try:
+                    if not await self._finish(generation):
+                        pictureless.append((generation, claimed))
+                except StorageUnavailableError:
+                    self._findings.add(Finding.WAITING, str(generation.guid), fixed=False)
+                    await self._interrupt(pictureless)
+                    return
+                except DatabaseUnavailableError:
+                    raise
+                except Exception:
+                    logger.exception("generation %s cannot be finished", generation.guid)
+                    self._findings.add(Finding.WAITING, str(generation.guid), fixed=False)
+            else:
+                if len(expired) < BATCH or not self._apply:
+                    await self._interrupt(pictureless)
+                    return
+            await self._interrupt(pictureless)
+
+    async def _look_again(self) -> None:
+        """Complete what was failed as interrupted a while ago, and was put after all by a process that was cut off."""
+        for generation in await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH):
+            try:
+                images = await self._recovery.stored_images(generation)
+            except StorageUnavailableError:
+                return  # it is looked at again later, and so are the others
+            except StorageError:
+                logger.exception("generation %s cannot be looked for", generation.guid)
+                continue
+            if images:
+                if self._apply:
+                    await self._recovery.succeed(generation, images)
+                self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=self._apply)
+
+    async def _finish(self, generation: Generation) -> bool:
+        """Complete the generation if its pictures are there; whether they are."""
+        if parked := await self._parked.get(generation.guid):
+            if self._apply:
+                await self._recovery.complete(generation, parked)
+        elif images := await self._recovery.stored_images(generation):
+            if self._apply:
+                await self._recovery.succeed(generation, images)
+        else:
+            return False
+        self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=self._apply)
+        return True
+
+    async def _interrupt(self, pictureless: list[tuple[Generation, datetime | None]]) -> None:
+        """Fail those that have no picture, unless their owner turns out to live.
+
+        It has the time of more than a renewal for that: it may have been cut off from the database until just now.
+        """
+        if pictureless and self._apply:
+            await asyncio.sleep(self._lease / 2)
+        for generation, claimed in pictureless:
+            if self._apply:
+                try:
+                    error = GenerationInterruptedError().document()
+                    await self._generations.fail(generation, error=error, claimed=claimed)
+                except ConflictError:
+                    logger.info("generation %s: its owner lives, or it was settled elsewhere", generation.guid)
+                    continue
+            self._findings.add(Finding.INTERRUPTED, str(generation.guid), fixed=self._apply)
+
+    async def _finish_deletions(self) -> None:
+        while marked := await self._images.list_deleted(limit=BATCH):
+            if not self._apply:
+                await asyncio.sleep(IN_PROGRESS)
+                left = await self._images.list_deleted(limit=BATCH)
+                for image in marked:
+                    if image in left:
+                        self._findings.add(Finding.DELETION, str(image.guid), fixed=False)
+                return
+            fixed = 0
+            for image in marked:
+                try:
+                    await self._storage.delete(image.filename)
+                    await self._images.delete(image.guid)
+                except (StorageUnavailableError, StorageError) as error:
+                    logger.warning("image %s: its deletion cannot be finished now: %s", image.guid, error.name)
+                    self._findings.add(Finding.DELETION, str(image.guid), fixed=False)
+                    if isinstance(error, StorageUnavailableError):
+                        return
+                else:
+                    fixed += 1
+                    self._findings.add(Finding.DELETION, str(image.guid), fixed=True)
+            if fixed < BATCH:
+                return

@@ -1,0 +1,1 @@
+"""The bytes in an S3-compatible bucket."""

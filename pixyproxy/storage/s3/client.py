@@ -1,0 +1,70 @@
+"""Makes S3 clients and the storage over them from the settings' plain values."""
+
+import os
+import ssl
+from typing import TYPE_CHECKING
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+from botocore.httpsession import ProxyConfiguration
+from botocore.utils import get_environ_proxies
+
+from pixyproxy.core.exceptions import ConfigurationError
+from pixyproxy.storage.s3.reading import Route
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+from pixyproxy.storage.s3.address import parse_url
+from pixyproxy.storage.s3.storage import CONNECTIONS, PROBING, Patience, S3ImageStorage
+
+CONNECT_TIMEOUT = 3
+
+
+def open_s3_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageStorage:
+    """The storage of an `s3://` URL, with credentials from boto3's own chain.
+
+    Raises `ConfigurationError` if the URL is wrong or the chain finds no credentials.
+    """
+    address = parse_url(url)
+    try:
+        core = botocore.session.get_session()
+        session = boto3.Session(region_name=region, botocore_session=core)
+        credentials = session.get_credentials()
+    except BotoCoreError as error:
+        raise ConfigurationError(f"the AWS credentials cannot be used: {type(error).__name__}") from error
+    if credentials is None:
+        raise ConfigurationError(
+            "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give an instance role"
+        )
+
+    def client(patience: Patience) -> "S3Client":
+        config = Config(
+            signature_version="s3v4",  # for a custom endpoint boto3 would presign with SigV2
+            # "auto" would presign for the endpoint of all regions, which redirects for hours after a bucket was made.
+            s3={"addressing_style": "path" if endpoint_url else "virtual"},
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=patience.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": patience.attempts},
+            max_pool_connections=CONNECTIONS,
+        )
+        return session.client("s3", endpoint_url=endpoint_url, config=config)
+
+    try:
+        authorities = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")  # as botocore does
+        route = Route(
+            proxy=proxy_to(client(PROBING).meta.endpoint_url),
+            tls=ssl.create_default_context(cafile=authorities) if authorities else None,
+        )
+        return S3ImageStorage(client, address=address, route=route)
+    except OSError as error:
+        raise ConfigurationError("the file that AWS_CA_BUNDLE names cannot be used") from error
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"its endpoint or region cannot be used: {type(error).__name__}") from error
+
+
+def proxy_to(url: str) -> str | None:
+    """The proxy that the environment names for this URL, as botocore reads it."""
+    found: str | None = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+    return found

@@ -1,0 +1,172 @@
+"""Reads objects of a bucket on the event loop: aiohttp asks, with URLs that botocore signs.
+
+A reader holds no thread, and a slow one no more than aiohttp's buffer: what it does not take stays with the server.
+"""
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+from botocore.exceptions import ClientError
+from cachetools import TTLCache
+from yarl import URL
+
+from pixyproxy.core.exceptions import ObjectNotFoundError, StorageError, StorageUnavailableError
+from pixyproxy.storage.s3.errors import s3_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 6.0
+"""Seconds for the server's next bytes."""
+CONNECT_TIMEOUT = 3.0
+BUFFER = 128 * 1024
+"""Bytes that aiohttp holds for a reader before it reads no further; measured, twice as much costs more."""
+SIGNED_FOR = 900
+"""Seconds for which a URL is signed."""
+SIGNATURE_AGE = 300.0
+"""Seconds for which it is used: the credentials of an instance role are renewed 10 minutes before they end."""
+SIGNATURES = 4096
+PAUSES = (0.1, 0.5)
+"""Seconds before a second and a third attempt."""
+MAX_ERROR = 16 * 1024
+TRANSFER = (aiohttp.ClientError, TimeoutError, OSError)
+"""No answer, or half of one."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """How the server is reached: through which proxy, and what vouches for it (None: the system's authorities)."""
+
+    proxy: str | None = None
+    tls: ssl.SSLContext | None = None
+
+
+@contextmanager
+def transfer_errors() -> "Iterator[None]":
+    """What breaks off is a storage that is away."""
+    try:
+        yield
+    except TRANSFER as error:
+        raise StorageUnavailableError("The storage does not answer.") from error
+
+
+class OpenS3Object:
+    """The body of a GetObject on its way; the `StoredObject` of S3."""
+
+    def __init__(self, response: aiohttp.ClientResponse, *, size_bytes: int) -> None:
+        self._response = response
+        self.size_bytes = size_bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The bytes, in chunks as they come; `StorageUnavailableError` if they break off."""
+        read = self._response.content.readchunk
+        with transfer_errors():
+            while True:
+                chunk, end_of_http_chunk = await read()
+                if chunk:
+                    yield chunk
+                elif not end_of_http_chunk:
+                    return
+
+    async def aclose(self) -> None:
+        """Close the connection, unless the body was read to its end: then it is back in its pool."""
+        self._response.close()
+
+
+class S3Reading:
+    """Opens objects. `sign` makes the URL of a GetObject for an object's name that is good for so many seconds."""
+
+    def __init__(self, sign: Callable[[str, int], Awaitable[str]], *, route: Route) -> None:
+        self._sign = sign
+        self._route = route
+        self._urls: TTLCache[str, URL] = TTLCache(maxsize=SIGNATURES, ttl=SIGNATURE_AGE)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self, name: str, *, part: range | None) -> OpenS3Object:
+        """Open the object with this name, or a part of it.
+
+        What fails is tried again after `PAUSES`, with a signature of that moment: the credentials may have changed.
+        No attempt begins later than `PATIENCE` after the first.
+        """
+        headers = None if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
+        end = time.monotonic() + PATIENCE
+        for pause in (*PAUSES, None):
+            url = self._urls.get(name) or await self._url(name)
+            last = pause is None
+            try:
+                response = await self._client().get(
+                    url, headers=headers, proxy=self._route.proxy, allow_redirects=False
+                )
+                if response.status in (200, 206):
+                    return object_from_answer(response, part=part)
+                refusal = await error_from_answer(response)
+            except TRANSFER as error:
+                if last or time.monotonic() > end:
+                    raise StorageUnavailableError("The storage does not answer.") from error
+            else:
+                if last or time.monotonic() > end or response.status in (404, 416):
+                    with s3_errors():
+                        raise refusal
+                self._urls.pop(name, None)
+            await asyncio.sleep(pause or 0)
+        raise AssertionError("unreachable")
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _url(self, name: str) -> URL:
+        url = URL(await self._sign(name, SIGNED_FOR), encoded=True)  # quoted anew, the signature would break
+        self._urls[name] = url
+        return url
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:  # it belongs to the event loop that is running now
+            self._session = aiohttp.ClientSession(
+                # One for each reader: a client that is slow keeps it, and must not keep others waiting.
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._route.tls or True),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=PATIENCE),
+                read_bufsize=BUFFER,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),  # nothing is to be compressed
+            )
+        return self._session
+
+
+def object_from_answer(response: aiohttp.ClientResponse, *, part: range | None) -> OpenS3Object:
+    """The object of a successful answer; `StorageError` for one that ignores the Range, or says no size."""
+    if part is None and response.status == 200 and response.content_length is not None:
+        return OpenS3Object(response, size_bytes=response.content_length)
+    told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+    if part is None or response.status != 206 or told is None or int(told[1]) != part.start:
+        response.close()
+        raise StorageError
+    if int(told[2]) != part.stop - 1:
+        response.close()
+        raise ObjectNotFoundError("The bucket holds no such part of an object.")
+    return OpenS3Object(response, size_bytes=int(told[3]))
+
+
+async def error_from_answer(response: aiohttp.ClientResponse) -> ClientError:
+    """The answer of a server that refuses, as botocore would raise it."""
+    try:
+        text = await response.content.read(MAX_ERROR)
+    finally:
+        response.close()
+    code = re.search(rb"<Code>([A-Za-z0-9.]{1,64})</Code>", text)
+    return ClientError(
+        {
+            "Error": {"Code": code[1].decode() if code else str(response.status)},
+            "ResponseMetadata": {"HTTPStatusCode": response.status},  # type: ignore[typeddict-item]
+        },
+        "GetObject",
+    )

@@ -1,0 +1,179 @@
+"""The bytes in a bucket at AWS S3, MinIO, SeaweedFS or another S3-compatible server."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from botocore.exceptions import ClientError
+
+from pixyproxy.core.exceptions import ObjectNotFoundError, StorageUnavailableError
+from pixyproxy.core.images import ObjectFacts
+from pixyproxy.core.threads import Threads
+from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
+from pixyproxy.storage.s3.errors import s3_errors
+from pixyproxy.storage.s3.reading import OpenS3Object, Route, S3Reading
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+from pixyproxy.storage.s3.address import BucketAddress
+
+T = TypeVar("T")
+CONNECTIONS = 32
+"""Pooled connections of one process for readers, and as many for writers, and threads that use them."""
+PATIENCE = 3.0
+"""Seconds that a reader waits for a free thread."""
+AFTER_DRAWING = 100.0
+"""Seconds that a picture that was paid for waits for one: a round of puts that use up all of `WRITING`."""
+PAGE = 1000
+"""Keys of one ListObjectsV2: the most that S3 gives."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a client waits for the server's next bytes, in seconds, and how often it asks."""
+
+    read_timeout: int
+    attempts: int
+
+
+WRITING = Patience(read_timeout=20, attempts=3)
+"""A picture that was paid for is worth waiting for."""
+READING = Patience(read_timeout=6, attempts=2)
+"""A reader hears of a storage that hangs within some 15 s."""
+PROBING = Patience(read_timeout=3, attempts=1)
+
+
+def busy() -> StorageUnavailableError:
+    """What a request hears that found no free connection."""
+    return StorageUnavailableError("Every connection to the storage is busy.")
+
+
+class S3ImageStorage:
+    """`ImageStorage` in a bucket; `open_s3_storage` makes one. `client` makes a client with the patience it is given.
+
+    Bytes are read on the event loop (see `S3Reading`); everything else is boto3's, in threads.
+    """
+
+    def __init__(self, client: "Callable[[Patience], S3Client]", *, address: BucketAddress, route: Route) -> None:
+        self._writer, self._reader, self._prober = client(WRITING), client(READING), client(PROBING)
+        self._address = address
+        self._content = S3Reading(self._signed, route=route)
+        # Readers that hang keep no picture from being stored, and neither keeps a probe from asking.
+        self._reading, self._writing, self._probing = (
+            Threads(size, patience=PATIENCE, busy=busy) for size in (CONNECTIONS, CONNECTIONS, 2)
+        )
+
+    def _key(self, key: str) -> str:
+        return self._address.prefix + checked_object_key(key)
+
+    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
+        """Store the bytes whole or not at all: a PutObject is atomic."""
+        name = self._key(key)
+        await self._run(
+            lambda: self._writer.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type),
+            self._writing,
+            patience=AFTER_DRAWING,
+        )
+
+    async def open(self, key: str, *, part: range | None = None) -> OpenS3Object:
+        """Open the object, or a part of it; `ObjectNotFoundError` if there is none, or none that has the part."""
+        return await self._content.open(self._key(key), part=part)
+
+    async def aclose(self) -> None:
+        """Close the connections of the readers."""
+        await self._content.aclose()
+
+    async def _signed(self, name: str, seconds: int) -> str:
+        """The URL of an object, signed for so long. In a thread: the credentials of a role may have to be fetched."""
+        return await self._run(
+            lambda: self._reader.generate_presigned_url(
+                "get_object", Params={"Bucket": self._address.bucket, "Key": name}, ExpiresIn=seconds
+            ),
+            self._reading,
+        )
+
+    async def head(self, key: str) -> int:
+        """The object's size in bytes; `ObjectNotFoundError` if there is none."""
+        name = self._key(key)
+        try:
+            answer = await self._run(
+                lambda: self._reader.head_object(Bucket=self._address.bucket, Key=name), self._reading
+            )
+        except ObjectNotFoundError:
+            await self.probe()  # the 404 of a HEAD does not say whether it is the object or the bucket
+            raise
+        return answer["ContentLength"]
+
+    async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
+        """Objects in the order of their keys, from behind `after`; an object that is not ours is passed over."""
+
+        def found() -> tuple[ObjectFacts, ...]:
+            objects: list[ObjectFacts] = []
+            start, more = self._address.prefix + after, True
+            while more and len(objects) < limit:
+                page = self._reader.list_objects_v2(
+                    Bucket=self._address.bucket, Prefix=self._address.prefix, StartAfter=start, MaxKeys=PAGE
+                )
+                for entry in page.get("Contents", []):
+                    start = entry["Key"]
+                    key = start.removeprefix(self._address.prefix)
+                    if OBJECT_KEY.fullmatch(key):
+                        facts = ObjectFacts(key=key, size_bytes=entry["Size"], modified_at=entry["LastModified"])
+                        objects.append(facts)
+                more = page["IsTruncated"] and bool(page.get("Contents"))
+            return tuple(objects[:limit])
+
+        return await self._run(found, self._reading)
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+        name = self._key(key)
+        await self._run(lambda: self._writer.delete_object(Bucket=self._address.bucket, Key=name), self._writing)
+
+    async def probe(self) -> None:
+        """Return if the bucket exists and may be used by us: one HeadBucket, one attempt."""
+
+        def head_bucket() -> None:
+            try:
+                with s3_errors():
+                    self._prober.head_bucket(Bucket=self._address.bucket)
+            except ObjectNotFoundError as error:
+                raise StorageUnavailableError("The bucket does not exist.") from error
+
+        await self._probing.run(head_bucket)
+
+    async def create_bucket(self, *, region: str) -> bool:
+        """Make the bucket unless it exists; whether it was made."""
+
+        def create() -> bool:
+            try:
+                with s3_errors():
+                    self._prober.head_bucket(Bucket=self._address.bucket)
+            except ObjectNotFoundError:
+                with s3_errors():
+                    return self._create(region)
+            return False
+
+        return await self._writing.run(create)
+
+    def _create(self, region: str) -> bool:
+        try:
+            if region == "us-east-1":  # the one region that must not be named
+                self._writer.create_bucket(Bucket=self._address.bucket)
+            else:
+                self._writer.create_bucket(
+                    Bucket=self._address.bucket,
+                    CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
+                )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou":  # another one was faster
+                return False
+            raise
+        return True
+
+    async def _run(self, work: Callable[[], T], threads: Threads, *, patience: float | None = None) -> T:
+        def guarded() -> T:
+            with s3_errors():
+                return work()
+
+        return await threads.run(guarded, patience=patience)

@@ -1,0 +1,1 @@
+"""The demo upstream: an OpenAI-compatible images server without a model."""

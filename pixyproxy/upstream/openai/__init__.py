@@ -1,0 +1,1 @@
+"""The upstream through the official openai client."""

@@ -1,0 +1,36 @@
+"""Routes that nobody reaches without a key."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Security
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
+from pixyproxy.web.auth.body_limit import with_body_limit
+from pixyproxy.web.log.request_log import record_of
+
+
+class PrivateRoute(APIRoute):
+    """A route that nobody reaches without a key: FastAPI reads and parses the body before its dependencies run."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler behind the key and the limit of the body."""
+        handle = super().get_route_handler()
+
+        async def handle_authenticated(request: Request) -> Response:
+            await authenticate(request)
+            inner = with_body_limit(request)
+            response = await handle(inner)
+            if await inner.is_disconnected():
+                record_of(request.scope).facts["aborted"] = "yes"
+            return response
+
+        return handle_authenticated
+
+
+def private_router() -> APIRouter:
+    """A router whose routes are all private; the dependency stands here too, for OpenAPI and for readers."""
+    return APIRouter(route_class=PrivateRoute, dependencies=[Security(authenticated_caller)])

@@ -1,0 +1,58 @@
+"""The services that the routes call, as dependencies."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from pixyproxy.service.generating.run import GenerationRunner
+from pixyproxy.service.keys import KeyService
+from pixyproxy.service.private import PrivateImageService
+from pixyproxy.service.public import PublicImageService
+from pixyproxy.service.readiness import Readiness
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the application is made of.
+
+    `public_url` begins the URLs in answers; None: the request's own. `client_patience`: seconds that a client has to
+    send a body, or to take a chunk of a picture; one that stalls must not keep the process from ending.
+    """
+
+    public: PublicImageService
+    private: PrivateImageService
+    runner: GenerationRunner
+    keys: KeyService
+    readiness: Readiness
+    public_url: str | None = None
+    client_patience: float = 60.0
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that serves this request."""
+    services: Services = request.app.state.services
+    return services
+
+
+async def _private(request: Request) -> PrivateImageService:
+    return services_of(request).private
+
+
+async def _readiness(request: Request) -> Readiness:
+    return services_of(request).readiness
+
+
+def base_url(request: Request) -> str:
+    """What the URLs in an answer begin with."""
+    return services_of(request).public_url or str(request.base_url).rstrip("/")
+
+
+async def _base_url(request: Request) -> str:
+    return base_url(request)
+
+
+Private = Annotated[PrivateImageService, Depends(_private)]
+Ready = Annotated[Readiness, Depends(_readiness)]
+BaseUrl = Annotated[str, Depends(_base_url)]

@@ -1,0 +1,1 @@
+"""The routes of generations in our own dialect."""

@@ -1,0 +1,40 @@
+"""What a generation looks like from outside."""
+
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.web.images.details import ImageDetails
+
+
+class GenerationDetails(BaseModel):
+    """A generation's details. Times are RFC 3339, in UTC."""
+
+    guid: UUID
+    state: GenerationState
+    request: dict[str, Any] = Field(description="What was asked for, with the defaults that were filled in.")
+    images: list[ImageDetails] = Field(description="Those that exist; an image that was deleted is left out.")
+    usage: dict[str, Any] | None = Field(
+        description="What the upstream says that it cost, in the upstream's own terms."
+    )
+    error: dict[str, Any] | None = Field(
+        description="The problem that it failed with; `cost` says whether it may have been billed."
+    )
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+    @classmethod
+    def of(cls, generation: Generation, *, base_url: str) -> Self:
+        """The details of a generation."""
+        return cls(
+            guid=generation.guid,
+            state=generation.state,
+            request=generation.request.parameters(),
+            images=[ImageDetails.of(image, base_url=base_url) for image in generation.images],
+            usage=generation.usage,
+            error=generation.error,
+            created_at=generation.created_at,
+            updated_at=generation.updated_at,
+        )

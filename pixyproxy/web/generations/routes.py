@@ -1,0 +1,65 @@
+"""The routes of generations: whoever has an API key."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from pixyproxy.core.exceptions import (
+    AuthenticationError,
+    DatabaseUnavailableError,
+    GenerationNotFoundError,
+    InvalidRequestError,
+)
+from pixyproxy.core.generations import GenerationState
+from pixyproxy.service.generating.begin import POLL_AFTER
+from pixyproxy.service.private import GenerationQuery
+from pixyproxy.web.auth.authentication import Authenticated
+from pixyproxy.web.auth.private_route import private_router
+from pixyproxy.web.dependencies import BaseUrl, Private
+from pixyproxy.web.generations.details import GenerationDetails
+from pixyproxy.web.http.guids import GenerationGuid
+from pixyproxy.web.http.links import next_link
+from pixyproxy.web.problems import responses_for
+
+router = private_router()
+LIST = responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError)
+
+
+@router.get(
+    "/generation",
+    summary="The list of generations",
+    tags=["private"],
+    responses=responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError),
+)
+@router.get("/generation/", include_in_schema=False)
+async def list_generations(
+    query: Annotated[GenerationQuery, Query()],
+    _: Authenticated,
+    images: Private,
+    base_url: BaseUrl,
+    response: Response,
+) -> list[GenerationDetails]:
+    """All generations, newest first. The next page is the `next` of the Link header (RFC 8288)."""
+    page = await images.generations(query)
+    if page.next_cursor is not None:
+        response.headers["Link"] = next_link(f"{base_url}/generation", query, cursor=page.next_cursor)
+    response.headers["Cache-Control"] = "no-store"
+    return [GenerationDetails.of(generation, base_url=base_url) for generation in page.generations]
+
+
+@router.get(
+    "/generation/{guid}",
+    summary="A generation's details",
+    tags=["private"],
+    responses=responses_for(AuthenticationError, GenerationNotFoundError, DatabaseUnavailableError),
+)
+async def get_generation(
+    guid: GenerationGuid, _: Authenticated, images: Private, base_url: BaseUrl, response: Response
+) -> GenerationDetails:
+    """Where a generation stands, whichever replica runs it; `Retry-After` while it runs."""
+    generation = await images.generation(guid)
+    response.headers["Cache-Control"] = "no-store"
+    if generation.state is GenerationState.RUNNING:
+        response.headers["Retry-After"] = str(POLL_AFTER)
+    return GenerationDetails.of(generation, base_url=base_url)

@@ -1,0 +1,1 @@
+"""What HTTP itself asks for: conditions, ranges, preferences, links."""

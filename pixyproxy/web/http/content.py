@@ -1,0 +1,169 @@
+"""The answer that carries an image's bytes, or says that they are known already."""
+
+import asyncio
+import logging
+from datetime import UTC
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from pixyproxy.core.exceptions import PixyProxyException
+from pixyproxy.core.images import Image
+from pixyproxy.core.protocols import StoredObject
+from pixyproxy.web.http.conditions import Validators
+
+CONNECTION = "pixyproxy.connection"
+"""The scope's key of the client's connection; the server puts it there."""
+
+logger = logging.getLogger(__name__)
+
+
+class Connection(Protocol):
+    """What a response wants to know of the client's connection, besides sending."""
+
+    @property
+    def left(self) -> bool:
+        """Whether the client is gone."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether the client has yet to take what it was sent."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of that."""
+
+    async def taken(self) -> None:
+        """Return when it is no longer slow, or gone."""
+
+    async def gone(self) -> None:
+        """Return when it is gone; called of one that left, or was aborted."""
+
+    def end(self) -> None:
+        """End it when the client has taken what is on its way, or takes it no longer."""
+
+    def abort(self) -> None:
+        """End it at once, without sending what is on its way."""
+
+
+def validators_of(image: Image) -> Validators:
+    """What tells the image's bytes from others; they are never modified."""
+    return Validators(etag=f'"{image.sha256}"', modified_at=image.created_at.astimezone(UTC))
+
+
+def content_headers(image: Image, validators: Validators, *, attachment: bool) -> dict[str, str]:
+    """The headers of every answer about an image's bytes: cacheable for ever, harmless wherever it is opened."""
+    return {
+        "Content-Type": image.content_type,
+        "Content-Length": str(image.size_bytes),
+        "Content-Disposition": f'{"attachment" if attachment else "inline"}; filename="{image.filename}"',
+        **caching_headers(validators),
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
+
+
+def caching_headers(validators: Validators) -> dict[str, str]:
+    """The headers that a 304 repeats."""
+    return {
+        "ETag": validators.etag,
+        "Last-Modified": validators.last_modified or "",
+        "Cache-Control": "public, max-age=31536000, immutable",
+    }
+
+
+def part_headers(part: range, *, size_bytes: int) -> dict[str, str]:
+    """What a 206 says otherwise than a 200."""
+    return {
+        "Content-Length": str(len(part)),
+        "Content-Range": f"bytes {part.start}-{part.stop - 1}/{size_bytes}",
+    }
+
+
+class HeadResponse(Response):
+    """An answer of headers alone, as they are given: 304, or what GET would say."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        self.status_code = status
+        self.raw_headers = encoded(headers)
+        self.body = b""
+        self.background = None
+
+
+def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI wants them."""
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+class ContentResponse(Response):
+    """Passes an opened object on, as fast as the client takes it, and closes it whatever becomes of the client.
+
+    An object that breaks off ends the connection: its length was announced. So does a client that takes nothing for
+    `patience` seconds: it holds a connection to the storage. No task is made for a response; that the client is gone
+    is seen before the next chunk is asked for.
+    """
+
+    def __init__(self, content: StoredObject, *, status: int, headers: dict[str, str], patience: float) -> None:
+        self.status_code = status
+        self.raw_headers = encoded(headers)
+        self.background = None
+        self._content = content
+        self._patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- see the connection
+        """Send everything."""
+        connection: Connection | None = scope.get(CONNECTION)
+        try:
+            whole = await self._pass_on(Sending(send, connection, patience=self._patience))
+            if not whole and connection is not None:
+                await connection.gone()
+        except PixyProxyException as error:
+            logger.error("the content broke off: %s", error.detail)
+            if connection is not None:
+                connection.end()
+        except TimeoutError:
+            logger.warning("the client took nothing for %g s", self._patience)
+            if connection is not None:
+                connection.abort()  # closing would wait for the client to take what is on its way
+                await connection.gone()
+        finally:
+            await self._content.aclose()
+
+    async def _pass_on(self, sending: "Sending") -> bool:
+        await sending.send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for chunk in self._content:
+            await sending.send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if sending.client_left:
+                return False
+        # Not in one message with the last chunk: this one waits until the client has taken it.
+        await sending.send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True
+
+
+class Sending:
+    """Sends to a client; `TimeoutError` if it takes nothing for `patience` seconds."""
+
+    def __init__(self, send: Send, connection: Connection | None, *, patience: float) -> None:
+        self._send = send
+        self._connection = connection
+        self._patience = patience
+
+    @property
+    def client_left(self) -> bool:
+        """Whether the client is gone, as far as is known."""
+        return self._connection is not None and self._connection.left
+
+    async def send(self, message: Message) -> None:
+        """Send a message, when the client has taken what it was sent before, however slowly."""
+        while self._connection is not None and self._connection.slow:
+            unsent = self._connection.unsent
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._connection.taken()
+            except TimeoutError:
+                if self._connection.unsent >= unsent:
+                    raise
+        await self._send(message)

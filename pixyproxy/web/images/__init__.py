@@ -1,0 +1,1 @@
+"""The routes of images in our own dialect."""

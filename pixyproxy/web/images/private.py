@@ -1,0 +1,167 @@
+"""The private routes of images: whoever has an API key."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query
+from starlette.responses import Response
+
+from pixyproxy.core.exceptions import (
+    AuthenticationError,
+    DatabaseUnavailableError,
+    GenerationInterruptedError,
+    GenerationRunningError,
+    IdempotencyKeyReusedError,
+    ImageDeletedError,
+    ImageNotFoundError,
+    InvalidIdempotencyKeyError,
+    InvalidRequestError,
+    MalformedRequestError,
+    OutcomeUnknownError,
+    PayloadTooLargeError,
+    RequestTimeoutError,
+    ShuttingDownError,
+    StorageUnavailableError,
+    TooManyGenerationsError,
+    UnsupportedMediaTypeError,
+    UpstreamAddressError,
+    UpstreamAnswerError,
+    UpstreamCredentialsError,
+    UpstreamDeadlineError,
+    UpstreamError,
+    UpstreamRefusedError,
+    UpstreamUnavailableError,
+    UpstreamUnknownOutcomeError,
+)
+from pixyproxy.core.generations import Generation, GenerationRequest
+from pixyproxy.service.generating.begin import POLL_AFTER
+from pixyproxy.service.private import ImageQuery
+from pixyproxy.web.auth.authentication import Authenticated
+from pixyproxy.web.auth.private_route import private_router
+from pixyproxy.web.dependencies import BaseUrl, Private
+from pixyproxy.web.generations.details import GenerationDetails
+from pixyproxy.web.http.guids import Guid
+from pixyproxy.web.http.idempotency import idempotency_key
+from pixyproxy.web.http.links import next_link
+from pixyproxy.web.http.preferences import Preferences, requested_preferences
+from pixyproxy.web.images.details import ImageDetails
+from pixyproxy.web.log.request_log import add_facts
+from pixyproxy.web.problems import responses_for
+
+router = private_router()
+LIST = responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError)
+CREATE = {
+    202: {
+        "model": GenerationDetails,
+        "description": "It is not drawn yet: ask `Location` again after `Retry-After` seconds.",
+    },
+    **responses_for(
+        AuthenticationError,
+        MalformedRequestError,
+        InvalidIdempotencyKeyError,
+        RequestTimeoutError,
+        GenerationRunningError,
+        OutcomeUnknownError,
+        ImageDeletedError,
+        PayloadTooLargeError,
+        UnsupportedMediaTypeError,
+        InvalidRequestError,
+        IdempotencyKeyReusedError,
+        UpstreamRefusedError,
+        UpstreamError,
+        UpstreamCredentialsError,
+        UpstreamAddressError,
+        UpstreamAnswerError,
+        UpstreamUnknownOutcomeError,
+        GenerationInterruptedError,
+        DatabaseUnavailableError,
+        StorageUnavailableError,
+        UpstreamUnavailableError,
+        TooManyGenerationsError,
+        ShuttingDownError,
+        UpstreamDeadlineError,
+    ),
+}
+
+
+@router.post(
+    "/image",
+    status_code=201,
+    summary="Have an image drawn",
+    tags=["private"],
+    responses=CREATE,
+    response_model=ImageDetails,
+)
+@router.post("/image/", status_code=201, include_in_schema=False, response_model=ImageDetails)
+async def create_image(
+    body: GenerationRequest,
+    caller: Authenticated,
+    images: Private,
+    base_url: BaseUrl,
+    key: Annotated[str | None, Depends(idempotency_key)],
+    preference: Annotated[Preferences, Depends(requested_preferences)],
+    response: Response,
+) -> ImageDetails | Response:
+    """Draw the prompt; a 201 means that the picture and its record are durable, a 202 that it is still to be drawn."""
+    answer = await images.create(body, caller=caller, idempotency_key=key, wait=preference.wait)
+    generation = answer.generation
+    add_facts(generation=str(generation.guid))
+    headers = response.headers
+    if preference.applied is not None:
+        headers["Preference-Applied"] = preference.applied
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    headers["Cache-Control"] = "no-store"
+    if not generation.images:
+        return accepted_response(generation, base_url=base_url, headers=dict(headers))
+    image = generation.images[0]
+    add_facts(guid=str(image.guid))
+    headers["Location"] = f"/image/{image.guid}"
+    return ImageDetails.of(image, base_url=base_url)
+
+
+def accepted_response(generation: Generation, *, base_url: str, headers: dict[str, str]) -> Response:
+    """The 202 of a generation that has not ended."""
+    return Response(
+        GenerationDetails.of(generation, base_url=base_url).model_dump_json(),
+        status_code=202,
+        media_type="application/json",
+        headers={**headers, "Location": f"/generation/{generation.guid}", "Retry-After": str(POLL_AFTER)},
+    )
+
+
+@router.get(
+    "/image",
+    summary="The list of images",
+    tags=["private"],
+    responses=responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError),
+)
+@router.get("/image/", include_in_schema=False)
+async def list_images(
+    query: Annotated[ImageQuery, Query()],
+    _: Authenticated,
+    images: Private,
+    base_url: BaseUrl,
+    response: Response,
+) -> list[ImageDetails]:
+    """All images, newest first. The next page is the `next` of the Link header (RFC 8288)."""
+    page = await images.list(query)
+    if page.next_cursor is not None:
+        response.headers["Link"] = next_link(f"{base_url}/image", query, cursor=page.next_cursor)
+    response.headers["Cache-Control"] = "no-store"
+    return [ImageDetails.of(image, base_url=base_url) for image in page.images]
+
+
+@router.delete(
+    "/image/{guid}",
+    status_code=204,
+    response_class=Response,
+    summary="Delete an image",
+    tags=["private"],
+    responses=responses_for(AuthenticationError, ImageNotFoundError, DatabaseUnavailableError),
+)
+async def delete_image(guid: Guid, _: Authenticated, images: Private) -> None:
+    """From a 204 on this process serves the image to nobody, and all others stop within `PIXYPROXY_CACHE_TTL`.
+
+    Its bytes are removed too, by a reconciler if the storage is away.
+    """
+    await images.delete(guid)

@@ -1,0 +1,183 @@
+"""The public routes: whoever has the guid."""
+
+import hashlib
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixyproxy.core.exceptions import (
+    DatabaseUnavailableError,
+    ImageContentLostError,
+    ImageNotFoundError,
+    InvalidRequestError,
+    PreconditionFailedError,
+    RangeNotSatisfiableError,
+    StorageUnavailableError,
+)
+from pixyproxy.web.dependencies import base_url, services_of
+from pixyproxy.web.http.conditions import Validators, conditions_of, not_modified, part_wanted
+from pixyproxy.web.http.content import (
+    ContentResponse,
+    HeadResponse,
+    caching_headers,
+    content_headers,
+    part_headers,
+    validators_of,
+)
+from pixyproxy.web.http.guids import EXAMPLE, CanonicalGuid
+from pixyproxy.web.images.details import ImageDetails
+from pixyproxy.web.plain_route import PlainRoute
+from pixyproxy.web.problems import responses_for
+
+DETAILS_CACHING = "public, max-age=60"
+
+
+async def get_image(request: Request) -> Response:
+    """The details of an image, for whoever has its guid."""
+    image = await services_of(request).public.get(guid_of(request))
+    body = ImageDetails.of(image, base_url=base_url(request)).model_dump_json().encode()
+    validators = Validators(etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    headers = {"ETag": validators.etag, "Cache-Control": DETAILS_CACHING}
+    if not_modified(conditions_of(request.scope["headers"]), validators):
+        return HeadResponse(304, headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+async def get_content(request: Request) -> Response:
+    """The picture's bytes, or a part of them, passed on from the storage."""
+    attachment = wants_download(request)
+    services = services_of(request)
+    image = await services.public.get(guid_of(request))
+    validators, conditions = validators_of(image), conditions_of(request.scope["headers"])
+    if not_modified(conditions, validators):
+        return HeadResponse(304, caching_headers(validators))
+    headers = content_headers(image, validators, attachment=attachment)
+    part = part_wanted(conditions, validators, size_bytes=image.size_bytes)
+    content = await services.public.open_content(image, part=part)
+    if part is None:
+        return ContentResponse(content, status=200, headers=headers, patience=services.client_patience)
+    headers |= part_headers(part, size_bytes=image.size_bytes)
+    return ContentResponse(content, status=206, headers=headers, patience=services.client_patience)
+
+
+async def head_content(request: Request) -> Response:
+    """What GET would answer, without the bytes and without touching the storage."""
+    attachment = wants_download(request)
+    image = await services_of(request).public.get(guid_of(request))
+    validators = validators_of(image)
+    if not_modified(conditions_of(request.scope["headers"]), validators):
+        return HeadResponse(304, caching_headers(validators))
+    return HeadResponse(200, content_headers(image, validators, attachment=attachment))
+
+
+def guid_of(request: Request) -> UUID:
+    """The guid in the URL; a URL that cannot name an image names none."""
+    try:
+        return _GUID.validate_python(request.path_params["guid"])
+    except ValidationError:
+        raise ImageNotFoundError from None
+
+
+def wants_download(request: Request) -> bool:
+    """Whether the query says `download=1`."""
+    if not request.scope["query_string"]:
+        return False
+    wanted = request.query_params.getlist("download")
+    if any(value not in ("0", "1") for value in wanted):
+        raise InvalidRequestError([{"detail": "must be 0 or 1", "pointer": "?download"}])
+    return "1" in wanted
+
+
+def add_routes(router: APIRouter) -> None:
+    """Put the routes into the application's own router: of one that is included FastAPI runs a copy of its own."""
+    tags: list[str | Enum] = ["public"]
+    router.add_api_route(
+        "/image/{guid}/content",
+        get_content,
+        summary="The picture",
+        tags=tags,
+        response_class=Response,
+        responses=content_responses({206: "A part of the picture.", 304: "The client has it."}),
+        openapi_extra={"parameters": [GUID, DOWNLOAD, *CONDITIONS, *RANGE]},
+        route_class_override=PlainRoute,
+    )
+    router.add_api_route(
+        "/image/{guid}/content",
+        head_content,
+        methods=["HEAD"],
+        summary="The picture's headers",
+        tags=tags,
+        response_class=Response,
+        responses=content_responses({304: "The client has it."}, without_bytes=True),
+        openapi_extra={"parameters": [GUID, DOWNLOAD, *CONDITIONS]},
+        route_class_override=PlainRoute,
+    )
+    router.add_api_route(
+        "/image/{guid}",
+        get_image,
+        summary="An image's details",
+        tags=tags,
+        response_model=ImageDetails,
+        responses={
+            304: {"description": "The client has them."},
+            **responses_for(ImageNotFoundError, PreconditionFailedError, DatabaseUnavailableError),
+        },
+        openapi_extra={"parameters": [GUID, *TAGS]},
+        route_class_override=PlainRoute,
+    )
+
+
+def content_responses(others: dict[int, str], *, without_bytes: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The answers of the routes for content."""
+    picture = {
+        media_type: {"schema": {"type": "string", "format": "binary"}}
+        for media_type in ("image/png", "image/webp", "image/jpeg")
+    }
+    return {
+        200: {"description": "The picture.", "content": picture},
+        **{
+            status: {"description": said} | ({"content": picture} if status == 206 else {})
+            for status, said in others.items()
+        },
+        **responses_for(
+            ImageNotFoundError,
+            PreconditionFailedError,
+            InvalidRequestError,
+            DatabaseUnavailableError,
+            *(() if without_bytes else (RangeNotSatisfiableError, ImageContentLostError, StorageUnavailableError)),
+        ),
+    }
+
+
+def parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:
+    """A parameter as OpenAPI describes it."""
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
+
+
+GUID = parameter("guid", "path", "The image's guid.", format="uuid", examples=[EXAMPLE])
+DOWNLOAD = parameter("download", "query", "`1`: to be saved, not shown.", enum=["0", "1"])
+TAGS = [
+    parameter("If-None-Match", "header", "Entity tags, or `*`: 304 if one of them is the current one (RFC 9110)."),
+    parameter("If-Match", "header", "Entity tags, or `*`: 412 if none of them is the current one."),
+]
+CONDITIONS = [
+    *TAGS,
+    parameter("If-Modified-Since", "header", "A time: 304 if nothing has changed since."),
+    parameter("If-Unmodified-Since", "header", "A time: 412 if something has changed since."),
+]
+RANGE = [
+    parameter("Range", "header", "One range of bytes (RFC 9110, section 14.2)."),
+    parameter("If-Range", "header", "RFC 9110, section 13.1.5."),
+]
+_GUID: TypeAdapter[UUID] = TypeAdapter(CanonicalGuid)

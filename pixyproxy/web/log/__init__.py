@@ -1,0 +1,1 @@
+"""The request log and the form of all log lines."""

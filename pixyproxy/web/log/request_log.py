@@ -1,0 +1,228 @@
+"""The request log: two lines a request, whatever happens to it, and a request-id on every line and answer.
+
+`RequestLog` is pure ASGI and stands outside the whole application, so that nothing escapes it. The dependency
+`record_route` tells it what only a route knows. The format is described in DESIGN and in the README.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import socket
+import sys
+import threading
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pixyproxy.core.exceptions import InternalError
+
+CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+UNPRINTABLE = re.compile(r"[^!-~]")
+SCOPE_KEY = "pixyproxy.request"
+JSON_ONLY = ("route", "guid", "generation")
+"""Facts that the text line leaves out."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RequestRecord:
+    """What is known of the request that is being served."""
+
+    request_id: str
+    method: str
+    path: str
+    client_request_id: str | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+current: ContextVar[RequestRecord | None] = ContextVar("pixyproxy_request", default=None)
+
+
+class RequestIds:
+    """Makes request-ids: host-datetime-threadid, in UTC with microseconds, no two alike in a process."""
+
+    def __init__(self, host: str | None = None) -> None:
+        self._host = re.sub(r"[^A-Za-z0-9._-]", "_", host or socket.gethostname())[:64]
+        self._last = 0
+
+    def new(self) -> str:
+        """The next id. Two requests within a microsecond are told apart by moving the later one on."""
+        self._last = max(time.time_ns() // 1000, self._last + 1)
+        seconds, microseconds = divmod(self._last, 1_000_000)
+        return f"{self._host}-{second_of_id(seconds)}{microseconds:06d}-{thread_id()}"
+
+
+@lru_cache(maxsize=2)
+def second_of_id(seconds: int) -> str:
+    """A second in the form that ids have; a second has many requests."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+
+
+def thread_id() -> int:
+    """The system's own id of the running thread, without asking the system."""
+    return threading.current_thread().native_id or 0
+
+
+@cache
+def request_ids() -> RequestIds:
+    """The maker of this process's ids."""
+    return RequestIds()
+
+
+def record_of(scope: Scope) -> RequestRecord:
+    """The record of the request with this scope."""
+    record: RequestRecord = scope[SCOPE_KEY]
+    return record
+
+
+async def record_route(request: Request) -> None:
+    """The dependency of the whole app: route and guid into the record."""
+    facts = record_of(request.scope).facts
+    facts["route"] = request.scope["route"].path
+    if "guid" in request.path_params:
+        facts["guid"] = printable(request.path_params["guid"])
+
+
+def add_facts(**facts: str) -> None:
+    """Put facts into the record of the request that is being served."""
+    record = current.get()
+    if record is not None:
+        record.facts.update(facts)
+
+
+def printable(text: str) -> str:
+    """ASCII without control characters: nothing that a client sends can begin a line or colour a terminal."""
+    return UNPRINTABLE.sub("?", text)[:300]
+
+
+def log_start(record: RequestRecord) -> None:
+    """The first line. The query is left out of the path: a search is a piece of a prompt."""
+    facts: dict[str, Any] = {"method": record.method, "path": record.path}
+    if record.client_request_id is not None:
+        facts["client_request_id"] = record.client_request_id
+    suffix = f" client={record.client_request_id}" if record.client_request_id else ""
+    write_line(f"REQUEST START {record.method} {record.path}{suffix}", facts)
+
+
+def log_end(record: RequestRecord, *, status: int, milliseconds: float, size: int) -> None:
+    """The second line; status 0 stands for a request that got no answer."""
+    facts = {
+        "method": record.method,
+        "path": record.path,
+        "status": status,
+        "duration_ms": round(milliseconds, 1),
+        "bytes": size,
+        **record.facts,
+    }
+    noted = "".join([f" {name}={value}" for name, value in record.facts.items() if name not in JSON_ONLY])
+    write_line(f"REQUEST END {record.method} {record.path} {status} {milliseconds:.1f}ms {size}B{noted}", facts)
+
+
+class RequestLine(logging.LogRecord):
+    """A record of `write_line`. It is made from another one: `logging` reads path and stack anew for each."""
+
+    def __init__(self, message: str, *, line: int, facts: dict[str, Any]) -> None:
+        now = time.time()
+        self.__dict__ = {
+            **TEMPLATE,
+            "msg": message,
+            "lineno": line,
+            "facts": facts,
+            "created": now,
+            "msecs": now % 1 * 1000,
+        }
+
+
+TEMPLATE = logging.LogRecord(__name__, logging.INFO, __file__, 0, "", None, None).__dict__
+
+
+def write_line(message: str, facts: dict[str, Any]) -> None:
+    """What `logger.info` does for the two lines of a request, at a third of the cost: they add up."""
+    if logger.isEnabledFor(logging.INFO):
+        logger.handle(RequestLine(message, line=sys._getframe(1).f_lineno, facts=facts))
+
+
+class RequestLog:
+    """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        record = RequestRecord(
+            request_id=request_ids().new(),
+            method=printable(scope["method"]),
+            path=printable(scope.get("raw_path", scope["path"].encode()).decode("latin-1")),
+            client_request_id=client_request_id(scope),
+        )
+        scope[SCOPE_KEY] = record
+        token = current.set(record)
+        status, size, whole = 0, 0, False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status, size, whole
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", record.request_id.encode())]
+                message = {**message, "headers": headers}
+            elif message["type"] == "http.response.body":
+                size += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+            try:
+                await send(message)
+            except RuntimeError as error:
+                if "handler is closed" not in str(error):  # uvloop's words for a client that has left
+                    raise
+                record.facts["aborted"] = "yes"
+                raise ConnectionResetError from error
+
+        started = time.perf_counter()
+        log_start(record)
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            if "problem" not in record.facts and "aborted" not in record.facts:
+                logger.exception("An exception left the application")
+                record.facts["problem"] = "internal-error"
+            if not status:
+                await send_last_resort(send_with_id, record)
+        except asyncio.CancelledError:  # the server is told to end at once
+            if not status:
+                await send_last_resort(send_with_id, record)
+            raise
+        finally:
+            if status and not whole:
+                record.facts["aborted"] = "yes"
+            milliseconds = (time.perf_counter() - started) * 1000
+            log_end(record, status=status, milliseconds=milliseconds, size=size)
+            current.reset(token)
+
+
+def client_request_id(scope: Scope) -> str | None:
+    """The client's own X-Request-ID, if it is one that can be logged as it is."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if CLIENT_REQUEST_ID.fullmatch(text) else None
+    return None
+
+
+async def send_last_resort(send: Send, record: RequestRecord) -> None:
+    """The 500 of a request for which even the exception handler failed, or was not let finish."""
+    record.facts["problem"] = InternalError.name
+    document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
+    body = json.dumps(document).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

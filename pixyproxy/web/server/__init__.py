@@ -1,0 +1,1 @@
+"""uvicorn, set up for us: bounds for connections, draining, start."""
