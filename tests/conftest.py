@@ -9,9 +9,9 @@ import pytest
 
 from pixyproxy.web.log.format import TextFormatter
 from tests import planted
-from tests.servers import MariaDB, SeaweedFS
+from tests.servers import MariaDB, MySQL, SeaweedFS, SqlServer
 
-SERVERS = ("mariadb", "seaweedfs")
+SERVERS = ("mysql", "mariadb", "seaweedfs")
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +49,23 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     VERSIONS["mariadb"] = f"MariaDB {server.version}"
     yield server
     server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
+
+
+@pytest.fixture(scope="session")
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MySQL]:
+    """A MySQL server for the whole run."""
+    server = MySQL(tmp_path_factory.mktemp("mysql") / "server")
+    VERSIONS["mysql"] = f"MySQL {server.version}"
+    yield server
+    server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
+
+
+@pytest.fixture(params=["mysql", "mariadb"])
+def sql_server(request: pytest.FixtureRequest) -> SqlServer:
+    """Each of the database servers, one after the other."""
+    request.node.used_servers = (request.param,)
+    server: SqlServer = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
-"""Real servers for the tests: MariaDB, SeaweedFS, PixyProxy itself, each on 127.0.0.1."""
+"""Real servers for the tests: MariaDB, MySQL, SeaweedFS, PixyProxy itself, each on 127.0.0.1."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 BIN = Path(sys.executable).parent
+MYSQL = BIN.parent / "mysql"
+"""Where `make test` unpacks MySQL."""
 SHARES = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
 
 
@@ -112,37 +115,21 @@ def missing(server: str, how: str) -> NoReturn:
     pytest.skip(said)
 
 
-class MariaDB:
-    """A MariaDB server with a data folder of its own."""
+class SqlServer:
+    """A MariaDB or MySQL server with a data folder of its own."""
 
+    product: str
     user = "pixyproxy"
 
-    def __init__(self, folder: Path) -> None:
-        server = shutil.which("mariadbd") or shutil.which("mysqld")
-        share = next((path for path in SHARES if (path / "mysql_system_tables.sql").exists()), None)
-        if server is None or share is None:
-            missing("MariaDB", "apt-get install mariadb-server-core")
+    def __init__(self, folder: Path, command: list[str]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
         (self.port,) = free_ports(1)
-        data = folder / "data"
         me = ["--user=root"] if os.geteuid() == 0 else []
-        data.mkdir()
-        # What mariadb-install-db does, which needs a package more than the server itself.
-        tables = [(share / f"mysql_system_tables{part}.sql").read_text() for part in ("", "_data")]
-        subprocess.run(
-            [str(server), "--no-defaults", "--bootstrap", f"--datadir={data}", *me],
-            input="CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n" + "\n".join(tables),
-            text=True,
-            check=True,
-            capture_output=True,
-        )
         self.process = Process(
             [
-                str(server),
-                "--no-defaults",
+                *command,
                 *me,
-                f"--datadir={data}",
+                f"--datadir={folder / 'data'}",
                 f"--socket={folder / 'socket'}",
                 f"--pid-file={folder / 'pid'}",
                 f"--port={self.port}",
@@ -151,7 +138,7 @@ class MariaDB:
                 "--max-connections=300",
                 "--character-set-server=latin1",  # as a plain server may be: our tables must say what they are
             ],
-            folder / "mariadb.log",
+            folder / f"{self.product.lower()}.log",
         )
         self.start()
         password = planted.DATABASE_PASSWORD
@@ -162,6 +149,7 @@ class MariaDB:
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         (self.folder / "socket").unlink(missing_ok=True)  # of one that was killed
+        (self.folder / "socket.lock").unlink(missing_ok=True)
         self.process.start()
 
         def answers() -> None:
@@ -169,14 +157,18 @@ class MariaDB:
                 raise ConnectionError
             self.query("SELECT 1")
 
-        wait_until(answers, seconds=60, what="MariaDB", process=self.process)
+        wait_until(answers, seconds=60, what=self.product, process=self.process)
+
+    def connect(self, database: str | None = None) -> "pymysql.connections.Connection[Any]":
+        """A connection of the superuser."""
+        return pymysql.connect(
+            unix_socket=str(self.folder / "socket"), user="root", database=database, charset="utf8mb4"
+        )
 
     def query(self, sql: str, *parameters: object, database: str | None = None) -> list[Any]:
         """The rows of a statement of the superuser: a look at the other side with plain SQL."""
-        connection = pymysql.connect(
-            unix_socket=str(self.folder / "socket"), user="root", database=database, autocommit=True, charset="utf8mb4"
-        )
-        with connection, connection.cursor() as cursor:
+        with self.connect(database) as connection, connection.cursor() as cursor:
+            connection.autocommit(True)
             cursor.execute(sql, parameters or None)
             return list(cursor.fetchall())
 
@@ -189,6 +181,67 @@ class MariaDB:
         """The URL of a database, through another port if one is given."""
         password = planted.DATABASE_PASSWORD
         return f"mysql+pymysql://{self.user}:{password}@127.0.0.1:{port or self.port}/test_{name}"
+
+
+class MariaDB(SqlServer):
+    """A MariaDB server."""
+
+    product = "MariaDB"
+
+    def __init__(self, folder: Path) -> None:
+        server = shutil.which("mariadbd") or shutil.which("mysqld")
+        share = next((path for path in SHARES if (path / "mysql_system_tables.sql").exists()), None)
+        if server is None or share is None:
+            missing("MariaDB", "apt-get install mariadb-server-core")
+        data = folder / "data"
+        data.mkdir(parents=True)
+        me = ["--user=root"] if os.geteuid() == 0 else []
+        # What mariadb-install-db does, which needs a package more than the server itself.
+        tables = [(share / f"mysql_system_tables{part}.sql").read_text() for part in ("", "_data")]
+        subprocess.run(
+            [str(server), "--no-defaults", "--bootstrap", f"--datadir={data}", *me],
+            input="CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n" + "\n".join(tables),
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+        super().__init__(folder, [str(server), "--no-defaults"])
+
+
+class MySQL(SqlServer):
+    """A MySQL server. It offers TLS with a certificate of its own making, and PyMySQL takes it."""
+
+    product = "MySQL"
+
+    def __init__(self, folder: Path) -> None:
+        server = MYSQL / "mysqld"
+        if not server.exists():
+            missing("MySQL", "deploy/install-mysql .venv/mysql")
+        folder.mkdir(parents=True)
+        shutil.copytree(initialized(server), folder / "data")
+        super().__init__(folder, [str(server), "--mysqlx=OFF", "--secure-file-priv=NULL"])
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate of the authority that vouches for the server's."""
+        return self.folder / "data" / "ca.pem"
+
+
+def initialized(server: Path) -> Path:
+    """A data folder of MySQL that is ready to be copied: to make one takes 8 seconds, and is done once."""
+    data = server.parent / "data"
+    with (server.parent / "data.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not data.exists():
+            partial = server.parent / "data.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            me = ["--user=root"] if os.geteuid() == 0 else []
+            subprocess.run(
+                [str(server), "--initialize-insecure", f"--datadir={partial}", *me], check=True, capture_output=True
+            )
+            (partial / "auto.cnf").unlink(missing_ok=True)  # each server makes an id of its own
+            partial.rename(data)
+    return data
 
 
 class SeaweedFS:

@@ -10,20 +10,20 @@ from sqlalchemy import text
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
 from pixyproxy.data.init import migrate, open_engine, require_current_schema
-from tests.servers import MariaDB, free_ports
+from tests.servers import MySQL, SqlServer, free_ports
 
 VERSIONS = {"alembic_version", "schema_version"}
 TABLES = {"api_keys", "generations", "images", "parked_images", "schema_compatibility"} | VERSIONS
 AT_ONCE = 10
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mysql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> str:
     """An empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/pixyproxy.db"
-    request.node.used_servers = ("mariadb",)
-    server: MariaDB = request.getfixturevalue("mariadb")
+    request.node.used_servers = (request.param,)
+    server: SqlServer = request.getfixturevalue(request.param)
     return server.create(unique())
 
 
@@ -81,12 +81,12 @@ def test_an_older_schema_is_not_current_and_is_brought_up(url: str) -> None:
     assert tables(url) == TABLES
 
 
-def test_tables_on_mariadb_say_their_character_set_whatever_the_servers_is(
-    mariadb: MariaDB, unique: Callable[[], str]
+def test_tables_say_their_character_set_whatever_the_servers_is(
+    sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
     name = unique()
-    migrate(mariadb.create(name))
-    rows = mariadb.query(
+    migrate(sql_server.create(name))
+    rows = sql_server.query(
         "SELECT table_name, table_collation, engine FROM information_schema.tables "
         "WHERE table_schema = %s AND table_name NOT IN ('alembic_version', 'schema_version')",
         f"test_{name}",
@@ -165,15 +165,18 @@ def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str)
 
 
 def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
-    mariadb: MariaDB, unique: Callable[[], str]
+    sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
-    url = mariadb.create(unique())
+    url = sql_server.create(unique())
+    mysql = isinstance(sql_server, MySQL)
+    isolation = "@@transaction_isolation" if mysql else "@@tx_isolation"
+    statement_timeout = "@@max_execution_time / 1000" if mysql else "@@max_statement_time"
     seen = {}
     for use in ("reading", "writing", "migrating"):
         engine = open_engine(url, use=cast(Any, use))
         with engine.connect() as connection:
             seen[use] = connection.execute(
-                text("SELECT @@time_zone, @@tx_isolation, @@max_statement_time, @@innodb_lock_wait_timeout")
+                text(f"SELECT @@time_zone, {isolation}, {statement_timeout}, @@innodb_lock_wait_timeout")
             ).one()
         engine.dispose()
     common = ("+00:00", "READ-COMMITTED")
@@ -182,12 +185,12 @@ def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
     assert tuple(seen["migrating"]) == (*common, 0.0, 50)
 
 
-def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(mariadb: MariaDB, tmp_path: Path) -> None:
-    right = mariadb.create("contact")
+def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(sql_server: SqlServer, tmp_path: Path) -> None:
+    right = sql_server.create("contact")
     (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
     wrong = {
         right.replace("planted-database-password", "planted-wrong-password"): "1045",
-        mariadb.url("nowhere"): "1049|1044",
+        sql_server.url("nowhere"): "1049|1044",
         f"{right}?foo=bar": "options",
         f"{right}?ssl_ca=/nonexistent.pem": "options",
         f"sqlite:///{tmp_path}/garbage.db": "not an SQLite database",

@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
 from pixyproxy.data import schema
 from pixyproxy.data.database import DISCONNECTING, SqlDatabase, driver_errors, error_code
+from pixyproxy.data.tls import connect
 
 CONNECTIONS = 10
 """Pooled connections of one process for readers, and as many for writers, and threads that use them."""
@@ -107,6 +108,7 @@ def open_engine(url: str, *, use: Use, connections: int = CONNECTIONS) -> Engine
         isolation_level="READ COMMITTED",
         connect_args={name: seconds for name, seconds in timeouts.items() if name not in parsed.query},
     )
+    event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", partial(_prepare_mysql, use=use))
     event.listen(engine, "handle_error", _notice_disconnect)
     return engine
