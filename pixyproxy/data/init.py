@@ -8,15 +8,13 @@ from typing import Any, Literal
 
 import alembic.command
 import alembic.config
-import alembic.util
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
+from pixyproxy.data import schema
 from pixyproxy.data.database import DISCONNECTING, SqlDatabase, driver_errors, error_code
 
 CONNECTIONS = 10
@@ -31,6 +29,9 @@ STATEMENT_TIMEOUT = 4
 """Seconds after which the server itself gives up a reader's statement, so that no search outlives its reader."""
 LOCK_TIMEOUT = 2
 """Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
+
+LOCK_WAIT = 5
+"""Seconds that SQLite waits for the lock of its file."""
 
 MIGRATION_LOCK = "pixyproxy-migrations"
 MIGRATION_PATIENCE = 300
@@ -92,7 +93,9 @@ def open_engine(url: str, *, use: Use, connections: int = CONNECTIONS) -> Engine
         "hide_parameters": True,
     }
     if parsed.drivername == "sqlite":
-        engine = create_engine(parsed, **common, connect_args={"timeout": 5})
+        engine = create_engine(
+            parsed, **common, connect_args={"timeout": MIGRATION_PATIENCE if use == "migrating" else 5}
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -178,24 +181,23 @@ WRONG_URL: dict[int | str, str] = {
 
 
 def require_current_schema(url: str) -> None:
-    """Return if the schema is the one of this version; `ConfigurationError` says what is wrong with it or the URL."""
+    """Return if this version can work with the schema; `ConfigurationError` says what is wrong with it or the URL."""
     with _first_contact():
         engine = open_engine(url, use="writing", connections=1)
         try:
             with engine.connect() as connection:
-                current = MigrationContext.configure(connection).get_current_revision()
+                usable = schema.is_usable(connection, _alembic())
         finally:
             engine.dispose()
-    scripts = ScriptDirectory.from_config(_alembic())
-    if current == scripts.get_current_head():
-        return
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise ConfigurationError("its schema is of a newer version of PixyProxy than this one: run that one")
-    raise ConfigurationError("its schema is not the one of this version: run 'pixyproxy migrate'")
+    if not usable:
+        raise ConfigurationError(schema.OLDER)
 
 
 def migrate(url: str) -> None:
-    """Bring the schema to its newest version. Processes that start together wait for each other."""
+    """Bring the schema to this version. Processes that start together wait for each other.
+
+    A newer schema that is compatible stays as it is; `ConfigurationError` for one that is not.
+    """
     parsed = parse_url(url)
     with _first_contact():
         if parsed.drivername == "sqlite":
@@ -214,10 +216,11 @@ def migrate(url: str) -> None:
         with driver_errors(), connection, _migration_lock(connection):
             config = _alembic()
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            if not schema.is_usable(connection, config):
+                schema.adopt_first_release(connection)
+                alembic.command.upgrade(config, "head")
+                schema.record_compatibility(connection)
             connection.commit()
-    except alembic.util.CommandError as error:
-        raise ConfigurationError("its schema is of a newer version of PixyProxy than this one") from error
     finally:
         engine.dispose()
 
