@@ -21,20 +21,25 @@ Row = RowMapping
 
 # 1205 lock wait, 1213 deadlock, 1020 record changed: the transaction may simply be run again.
 RETRYABLE = frozenset({1020, 1205, 1213})
-# The server refuses us: the user, the password, the rights, the database. A rotated password is mended elsewhere.
+# The server refuses the user, the password, the rights or the database. A rotated password is fixed elsewhere.
 REFUSED = frozenset({1044, 1045, 1049, 1698})
-# The server goes away or refuses work for now (MySQL and MariaDB server errors 1xxx to 4xxx, client errors 2xxx).
-# 3024 and 1969 are the statement timeouts of MySQL and MariaDB.
+# The server ended a statement that ran too long: MariaDB, MySQL.
+TOO_SLOW = frozenset({1969, 3024})
+# 1053 shutdown; 1290, 1792, 1836, 1874 read-only after a failover; 3032 offline; 1047 a Galera node outside of its
+# cluster. The pooled connection is of no more use, which SQLAlchemy does not know.
+DISCONNECTING = frozenset({1047, 1053, 1290, 1792, 1836, 1874, 3032})
+# The server goes away or refuses work for now (server errors 1xxx to 4xxx, client errors 2xxx). Among them 1021 and
+# 1114, full; 1041, out of memory; 1226, a limit of the user's.
 UNAVAILABLE = (
     RETRYABLE
     | REFUSED
+    | TOO_SLOW
+    | DISCONNECTING
     | {
-        *(1040, 1053, 1129, 1158, 1159, 1160, 1161, 1203, 1290, 1836, 1927, 1969),
-        *(2002, 2003, 2006, 2013, 2014, 2045, 2055, 3024, 4031),
+        *(1021, 1040, 1041, 1114, 1129, 1158, 1159, 1160, 1161, 1203, 1226, 1927),
+        *(2002, 2003, 2006, 2013, 2014, 2045, 2055, 4031),
     }
 )
-# The pooled connection is of no more use, which SQLAlchemy does not know of these: shutdown, read-only.
-DISCONNECTING = frozenset({1053, 1290, 1836})
 DUPLICATE = frozenset({1062})
 SQLITE_UNAVAILABLE = tuple(
     f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "FULL", "IOERR", "NOTADB", "READONLY")
