@@ -32,6 +32,7 @@ STATEMENT_TIMEOUT = 4
 LOCK_TIMEOUT = 2
 """Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
 
+MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = "pixyproxy-migrations"
 MIGRATION_PATIENCE = 300
 """Seconds that a process waits while another one migrates."""
@@ -143,9 +144,9 @@ def _notice_disconnect(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def _alembic() -> alembic.config.Config:
+def _alembic(scripts: Path) -> alembic.config.Config:
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("script_location", str(scripts))
     return config
 
 
@@ -186,7 +187,7 @@ def require_current_schema(url: str) -> None:
                 current = MigrationContext.configure(connection).get_current_revision()
         finally:
             engine.dispose()
-    scripts = ScriptDirectory.from_config(_alembic())
+    scripts = ScriptDirectory.from_config(_alembic(MIGRATIONS))
     if current == scripts.get_current_head():
         return
     if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
@@ -194,8 +195,11 @@ def require_current_schema(url: str) -> None:
     raise ConfigurationError("its schema is not the one of this version: run 'pixyproxy migrate'")
 
 
-def migrate(url: str) -> None:
-    """Bring the schema to its newest version. Processes that start together wait for each other."""
+def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
+    """Bring the schema to its newest version. Processes that start together wait for each other.
+
+    If a migration fails, those before it stay on MySQL and MariaDB. On SQLite nothing changes.
+    """
     parsed = parse_url(url)
     with _first_contact():
         if parsed.drivername == "sqlite":
@@ -212,7 +216,7 @@ def migrate(url: str) -> None:
             raise
     try:
         with driver_errors(), connection, _migration_lock(connection):
-            config = _alembic()
+            config = _alembic(scripts)
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
             connection.commit()
@@ -225,7 +229,7 @@ def migrate(url: str) -> None:
 @contextmanager
 def _migration_lock(connection: Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite":
-        # One transaction around all: SQLite's DDL is transactional, and the write lock is the migration lock.
+        # One transaction around all migrations: SQLite's DDL is transactional, and its write lock is the migration lock.
         connection.execution_options(writes=True)
         connection.begin()
         yield
@@ -233,6 +237,7 @@ def _migration_lock(connection: Connection) -> Iterator[None]:
     got = connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (MIGRATION_LOCK, MIGRATION_PATIENCE)).scalar()
     if got != 1:
         raise DatabaseUnavailableError("Another process has been migrating the database for minutes.")
+    connection.commit()  # the lock is the session's; inside an open transaction Alembic would commit no migration
     try:
         yield
     finally:
