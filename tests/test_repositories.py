@@ -30,7 +30,7 @@ from pixyproxy.core.protocols import (
     ParkedImageRepository,
 )
 from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.cached import CachedImageRepository
+from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.conversions import cursor_after
 from pixyproxy.data.database import SqlDatabase
 from pixyproxy.data.generations import SqlGenerationRepository
@@ -103,7 +103,13 @@ def repositories(request: pytest.FixtureRequest, tmp_path: Path, unique: Callabl
         fake = FakeImageRepository()
         images = CachedImageRepository(fake, ttl=30) if request.param == "cached" else fake
         generations = FakeGenerationRepository(fake)
-        yield Repositories(images, generations, FakeParkedImageRepository(generations), FakeApiKeyRepository())
+        keys = FakeApiKeyRepository()
+        yield Repositories(
+            images,
+            generations,
+            FakeParkedImageRepository(generations),
+            CachedApiKeyRepository(keys) if request.param == "cached" else keys,
+        )
         return
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/pixyproxy.db"

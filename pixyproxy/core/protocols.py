@@ -1,6 +1,6 @@
 """What the services need from the outside; the adapters fulfil it, and one contract suite holds each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -26,6 +26,9 @@ class ImageRepository(Protocol):
 
         `fresh`: as it is recorded now, whatever is remembered.
         """
+
+    def note(self, guids: Iterable[UUID]) -> None:
+        """These images are recorded, as a client is about to be told: that they were not found is forgotten."""
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """Images whose prompt contains `q` (any if None), newest first, from `cursor` on, at most `limit`.

@@ -1,6 +1,6 @@
 """The records of images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -100,6 +100,9 @@ class SqlImageRepository:
         if row is None:
             raise ImageNotFoundError
         return row_to_image(row)
+
+    def note(self, guids: Iterable[UUID]) -> None:
+        """Nothing is remembered here."""
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """A page of the list: by keyset, so that a late page costs what the first one does."""

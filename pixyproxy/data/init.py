@@ -229,7 +229,7 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
 @contextmanager
 def _migration_lock(connection: Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite":
-        # One transaction around all migrations: SQLite's DDL is transactional, and its write lock is the migration lock.
+        # One transaction around all: SQLite's DDL is transactional, and its write lock is the migration lock.
         connection.execution_options(writes=True)
         connection.begin()
         yield
