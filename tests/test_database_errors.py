@@ -56,6 +56,7 @@ MEANINGS: dict[str, tuple[Exception, type[PixyProxyException]]] = {
     "no number": (pymysql.err.InterfaceError("text"), DatabaseError),
     "SQLite busy": (sqlite_error("SQLITE_BUSY"), DatabaseUnavailableError),
     "SQLite snapshot": (sqlite_error("SQLITE_BUSY_SNAPSHOT"), DatabaseUnavailableError),
+    "SQLite too slow": (sqlite_error("SQLITE_INTERRUPT"), DatabaseUnavailableError),
     "SQLite full": (sqlite_error("SQLITE_FULL"), DatabaseUnavailableError),
     "SQLite read-only": (sqlite_error("SQLITE_READONLY"), DatabaseUnavailableError),
     "SQLite unique": (sqlite_error("SQLITE_CONSTRAINT_UNIQUE"), ConflictError),

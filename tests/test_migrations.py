@@ -163,7 +163,7 @@ def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
 ) -> None:
     url = mariadb.create(unique())
     seen = {}
-    for use in ("reading", "writing", "migrating"):
+    for use in ("reading", "searching", "writing", "migrating"):
         engine = open_engine(url, use=cast(Any, use))
         with engine.connect() as connection:
             seen[use] = connection.execute(
@@ -171,7 +171,7 @@ def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
             ).one()
         engine.dispose()
     common = ("+00:00", "READ-COMMITTED")
-    assert tuple(seen["reading"]) == (*common, 4.0, 50)
+    assert tuple(seen["reading"]) == tuple(seen["searching"]) == (*common, 4.0, 50)
     assert tuple(seen["writing"]) == (*common, 0.0, 2)
     assert tuple(seen["migrating"]) == (*common, 0.0, 50)
 

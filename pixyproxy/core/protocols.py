@@ -33,7 +33,7 @@ class ImageRepository(Protocol):
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """Images whose prompt contains `q` (any if None), newest first, from `cursor` on, at most `limit`.
 
-        Raises `InvalidRequestError` for a cursor that no page ever carried.
+        Raises `InvalidRequestError` for a cursor that no page ever carried, `SearchTooSlowError` if `q` takes too long.
         """
 
     async def mark_deleted(self, guid: UUID) -> Image:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ UNAVAILABLE = (
     }
 )
 DUPLICATE = frozenset({1062})
+SQLITE_TOO_SLOW = "SQLITE_INTERRUPT"
 SQLITE_UNAVAILABLE = tuple(
     f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "FULL", "IOERR", "NOTADB", "READONLY")
 )
@@ -71,11 +73,20 @@ def domain_error(error: exc.SQLAlchemyError) -> PixyProxyException:
             return ConflictError("A record with this name or key exists already.")
         if code in REFUSED:
             return DatabaseUnavailableError(f"The database refuses PixyProxy's user or password ({code}).")
+        if code in TOO_SLOW or code == SQLITE_TOO_SLOW:
+            return DatabaseUnavailableError(f"The database ended a statement that took too long ({code}).")
         if code in UNAVAILABLE or error.connection_invalidated:
             return DatabaseUnavailableError(f"The database does not answer ({code or type(error).__name__}).")
         if isinstance(code, str) and code.startswith(SQLITE_UNAVAILABLE):
             return DatabaseUnavailableError(f"The database file cannot be used now ({code}).")
     return DatabaseError()
+
+
+def is_too_slow(error: PixyProxyException) -> bool:
+    """Whether the database ended a statement because it ran longer than it may."""
+    cause = error.__cause__
+    code = error_code(cause) if isinstance(cause, exc.DBAPIError) else 0
+    return code in TOO_SLOW or code == SQLITE_TOO_SLOW
 
 
 @contextmanager
@@ -117,20 +128,30 @@ class Transaction:
         return self._run(sql, parameters).rowcount
 
 
+@dataclass(frozen=True)
+class Pool:
+    """An engine, and how many connections it has."""
+
+    engine: Engine
+    size: int
+
+
 class SqlDatabase:
     """The three verbs and transactions, for async callers; each runs in a thread with a pooled connection.
 
-    Readers and writers have engines and threads of their own: no crowd of readers, and no slow search, keeps what
-    was paid for from being recorded. Raises `DatabaseUnavailableError`, `ConflictError` for a duplicate,
-    `DatabaseError` for everything else.
+    Readers, searchers and writers have pools and threads of their own: no crowd of readers keeps what was paid for from
+    being recorded, and no slow search delays a read by guid or key. Raises `DatabaseUnavailableError`, `ConflictError`
+    for a duplicate, `DatabaseError` for everything else.
     """
 
-    def __init__(self, *, reader: Engine, writer: Engine, connections: int) -> None:
+    def __init__(self, *, reader: Pool, searcher: Pool, writer: Pool) -> None:
         def busy() -> DatabaseUnavailableError:
-            return DatabaseUnavailableError("Every database connection is busy.")
+            return DatabaseUnavailableError("Every database connection for this kind of request is busy.")
 
-        self._reader, self._reading = reader, Threads(connections, patience=PATIENCE, busy=busy)
-        self._writer, self._writing = writer, Threads(connections, patience=PATIENCE, busy=busy)
+        self._reader, self._searcher, self._writer = reader.engine, searcher.engine, writer.engine
+        self._reading, self._searching, self._writing = (
+            Threads(pool.size, patience=PATIENCE, busy=busy) for pool in (reader, searcher, writer)
+        )
 
     async def one(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
@@ -177,12 +198,19 @@ class SqlDatabase:
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """What `work`, which changes nothing, finds on one connection."""
+        return await self._reading.run(lambda: guarded(lambda: _read(self._reader, work)))
 
-        def read() -> T:
-            with self._reader.connect() as connection:
-                return work(Transaction(connection))
+    async def search(self, work: Callable[[Transaction], T]) -> T:
+        """What `work`, which changes nothing and may take seconds, finds on one connection.
 
-        return await self._reading.run(lambda: guarded(read))
+        `DatabaseUnavailableError` if it takes too long: `is_too_slow` says whether it was that.
+        """
+        return await self._searching.run(lambda: guarded(lambda: _read(self._searcher, work)))
+
+
+def _read(engine: Engine, work: Callable[[Transaction], T]) -> T:
+    with engine.connect() as connection:
+        return work(Transaction(connection))
 
 
 def guarded(work: Callable[[], T]) -> T:

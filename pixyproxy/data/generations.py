@@ -198,7 +198,7 @@ class SqlGenerationRepository:
                 )
             return with_images(transaction, rows)
 
-        found = await self._database.read(page)
+        found = await self._database.search(page)
         last = found[limit - 1] if len(found) > limit else None
         return GenerationPage(
             generations=found[:limit], next_cursor=cursor_after(last.created_at, last.guid) if last else None

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.exceptions import ImageNotFoundError
+from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, SearchTooSlowError
 from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.data.conversions import column_to_time, cursor_after, position_of, time_to_column
-from pixyproxy.data.database import Row, SqlDatabase, Transaction
+from pixyproxy.data.database import Row, SqlDatabase, Transaction, is_too_slow
 
 
 def image_to_row(image: Image) -> dict[str, Any]:
@@ -107,21 +107,30 @@ class SqlImageRepository:
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """A page of the list: by keyset, so that a late page costs what the first one does."""
         created_at, guid = position_of(cursor)
-        rows = await self._database.all(
-            """
-            SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
-                   updated_at
-            FROM images
-            WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
-              AND deleted_at IS NULL AND prompt LIKE :pattern ESCAPE '!'
-            ORDER BY created_at DESC, guid DESC
-            LIMIT :rows
-            """,
-            created_at=created_at,
-            guid=guid,
-            pattern=containing(q),
-            rows=limit + 1,
-        )
+
+        def page(transaction: Transaction) -> Sequence[Row]:
+            return transaction.all(
+                """
+                SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
+                       updated_at
+                FROM images
+                WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
+                  AND deleted_at IS NULL AND prompt LIKE :pattern ESCAPE '!'
+                ORDER BY created_at DESC, guid DESC
+                LIMIT :rows
+                """,
+                created_at=created_at,
+                guid=guid,
+                pattern=containing(q),
+                rows=limit + 1,
+            )
+
+        try:
+            rows = await self._database.search(page)
+        except DatabaseUnavailableError as error:
+            if q is not None and is_too_slow(error):
+                raise SearchTooSlowError from error
+            raise
         images = tuple(row_to_image(row) for row in rows[:limit])
         last = images[-1] if len(rows) > limit else None
         return ImagePage(images=images, next_cursor=cursor_after(last.created_at, last.guid) if last else None)
