@@ -426,7 +426,7 @@ def image(images: CountingImages) -> Image:
     return next(iter(images.images.values()))
 
 
-async def test_a_record_is_believed_for_so_long_and_no_longer(images: CountingImages, image: Image) -> None:
+async def test_a_record_is_valid_for_so_long_and_no_longer(images: CountingImages, image: Image) -> None:
     clock = Clock()
     cached = CachedImageRepository(images, ttl=30, clock=clock)
     for seconds, asked in ((0, 1), (29.9, 1), (0.1, 2), (29.9, 2), (100, 3)):

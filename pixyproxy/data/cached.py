@@ -64,7 +64,7 @@ class CachedImageRepository:
         return await self._memory.get(guid)
 
     def note(self, guids: Iterable[UUID]) -> None:
-        """These images are recorded: that they were not found is forgotten."""
+        """These images are recorded. An earlier lookup that did not find them no longer counts."""
         self._memory.note(guids)
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:

@@ -27,10 +27,10 @@ REFUSED = frozenset({1044, 1045, 1049, 1698})
 # The server ended a statement that ran too long: MariaDB, MySQL.
 TOO_SLOW = frozenset({1969, 3024})
 # 1053 shutdown; 1290, 1792, 1836, 1874 read-only after a failover; 3032 offline; 1047 a Galera node outside of its
-# cluster. The pooled connection is of no more use, which SQLAlchemy does not know.
+# cluster. The pooled connection must be replaced, which SQLAlchemy does not know.
 DISCONNECTING = frozenset({1047, 1053, 1290, 1792, 1836, 1874, 3032})
-# The server goes away or refuses work for now (server errors 1xxx to 4xxx, client errors 2xxx). Among them 1021 and
-# 1114, full; 1041, out of memory; 1226, a limit of the user's.
+# The server does not answer, or refuses work for now (server errors 1xxx to 4xxx, client errors 2xxx). Among them 1021
+# and 1114: full; 1041: out of memory; 1226: a limit of the user.
 UNAVAILABLE = (
     RETRYABLE
     | REFUSED

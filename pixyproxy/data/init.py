@@ -10,15 +10,13 @@ from typing import Any, Literal, cast
 
 import alembic.command
 import alembic.config
-import alembic.util
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
+from pixyproxy.data import schema
 from pixyproxy.data.database import DISCONNECTING, Pool, SqlDatabase, driver_errors, error_code
 
 READERS, SEARCHERS, WRITERS = 10, 4, 10
@@ -35,6 +33,9 @@ SQLITE_STEPS = 10_000
 """Instructions of SQLite's virtual machine between two looks at the clock: well under a millisecond."""
 LOCK_TIMEOUT = 2
 """Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
+
+LOCK_WAIT = 5
+"""Seconds that SQLite waits for the lock of its file."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = "pixyproxy-migrations"
@@ -102,7 +103,9 @@ def open_engine(url: str, *, use: Use, connections: int = 1) -> Engine:
         "hide_parameters": True,
     }
     if parsed.drivername == "sqlite":
-        engine = create_engine(parsed, **common, connect_args={"timeout": 5})
+        engine = create_engine(
+            parsed, **common, connect_args={"timeout": MIGRATION_PATIENCE if use == "migrating" else LOCK_WAIT}
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         if use == "searching":
@@ -196,26 +199,23 @@ WRONG_URL: dict[int | str, str] = {
 
 
 def require_current_schema(url: str) -> None:
-    """Return if the schema is the one of this version; `ConfigurationError` says what is wrong with it or the URL."""
+    """Return if this version can work with the schema; `ConfigurationError` says what is wrong with it or the URL."""
     with _first_contact():
         engine = open_engine(url, use="writing")
         try:
             with engine.connect() as connection:
-                current = MigrationContext.configure(connection).get_current_revision()
+                usable = schema.is_usable(connection, _alembic(MIGRATIONS))
         finally:
             engine.dispose()
-    scripts = ScriptDirectory.from_config(_alembic(MIGRATIONS))
-    if current == scripts.get_current_head():
-        return
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise ConfigurationError("its schema is of a newer version of PixyProxy than this one: run that one")
-    raise ConfigurationError("its schema is not the one of this version: run 'pixyproxy migrate'")
+    if not usable:
+        raise ConfigurationError(schema.OLDER)
 
 
 def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
-    """Bring the schema to its newest version. Processes that start together wait for each other.
+    """Bring the schema to this version. Processes that start together wait for each other.
 
-    If a migration fails, those before it stay on MySQL and MariaDB. On SQLite nothing changes.
+    A newer schema that is compatible stays as it is; `ConfigurationError` for one that is not. If a migration fails,
+    those before it stay on MySQL and MariaDB. On SQLite nothing changes.
     """
     parsed = parse_url(url)
     with _first_contact():
@@ -235,10 +235,13 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
         with driver_errors(), connection, _migration_lock(connection):
             config = _alembic(scripts)
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            if not schema.is_usable(connection, config):
+                schema.adopt_first_release(connection)
+                if connection.dialect.name != "sqlite":
+                    connection.commit()  # inside an open transaction Alembic commits no migration
+                alembic.command.upgrade(config, "head")
+                schema.record_compatibility(connection)
             connection.commit()
-    except alembic.util.CommandError as error:
-        raise ConfigurationError("its schema is of a newer version of PixyProxy than this one") from error
     finally:
         engine.dispose()
 
@@ -254,7 +257,6 @@ def _migration_lock(connection: Connection) -> Iterator[None]:
     got = connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (MIGRATION_LOCK, MIGRATION_PATIENCE)).scalar()
     if got != 1:
         raise DatabaseUnavailableError("Another process has been migrating the database for minutes.")
-    connection.commit()  # the lock is the session's; inside an open transaction Alembic would commit no migration
     try:
         yield
     finally:

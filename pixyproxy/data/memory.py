@@ -33,10 +33,10 @@ class Found(Generic[V]):
 class Memory(Generic[K, V]):
     """Answers of `look_up` by key. A value is valid for `ttl` seconds from before it was looked up.
 
-    A key that was never found here is a stranger's: its lookup goes through `gate`, so that a flood of invented keys
-    leaves the database's other connections to everybody else. A key that was found before does not wait there, even
-    when its value is no longer valid. `capacity` is in the units of `size_of`. Lookups of one key at the
-    same time are one. With a `ttl` of 0 every call is a lookup of its own.
+    A lookup of a key that was never found here goes through `gate`, so that a flood of invented keys takes few of the
+    database's connections. A key that was found before needs no gate, even when its value is no longer valid. Lookups
+    of one key at the same time are one. With a `ttl` of 0 every call is a lookup of its own. `capacity` is in the units
+    of `size_of`.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Memory(Generic[K, V]):
         self._absent.clear()
 
     def note(self, keys: Iterable[K]) -> None:
-        """These exist: whoever asks for them is no stranger."""
+        """These keys exist: their lookups need no gate, and that they were not found is forgotten."""
         for key in keys:
             if key not in self._seen:
                 self._looking_up.pop(key, None)  # it may have begun before the key existed

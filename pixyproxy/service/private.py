@@ -148,7 +148,7 @@ class PrivateImageService:
         return Created(succeeded, replayed=replayed)
 
     def _note_images(self, *generations: Generation) -> None:
-        """Whoever is told of these images finds them, even if they were asked for too early."""
+        """Make the images of an answer readable here at once, even if somebody asked for them too early."""
         self._stores.images.note(image.guid for generation in generations for image in generation.images)
 
     async def _join(self, generation: Generation, seconds: float | None) -> Generation:
