@@ -106,6 +106,15 @@ class Process:
         """What it has written."""
         return self.log.read_text(errors="replace")
 
+    def output_with(self, text: str) -> str:
+        """What it has written, once this is in it: a log line is written some milliseconds after its request."""
+
+        def written() -> None:
+            assert text in self.output()
+
+        wait_until(written, seconds=10, what=f"a line with {text}")
+        return self.output()
+
 
 def missing(server: str, how: str) -> NoReturn:
     """With CI=true a missing server is a failure, elsewhere a skip."""

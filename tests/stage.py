@@ -55,6 +55,7 @@ class Stage:
     sync_wait: float = 50
     model: str = "gpt-image-2"
     public_url: str | None = None
+    cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60
     clock: Callable[[], float] = time.monotonic
 
@@ -103,6 +104,7 @@ class Stage:
             keys=self.keys,
             readiness=self.readiness,
             public_url=self.public_url,
+            cors_origins=self.cors_origins,
             client_patience=self.client_patience,
         )
         self.app: RequestLog = create_app(self.services, version="test")

@@ -350,7 +350,7 @@ def test_it_is_ready_and_both_replicas_serve(stack: Stack) -> None:
         assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
         assert ready.headers["X-Request-ID"]
     for replica in stack.replicas:
-        assert "REQUEST END GET /readyz 200" in replica.process.output()
+        replica.process.output_with("REQUEST END GET /readyz 200")
 
 
 def test_an_image_drawn_through_the_proxy_is_served_by_every_replica(stack: Stack) -> None:

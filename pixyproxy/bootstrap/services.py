@@ -79,6 +79,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),
         readiness=readiness,
         public_url=settings.public_url,
+        cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )
     return Parts(
         adapters=adapters,

@@ -128,7 +128,7 @@ class ImageNotFoundError(NotFoundError):
 
     default_detail = (
         "No image has this guid. It may have been deleted, or the URL was copied incompletely: "
-        "a guid is a UUID of 36 characters."
+        "a guid is a UUID of 36 characters, in lower case."
     )
 
 

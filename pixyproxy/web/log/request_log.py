@@ -151,6 +151,8 @@ class RequestLog:
             path=printable(scope.get("raw_path", scope["path"].encode()).decode("latin-1")),
             client_request_id=client_request_id(scope),
         )
+        if scope.get("client"):  # behind a trusted proxy, the address that it forwards
+            record.facts["address"] = printable(scope["client"][0])
         scope[SCOPE_KEY] = record
         token = current.set(record)
         status, size, whole = 0, 0, False
