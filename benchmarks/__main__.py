@@ -28,7 +28,8 @@ from benchmarks.results import Results
 from benchmarks.run import Progress, Run, warn
 from benchmarks.store import known
 from benchmarks.targets import TARGETS, evaluate
-from tests.servers import BIN, MariaDB, SeaweedFS
+from tests.servers import BIN, SeaweedFS
+from tests.sql_servers import MariaDB
 
 PARTS: dict[str, ModuleType] = {
     part.PART: part for part in (content, counts, not_modified, lists, generation, slow_readers)

@@ -12,7 +12,8 @@ from benchmarks.contestants import Server
 from benchmarks.results import Measurement, Results
 from benchmarks.store import Store
 from benchmarks.wrk import WrongAnswerError
-from tests.servers import MariaDB, PixyProxy, SeaweedFS
+from tests.servers import PixyProxy, SeaweedFS
+from tests.sql_servers import MariaDB
 
 
 @dataclass

@@ -10,7 +10,8 @@ import httpx2
 from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import planted
 from tests.listening import listening
-from tests.servers import MariaDB, PixyProxy, SeaweedFS, run_cli
+from tests.servers import PixyProxy, SeaweedFS, run_cli
+from tests.sql_servers import MariaDB
 from tests.tcp_proxy import TcpProxy
 
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}

@@ -1,8 +1,7 @@
-"""Real servers for the tests: MariaDB, SeaweedFS, PixyProxy itself, each on 127.0.0.1."""
+"""Real servers for the tests: SeaweedFS, PixyProxy itself, each on 127.0.0.1. Those of SQL are in sql_servers.py."""
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,11 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import boto3
 import httpx2
-import pymysql
 import pytest
 from botocore.config import Config
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 BIN = Path(sys.executable).parent
-SHARES = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
 
 
 def free_ports(count: int) -> list[int]:
@@ -110,85 +107,6 @@ def missing(server: str, how: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(said)
     pytest.skip(said)
-
-
-class MariaDB:
-    """A MariaDB server with a data folder of its own."""
-
-    user = "pixyproxy"
-
-    def __init__(self, folder: Path) -> None:
-        server = shutil.which("mariadbd") or shutil.which("mysqld")
-        share = next((path for path in SHARES if (path / "mysql_system_tables.sql").exists()), None)
-        if server is None or share is None:
-            missing("MariaDB", "apt-get install mariadb-server-core")
-        self.folder = folder
-        folder.mkdir(parents=True)
-        (self.port,) = free_ports(1)
-        data = folder / "data"
-        me = ["--user=root"] if os.geteuid() == 0 else []
-        data.mkdir()
-        # What mariadb-install-db does, which needs a package more than the server itself.
-        tables = [(share / f"mysql_system_tables{part}.sql").read_text() for part in ("", "_data")]
-        subprocess.run(
-            [str(server), "--no-defaults", "--bootstrap", f"--datadir={data}", *me],
-            input="CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n" + "\n".join(tables),
-            text=True,
-            check=True,
-            capture_output=True,
-        )
-        self.process = Process(
-            [
-                str(server),
-                "--no-defaults",
-                *me,
-                f"--datadir={data}",
-                f"--socket={folder / 'socket'}",
-                f"--pid-file={folder / 'pid'}",
-                f"--port={self.port}",
-                "--bind-address=127.0.0.1",
-                "--innodb-flush-log-at-trx-commit=2",
-                "--max-connections=300",
-                "--character-set-server=latin1",  # as a plain server may be: our tables must say what they are
-            ],
-            folder / "mariadb.log",
-        )
-        self.start()
-        password = planted.DATABASE_PASSWORD
-        self.query("CREATE USER %s@'127.0.0.1' IDENTIFIED BY %s", self.user, password)
-        self.query("GRANT ALL ON `test\\_%%`.* TO %s@'127.0.0.1'", self.user)
-        self.version: str = self.query("SELECT VERSION()")[0][0]
-
-    def start(self) -> None:
-        """Start the server, and wait until it answers."""
-        (self.folder / "socket").unlink(missing_ok=True)  # of one that was killed
-        self.process.start()
-
-        def answers() -> None:
-            if not (self.folder / "socket").exists():  # PyMySQL leaks the socket of a connection that fails
-                raise ConnectionError
-            self.query("SELECT 1")
-
-        wait_until(answers, seconds=60, what="MariaDB", process=self.process)
-
-    def query(self, sql: str, *parameters: object, database: str | None = None) -> list[Any]:
-        """The rows of a statement of the superuser: a look at the other side with plain SQL."""
-        connection = pymysql.connect(
-            unix_socket=str(self.folder / "socket"), user="root", database=database, autocommit=True, charset="utf8mb4"
-        )
-        with connection, connection.cursor() as cursor:
-            cursor.execute(sql, parameters or None)
-            return list(cursor.fetchall())
-
-    def create(self, name: str) -> str:
-        """An empty database, and the URL under which PixyProxy reaches it."""
-        self.query(f"CREATE DATABASE `test_{name}`")
-        return self.url(name)
-
-    def url(self, name: str, *, port: int | None = None) -> str:
-        """The URL of a database, through another port if one is given."""
-        password = planted.DATABASE_PASSWORD
-        return f"mysql+pymysql://{self.user}:{password}@127.0.0.1:{port or self.port}/test_{name}"
 
 
 class SeaweedFS:

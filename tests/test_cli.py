@@ -17,7 +17,8 @@ import pytest
 from pixyproxy.service.keys import is_well_formed
 from pixyproxy.service.recovering.findings import Finding
 from tests import planted
-from tests.servers import MariaDB, PixyProxy, run_cli, wait_until
+from tests.servers import PixyProxy, run_cli, wait_until
+from tests.sql_servers import MariaDB
 
 
 @pytest.fixture

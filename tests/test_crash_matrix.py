@@ -22,7 +22,8 @@ from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import crashing, planted
 from tests.command import FORKS
 from tests.listening import listening
-from tests.servers import MariaDB, PixyProxy, SeaweedFS, clean_environment, free_ports, run_cli, wait_until
+from tests.servers import PixyProxy, SeaweedFS, clean_environment, free_ports, run_cli, wait_until
+from tests.sql_servers import MariaDB
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "reliability.md"

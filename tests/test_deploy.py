@@ -32,7 +32,6 @@ from pixyproxy.web.server.run import KEEP_ALIVE
 from tests import planted
 from tests.servers import (
     BIN,
-    MariaDB,
     PixyProxy,
     Process,
     SeaweedFS,
@@ -42,6 +41,7 @@ from tests.servers import (
     run_cli,
     wait_until,
 )
+from tests.sql_servers import MariaDB
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker-compose.yml"

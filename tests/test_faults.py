@@ -24,7 +24,8 @@ import pytest
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
-from tests.servers import MariaDB, SeaweedFS, run_cli, wait_until
+from tests.servers import SeaweedFS, run_cli, wait_until
+from tests.sql_servers import MariaDB
 from tests.tcp_proxy import Cut, LoseAnswer, Mode, Slow
 
 LANES = 4

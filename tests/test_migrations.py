@@ -10,20 +10,20 @@ from sqlalchemy import text
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
 from pixyproxy.data.init import migrate, open_engine, require_current_schema
-from tests.servers import MariaDB, free_ports
+from tests.servers import free_ports
+from tests.sql_servers import MySQL, SqlServer
 
 VERSIONS = {"alembic_version", "schema_version"}
 TABLES = {"api_keys", "generations", "images", "parked_images", "schema_compatibility"} | VERSIONS
 AT_ONCE = 10
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mariadb", "mysql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> str:
     """An empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/pixyproxy.db"
-    request.node.used_servers = ("mariadb",)
-    server: MariaDB = request.getfixturevalue("mariadb")
+    server: SqlServer = request.getfixturevalue(request.param)
     return server.create(unique())
 
 
@@ -81,12 +81,12 @@ def test_an_older_schema_is_not_current_and_is_brought_up(url: str) -> None:
     assert tables(url) == TABLES
 
 
-def test_tables_on_mariadb_say_their_character_set_whatever_the_servers_is(
-    mariadb: MariaDB, unique: Callable[[], str]
+def test_tables_say_their_character_set_whatever_the_servers_is(
+    sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
     name = unique()
-    migrate(mariadb.create(name))
-    rows = mariadb.query(
+    migrate(sql_server.create(name))
+    rows = sql_server.query(
         "SELECT table_name, table_collation, engine FROM information_schema.tables "
         "WHERE table_schema = %s AND table_name NOT IN ('alembic_version', 'schema_version')",
         f"test_{name}",
@@ -165,29 +165,35 @@ def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str)
 
 
 def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
-    mariadb: MariaDB, unique: Callable[[], str]
+    sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
-    url = mariadb.create(unique())
+    url = sql_server.create(unique())
     seen = {}
     for use in ("reading", "writing", "migrating"):
         engine = open_engine(url, use=cast(Any, use))
         with engine.connect() as connection:
             seen[use] = connection.execute(
-                text("SELECT @@time_zone, @@tx_isolation, @@max_statement_time, @@innodb_lock_wait_timeout")
+                text(
+                    "SELECT @@time_zone, @@transaction_isolation, "
+                    f"@@{sql_server.statement_timeout}, @@innodb_lock_wait_timeout"
+                )
             ).one()
         engine.dispose()
     common = ("+00:00", "READ-COMMITTED")
-    assert tuple(seen["reading"]) == (*common, 4.0, 50)
+    four_seconds = 4000 if isinstance(sql_server, MySQL) else 4.0
+    assert tuple(seen["reading"]) == (*common, four_seconds, 50)
     assert tuple(seen["writing"]) == (*common, 0.0, 2)
     assert tuple(seen["migrating"]) == (*common, 0.0, 50)
 
 
-def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(mariadb: MariaDB, tmp_path: Path) -> None:
-    right = mariadb.create("contact")
+def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(
+    sql_server: SqlServer, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    right = sql_server.create("contact_" + unique())
     (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
     wrong = {
         right.replace("planted-database-password", "planted-wrong-password"): "1045",
-        mariadb.url("nowhere"): "1049|1044",
+        sql_server.url("nowhere"): "1049|1044",
         f"{right}?foo=bar": "options",
         f"{right}?ssl_ca=/nonexistent.pem": "options",
         f"sqlite:///{tmp_path}/garbage.db": "not an SQLite database",

@@ -15,7 +15,8 @@ import pytest
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
-from tests.servers import MariaDB, PixyProxy, SeaweedFS, wait_until
+from tests.servers import PixyProxy, SeaweedFS, wait_until
+from tests.sql_servers import MariaDB
 from tests.tcp_proxy import Mode
 
 

@@ -15,7 +15,8 @@ from pixyproxy.data.init import open_database
 from tests import planted
 from tests.examples import a_generation
 from tests.fakes import tiny_picture
-from tests.servers import MariaDB, PixyProxy, clean_environment, run_cli
+from tests.servers import PixyProxy, clean_environment, run_cli
+from tests.sql_servers import MariaDB
 
 ROOT = Path(__file__).parent.parent
 RELEASE_BEFORE = "b0f475d"

@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
-from pixyproxy.data import schema
+from pixyproxy.data import schema, tls
 from pixyproxy.data.database import DISCONNECTING, SqlDatabase, driver_errors, error_code
 
 CONNECTIONS = 10
@@ -107,6 +107,7 @@ def open_engine(url: str, *, use: Use, connections: int = CONNECTIONS) -> Engine
         isolation_level="READ COMMITTED",
         connect_args={name: seconds for name, seconds in timeouts.items() if name not in parsed.query},
     )
+    event.listen(engine, "do_connect", tls.connect)
     event.listen(engine, "connect", partial(_prepare_mysql, use=use))
     event.listen(engine, "handle_error", _notice_disconnect)
     return engine
