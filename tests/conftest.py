@@ -65,7 +65,7 @@ def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlServer]:
         server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
 
 
-@pytest.fixture(scope="session", params=["mariadb", "mysql"])
+@pytest.fixture(params=["mariadb", "mysql"])
 def sql_server(request: pytest.FixtureRequest) -> SqlServer:
     """Each of the SQL servers."""
     server: SqlServer = request.getfixturevalue(request.param)

@@ -134,8 +134,9 @@ class MySQL(SqlServer):
         shutil.copytree(MYSQL / "data", folder / "data")
         write_certificates(folder / "data")
         self.certificates = folder / "data"
-        fixed = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--skip-log-bin", "--performance-schema=OFF"]
-        super().__init__(folder, [str(MYSQL / "mysqld"), *fixed, *arguments])
+        # Not to wait for the disk makes migrations twice as fast, and loses nothing when the server alone is killed.
+        fixed = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--skip-log-bin", "--innodb-flush-method=nosync"]
+        super().__init__(folder, [str(MYSQL / "mysqld"), *fixed, "--performance-schema=OFF", *arguments])
 
 
 class ForeignMySQL(SqlServer):

@@ -117,12 +117,16 @@ class Stack:
 
     def kill_at(self, arrow: Arrow) -> None:
         """Have a process run into the arrow, and the replica that takes over into its own."""
-        self.upstream.delay = 4 * crashing.DRAWING if arrow.name == "drawing" else 0
-        with self.dying(arrow.name) as (process, url):
+        drawing = arrow.name == "drawing"
+        self.upstream.delay = 20 if drawing else 0
+        with self.dying(arrow.name) as (process, url), ThreadPoolExecutor() as killer:
+            killed = killer.submit(self.kill_when_asked, arrow, process) if drawing else None
             with suppress(httpx2.TransportError):
                 answer = httpx2.post(f"{url}/image", json=body(arrow), headers=headers(arrow), timeout=20)
                 if arrow.deletes:
                     httpx2.delete(f"{url}/image/{answer.json()['guid']}", headers=KEY, timeout=20)
+            if killed is not None:
+                killed.result()
             process.join(20)
             died = process.exitcode in (-signal.SIGKILL, -signal.SIGXFSZ)
         self.upstream.delay = 0
@@ -135,6 +139,15 @@ class Stack:
             finished = run_cli(self.folder, "reconcile", "--apply", environment=self.environment)
             assert finished.returncode == 0, finished.stderr
         self.seen[arrow] = Seen(died=died, requests=self.requests(arrow))
+
+    def kill_when_asked(self, arrow: Arrow, process: BaseProcess) -> None:
+        """Kill the process when the upstream has its request."""
+
+        def asked() -> None:
+            assert self.requests(arrow) == 1
+
+        wait_until(asked, seconds=20, what="the request to the upstream")
+        process.kill()
 
     def look(self, arrow: Arrow, url: str) -> None:
         """What the new process says of the arrow's generation, and what a retry under its key is answered."""

@@ -78,7 +78,9 @@ async def a_recorded_generation(database: SqlDatabase) -> Generation:
     return generation
 
 
-async def test_a_lock_wait_is_run_again_until_the_record_is_there(sql_server: SqlServer, unique: Callable[[], str]) -> None:
+async def test_a_lock_wait_is_run_again_until_the_record_is_there(
+    sql_server: SqlServer, unique: Callable[[], str]
+) -> None:
     url = sql_server.create(name := unique())
     migrate(url)
     database, close = open_database(url)
@@ -163,8 +165,10 @@ async def test_a_statement_that_runs_too_long_is_ended_by_the_server(
     database, close = open_database(url)
     started = time.monotonic()
     await database.all(f"{NUMBERS}SELECT COUNT(*) FROM dozen")
-    with pytest.raises(DatabaseUnavailableError, match="1969|3024"):
-        await database.all(f"{NUMBERS}SELECT COUNT(*) FROM numbers AS a, numbers AS b, numbers AS c WHERE a.n + b.n = c.n")
+    with pytest.raises(DatabaseUnavailableError, match=r"1969|3024"):
+        await database.all(
+            f"{NUMBERS}SELECT COUNT(*) FROM numbers AS a, numbers AS b, numbers AS c WHERE a.n + b.n = c.n"
+        )
     assert time.monotonic() - started < 6
     close()
 

@@ -41,7 +41,7 @@ from tests.servers import (
     run_cli,
     wait_until,
 )
-from tests.sql_servers import MariaDB
+from tests.sql_servers import SqlServer
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
@@ -346,7 +346,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(
-    mariadb: MariaDB,
+    mysql: SqlServer,
     seaweedfs: SeaweedFS,
     unique: Callable[[], str],
     logs: Path,
@@ -358,7 +358,7 @@ def stack(
     assert found["migrate"]["environment"] == environment
     # Only hosts, ports and credentials are others.
     environment |= {
-        "PIXYPROXY_DATABASE_URL": mariadb.create(unique()),
+        "PIXYPROXY_DATABASE_URL": mysql.create(unique()),
         "PIXYPROXY_S3_ENDPOINT_URL": seaweedfs.endpoint,
         "AWS_ACCESS_KEY_ID": planted.S3_ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": planted.S3_SECRET,

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from pymysql.connections import Connection
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import asbool
 
@@ -19,12 +19,12 @@ _contexts: dict[frozenset[tuple[str, Any]], tuple[tuple[int, ...], ssl.SSLContex
 """By the options: when their files were written, and the context that was made of them."""
 
 
-def connect(_: Dialect, __: ConnectionPoolEntry, arguments: list[Any], options: dict[str, Any]) -> DBAPIConnection:
+def connect(_: Dialect, __: ConnectionPoolEntry, arguments: list[Any], options: dict[str, Any]) -> Connection:
     """Connect as the URL says. Listens to SQLAlchemy's `do_connect`; `ValueError` for a switch that is no boolean."""
     return _SharingConnection(*arguments, **_with_one_set_of_tls_options(options))
 
 
-class _SharingConnection(Connection):  # type: ignore[type-arg]
+class _SharingConnection(Connection):
     """PyMySQL's connection, with one method replaced. tests/test_tls.py fails if PyMySQL stops calling it."""
 
     def _create_ssl_ctx(self, sslp: dict[str, Any]) -> ssl.SSLContext:
