@@ -14,8 +14,7 @@ from benchmarks.run import Run, stopping
 from benchmarks.store import Planted, Store
 from benchmarks.targets import COUNTS
 from benchmarks.wrk import Address, WrongAnswerError, ask
-from tests.servers import PixyProxy
-from tests.sql_servers import MariaDB
+from tests.servers import MariaDB, PixyProxy
 
 PART = "counts"
 SIZE = names.SIZES["50 KB"]

@@ -12,8 +12,7 @@ from benchmarks.contestants import Server
 from benchmarks.results import Measurement, Results
 from benchmarks.store import Store
 from benchmarks.wrk import WrongAnswerError
-from tests.servers import PixyProxy, SeaweedFS
-from tests.sql_servers import MariaDB
+from tests.servers import MariaDB, PixyProxy, SeaweedFS
 
 
 @dataclass

@@ -10,8 +10,7 @@ from pathlib import Path
 from benchmarks.pictures import png
 from pixyproxy.settings import Settings
 from tests import planted
-from tests.servers import BIN, PixyProxy, SeaweedFS, clean_environment
-from tests.sql_servers import MariaDB
+from tests.servers import BIN, MariaDB, PixyProxy, SeaweedFS, clean_environment
 
 PREFIX = "pictures/"
 QUIET = {"PIXYPROXY_RECONCILE_INTERVAL": "3600"}

@@ -11,10 +11,9 @@ import pytest
 
 from pixyproxy.web.log.format import TextFormatter
 from tests import planted
-from tests.servers import SeaweedFS
-from tests.sql_servers import ForeignMySQL, MariaDB, MySQL, SqlServer
+from tests.servers import ForeignMySQL, MariaDB, MySQL, SeaweedFS, SqlServer
 
-SERVERS = ("mariadb", "mysql", "seaweedfs")
+SERVERS = ("mysql", "mariadb", "seaweedfs")
 
 
 @pytest.fixture(scope="session")
@@ -65,9 +64,9 @@ def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlServer]:
         server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
 
 
-@pytest.fixture(params=["mariadb", "mysql"])
+@pytest.fixture(params=["mysql", "mariadb"])
 def sql_server(request: pytest.FixtureRequest) -> SqlServer:
-    """Each of the SQL servers."""
+    """Each of the database servers, one after the other."""
     server: SqlServer = request.getfixturevalue(request.param)
     return server
 

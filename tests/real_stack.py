@@ -10,8 +10,7 @@ import httpx2
 from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import planted
 from tests.listening import listening
-from tests.servers import PixyProxy, SeaweedFS, run_cli
-from tests.sql_servers import SqlServer
+from tests.servers import PixyProxy, SeaweedFS, SqlServer, run_cli
 from tests.tcp_proxy import TcpProxy
 
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
@@ -80,7 +79,7 @@ def real_stack(
 
         def environment(ports: Mapping[str, int]) -> dict[str, str]:
             return {
-                "PIXYPROXY_DATABASE_URL": server.url(name, port=ports["database"], **(connecting or {})),
+                "PIXYPROXY_DATABASE_URL": server.url(name, port=ports["database"], options=connecting),
                 "PIXYPROXY_STORAGE_URL": f"s3://{name}/pictures",
                 "PIXYPROXY_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports['storage']}",
                 "PIXYPROXY_API_KEY": planted.API_KEY,

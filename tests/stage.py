@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from pixyproxy.core.protocols import Stores
+from pixyproxy.data.cached import CachedApiKeyRepository
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -76,7 +77,7 @@ class Stage:
     def start(self) -> None:
         """Services as a new process has them, over the same fakes."""
         self.readiness = Readiness(database=self.database, storage=self.storage, clock=self.clock)
-        self.keys = KeyService(self.key_records, configured_key=planted.API_KEY)
+        self.keys = KeyService(CachedApiKeyRepository(self.key_records), configured_key=planted.API_KEY)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.runner = GenerationRunner(
             generations=self.generations,

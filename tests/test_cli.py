@@ -17,8 +17,7 @@ import pytest
 from pixyproxy.service.keys import is_well_formed
 from pixyproxy.service.recovering.findings import Finding
 from tests import planted
-from tests.servers import PixyProxy, run_cli, wait_until
-from tests.sql_servers import MariaDB
+from tests.servers import MariaDB, PixyProxy, run_cli, wait_until
 
 
 @pytest.fixture
@@ -178,7 +177,11 @@ def test_keys_are_made_shown_once_listed_and_revoked(started: Callable[..., Pixy
     assert re.fullmatch(rf"laptop +{key[:8]}…  created \S+ \S+Z  in force\n", listed)
     assert key not in listed
     assert run_cli(tmp_path, "keys", "revoke", "laptop").stdout == "laptop is revoked.\n"
-    assert post(server, key).status_code == 401
+
+    def is_refused() -> None:
+        assert post(server, key).status_code == 401
+
+    wait_until(is_refused, seconds=10, what="another process to refuse the key")
     assert "revoked 20" in run_cli(tmp_path, "keys", "list").stdout
     again = run_cli(tmp_path, "keys", "create", "laptop")
     assert (again.returncode, again.stdout) == (1, "")

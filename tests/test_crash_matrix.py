@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -22,8 +23,7 @@ from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import crashing, planted
 from tests.command import FORKS
 from tests.listening import listening
-from tests.servers import PixyProxy, SeaweedFS, clean_environment, free_ports, run_cli, wait_until
-from tests.sql_servers import MariaDB
+from tests.servers import MariaDB, PixyProxy, SeaweedFS, clean_environment, free_ports, run_cli, wait_until
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "reliability.md"
@@ -101,6 +101,7 @@ class Stack:
     log: Path
     upstream: DemoUpstream
     seen: dict[Arrow, Seen] = field(default_factory=dict)
+    deleting: dict[Arrow, str] = field(default_factory=dict)
     check: str = ""
 
     def run(self) -> None:
@@ -124,6 +125,7 @@ class Stack:
             with suppress(httpx2.TransportError):
                 answer = httpx2.post(f"{url}/image", json=body(arrow), headers=headers(arrow), timeout=20)
                 if arrow.deletes:
+                    (self.deleting[arrow],) = (each["guid"] for each in generations_of(arrow, url))
                     httpx2.delete(f"{url}/image/{answer.json()['guid']}", headers=KEY, timeout=20)
             if killed is not None:
                 killed.result()
@@ -152,9 +154,7 @@ class Stack:
     def look(self, arrow: Arrow, url: str) -> None:
         """What the new process says of the arrow's generation, and what a retry under its key is answered."""
         seen = self.seen[arrow]
-        listed = httpx2.get(f"{url}/generation?limit=500", headers=KEY).json()
-        mine = [each for each in listed if each["request"]["prompt"] == arrow.said]
-        seen.outcome = outcome_of(mine, deletes=arrow.deletes)
+        seen.outcome = outcome_of(generations_of(arrow, url, guid=self.deleting.get(arrow)), deletes=arrow.deletes)
         retry = httpx2.post(f"{url}/image", json=body(arrow), headers=headers(arrow), timeout=20)
         seen.retry = str(retry.status_code) if retry.is_success else retry.json()["type"].rpartition(":")[2]
         seen.requests_in_all = self.requests(arrow)
@@ -205,12 +205,18 @@ def headers(arrow: Arrow) -> dict[str, str]:
     return {**KEY, "Idempotency-Key": f"{arrow.name} {arrow.takeover}"}
 
 
+def generations_of(arrow: Arrow, url: str, *, guid: str | None = None) -> list[dict[str, Any]]:
+    """The generations of the arrow's prompt. One whose image was deleted has lost its prompt, but not its guid."""
+    listed = httpx2.get(f"{url}/generation?limit=500", headers=KEY).json()
+    return [each for each in listed if each["request"]["prompt"] == arrow.said or each["guid"] == guid]
+
+
 def nothing_runs(url: str) -> None:
     """Raise while a generation is running."""
     assert httpx2.get(f"{url}/generation?state=running", headers=KEY).json() == []
 
 
-def outcome_of(generations: list[dict[str, object]], *, deletes: bool) -> str:
+def outcome_of(generations: list[dict[str, Any]], *, deletes: bool) -> str:
     """What a client that knows nothing else sees of the generations with one prompt."""
     if not generations:
         return NOTHING
@@ -225,7 +231,7 @@ def outcome_of(generations: list[dict[str, object]], *, deletes: bool) -> str:
     if not images:
         return DELETED
     served = httpx2.get(images[0]["url"])
-    prompt = str(generation["request"]["prompt"])  # type: ignore[index]
+    prompt = str(generation["request"]["prompt"])
     assert served.content == draw_picture(prompt, width=SIZE, height=SIZE)
     return KEPT if deletes else SERVED
 

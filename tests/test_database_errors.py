@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pymysql
 import pytest
@@ -24,8 +24,7 @@ from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import LOCK_TIMEOUT, migrate, open_database
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
-from tests.servers import wait_until
-from tests.sql_servers import NUMBERS, SqlServer
+from tests.servers import SqlServer, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +43,10 @@ def sqlite_error(name: str) -> sqlite3.OperationalError:
 MEANINGS: dict[str, tuple[Exception, type[PixyProxyException]]] = {
     **{
         f"MySQL {code}": (pymysql.err.OperationalError(code, "text"), DatabaseUnavailableError)
-        for code in (1020, 1040, 1045, 1053, 1205, 1213, 1290, 1836, 1969, 2003, 2006, 2013, 3024)
+        for code in (
+            *(1020, 1021, 1040, 1041, 1045, 1047, 1053, 1114, 1205, 1213, 1226, 1290, 1792, 1836, 1874, 1969),
+            *(2003, 2006, 2013, 3024, 3032),
+        )
     },
     "MySQL duplicate": (pymysql.err.IntegrityError(1062, "text"), ConflictError),
     "MySQL wrong column": (pymysql.err.OperationalError(1054, "text"), DatabaseError),
@@ -54,6 +56,7 @@ MEANINGS: dict[str, tuple[Exception, type[PixyProxyException]]] = {
     "no number": (pymysql.err.InterfaceError("text"), DatabaseError),
     "SQLite busy": (sqlite_error("SQLITE_BUSY"), DatabaseUnavailableError),
     "SQLite snapshot": (sqlite_error("SQLITE_BUSY_SNAPSHOT"), DatabaseUnavailableError),
+    "SQLite too slow": (sqlite_error("SQLITE_INTERRUPT"), DatabaseUnavailableError),
     "SQLite full": (sqlite_error("SQLITE_FULL"), DatabaseUnavailableError),
     "SQLite read-only": (sqlite_error("SQLITE_READONLY"), DatabaseUnavailableError),
     "SQLite unique": (sqlite_error("SQLITE_CONSTRAINT_UNIQUE"), ConflictError),
@@ -164,11 +167,10 @@ async def test_a_statement_that_runs_too_long_is_ended_by_the_server(
     migrate(url)
     database, close = open_database(url)
     started = time.monotonic()
-    await database.all(f"{NUMBERS}SELECT COUNT(*) FROM dozen")
+    await database.all("SELECT COUNT(*) FROM generations")
+    numbers = "(SELECT 1 FROM information_schema.columns) AS"
     with pytest.raises(DatabaseUnavailableError, match=r"1969|3024"):
-        await database.all(
-            f"{NUMBERS}SELECT COUNT(*) FROM numbers AS a, numbers AS b, numbers AS c WHERE a.n + b.n = c.n"
-        )
+        await database.all(f"SELECT COUNT(*) FROM {numbers} a, {numbers} b, {numbers} c, {numbers} d")
     assert time.monotonic() - started < 6
     close()
 
@@ -206,7 +208,7 @@ async def test_sqlite_that_stays_locked_is_unavailable(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Opened:
-    """A database on a server, its repositories, and a look at the other side."""
+    """A database of a server, its repositories, and a look at the other side."""
 
     server: SqlServer
     name: str
@@ -256,7 +258,7 @@ class Opened:
 
 @pytest.fixture
 def opened(sql_server: SqlServer, unique: Callable[[], str]) -> Iterator[Opened]:
-    """A database on each server, of this test alone."""
+    """A database of a server, of this test alone."""
     url = sql_server.create(name := unique())
     migrate(url)
     database, close = open_database(url)
@@ -377,6 +379,31 @@ async def test_a_read_only_server_is_unavailable_to_writers_alone(opened: Opened
     await opened.assert_works(generation)
 
 
+async def test_a_server_that_was_read_only_for_new_sessions_is_written_to_by_the_same_pool_afterwards(
+    opened: Opened,
+) -> None:
+    opened.query("SET GLOBAL TRANSACTION READ ONLY")
+    try:
+        with pytest.raises(DatabaseUnavailableError, match="1792") as refused:
+            await a_recorded_generation(opened.database)
+        assert refused.value.cost == "none", "nothing was drawn"
+    finally:
+        opened.query("SET GLOBAL TRANSACTION READ WRITE")
+    await a_recorded_generation(opened.database)
+
+
+async def test_a_user_over_its_limit_is_unavailable_and_has_spent_nothing(opened: Opened) -> None:
+    user = f"'{opened.server.user}'@'127.0.0.1'"
+    opened.query(f"ALTER USER {user} WITH MAX_UPDATES_PER_HOUR 1")
+    try:
+        with pytest.raises(DatabaseUnavailableError, match="1226") as refused:
+            for _ in range(3):
+                await a_recorded_generation(opened.database)
+        assert refused.value.cost == "none"
+    finally:
+        opened.query(f"ALTER USER {user} WITH MAX_UPDATES_PER_HOUR 0")
+
+
 async def test_a_server_with_too_many_connections_is_unavailable_until_there_are_fewer(opened: Opened) -> None:
     generation = await a_recorded_generation(opened.database)
     url = opened.server.url(opened.name.removeprefix("test_"))
@@ -410,12 +437,13 @@ async def test_a_locked_row_of_another_replica_delays_neither_renewals_nor_claim
     database, close = open_database(url)
     records = SqlGenerationRepository(database)
     schema = f"test_{name}"
-    sql_server.query(
-        "INSERT INTO generations (guid, api_key_id, request, state, lease_expires_at, created_at, updated_at) "
-        f"{NUMBERS}SELECT UUID(), 1, '{{}}', 'succeeded', '2026-01-01', '2026-01-01', '2026-01-01' FROM numbers "
-        "WHERE n < 5000",
-        database=schema,
-    )
+    with sql_server.connect(schema) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO generations (guid, api_key_id, request, state, lease_expires_at, created_at, updated_at) "
+            "VALUES (%s, 1, '{}', 'succeeded', '2026-01-01', '2026-01-01', '2026-01-01')",
+            [(str(uuid4()),) for _ in range(5000)],
+        )
+        connection.commit()
     theirs, expired = a_generation(), a_generation()
     mine = [a_generation() for _ in range(64)]
     for generation in (theirs, *mine):

@@ -24,8 +24,7 @@ import pytest
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
-from tests.servers import SeaweedFS, run_cli, wait_until
-from tests.sql_servers import SqlServer
+from tests.servers import SeaweedFS, SqlServer, run_cli, wait_until
 from tests.tcp_proxy import Cut, LoseAnswer, Mode, Slow
 
 LANES = 4

@@ -1,24 +1,25 @@
 """The schema: the same from every start, migrated once however many start at the same time."""
 
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
-from pixyproxy.data.init import migrate, open_engine, require_current_schema
-from tests.servers import free_ports
-from tests.sql_servers import MySQL, SqlServer
+from pixyproxy.core.exceptions import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from pixyproxy.data.init import MIGRATIONS, migrate, open_engine, require_current_schema
+from tests.servers import MySQL, SqlServer, free_ports
 
 VERSIONS = {"alembic_version", "schema_version"}
 TABLES = {"api_keys", "generations", "images", "parked_images", "schema_compatibility"} | VERSIONS
 AT_ONCE = 10
 
 
-@pytest.fixture(params=["sqlite", "mariadb", "mysql"])
+@pytest.fixture(params=["sqlite", "mysql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> str:
     """An empty database."""
     if request.param == "sqlite":
@@ -164,24 +165,59 @@ def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str)
         assert is_current(url)
 
 
+LATER = """
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{down_revision}"
+
+
+def upgrade() -> None:
+    op.execute("{sql}")
+"""
+
+
+def test_a_failed_migration_leaves_those_before_it_recorded_or_on_sqlite_changes_nothing(
+    url: str, tmp_path: Path
+) -> None:
+    migrate(url)
+    scripts = tmp_path / "scripts"
+    shutil.copytree(MIGRATIONS, scripts)
+    head = ScriptDirectory(str(scripts)).get_current_head()
+    for revision, down_revision, sql in (
+        ("9001", head, "INSERT INTO api_keys (name, prefix, sha256, created_at) VALUES ('a', 'b', 'c', '2026-01-01')"),
+        ("9002", "9001", "UPDATE no_such_table SET id = 1"),
+    ):
+        script = LATER.format(revision=revision, down_revision=down_revision, sql=sql)
+        (scripts / "versions" / f"{revision}_later.py").write_text(script)
+    with pytest.raises(DatabaseError):
+        migrate(url, scripts=scripts)
+    engine = open_engine(url, use="writing")
+    with engine.connect() as connection:
+        recorded = connection.execute(text("SELECT version_num FROM schema_version")).scalar()
+        keys = connection.execute(text("SELECT COUNT(*) FROM api_keys")).scalar()
+    all_or_nothing = engine.dialect.name == "sqlite"
+    engine.dispose()
+    assert (recorded, keys) == ((head, 0) if all_or_nothing else ("9001", 1))
+
+
 def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
     sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
     url = sql_server.create(unique())
+    mysql = isinstance(sql_server, MySQL)
+    isolation = "@@transaction_isolation" if mysql else "@@tx_isolation"
+    statement_timeout = "@@max_execution_time / 1000" if mysql else "@@max_statement_time"
     seen = {}
-    for use in ("reading", "writing", "migrating"):
+    for use in ("reading", "searching", "writing", "migrating"):
         engine = open_engine(url, use=cast(Any, use))
         with engine.connect() as connection:
             seen[use] = connection.execute(
-                text(
-                    "SELECT @@time_zone, @@transaction_isolation, "
-                    f"@@{sql_server.statement_timeout}, @@innodb_lock_wait_timeout"
-                )
+                text(f"SELECT @@time_zone, {isolation}, {statement_timeout}, @@innodb_lock_wait_timeout")
             ).one()
         engine.dispose()
     common = ("+00:00", "READ-COMMITTED")
-    four_seconds = 4000 if isinstance(sql_server, MySQL) else 4.0
-    assert tuple(seen["reading"]) == (*common, four_seconds, 50)
+    assert tuple(seen["reading"]) == tuple(seen["searching"]) == (*common, 4.0, 50)
     assert tuple(seen["writing"]) == (*common, 0.0, 2)
     assert tuple(seen["migrating"]) == (*common, 0.0, 50)
 

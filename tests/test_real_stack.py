@@ -15,8 +15,7 @@ import pytest
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
-from tests.servers import PixyProxy, SeaweedFS, wait_until
-from tests.sql_servers import MySQL, SqlServer
+from tests.servers import MySQL, PixyProxy, SeaweedFS, SqlServer, wait_until
 from tests.tcp_proxy import Mode
 
 

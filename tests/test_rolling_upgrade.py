@@ -15,8 +15,7 @@ from pixyproxy.data.init import open_database
 from tests import planted
 from tests.examples import a_generation
 from tests.fakes import tiny_picture
-from tests.servers import PixyProxy, clean_environment, run_cli
-from tests.sql_servers import SqlServer
+from tests.servers import PixyProxy, SqlServer, clean_environment, run_cli
 
 ROOT = Path(__file__).parent.parent
 RELEASE_BEFORE = "b0f475d"

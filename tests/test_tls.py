@@ -14,7 +14,7 @@ from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableErr
 from pixyproxy.data.init import open_engine, require_current_schema
 from tests import planted
 from tests.certificates import write_certificates
-from tests.sql_servers import MySQL, SqlServer
+from tests.servers import MySQL, SqlServer
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Server:
         return self.mysql.certificates / "ca.pem"
 
     def url(self, **options: object) -> str:
-        return self.mysql.url(self.name, port=self.mysql.port, **options)
+        return self.mysql.url(self.name, options=options)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_server_without_tls_is_refused_if_the_url_asks_for_tls(
     if "ssl_ca" in options:
         options = {"ssl_ca": str(server.ca)}
     with pytest.raises(ConfigurationError, match="2026"):
-        require_current_schema(plain.url("plain", port=plain.port, **options))
+        require_current_schema(plain.url("plain", options=options))
 
 
 def test_tls_can_be_switched_off(server: Server) -> None:

@@ -19,6 +19,7 @@ from pixyproxy.core.exceptions import (
     OutcomeUnknownError,
     PayloadTooLargeError,
     RequestTimeoutError,
+    SearchTooSlowError,
     ShuttingDownError,
     StorageUnavailableError,
     TooManyGenerationsError,
@@ -49,7 +50,6 @@ from pixyproxy.web.log.request_log import add_facts
 from pixyproxy.web.problems import responses_for
 
 router = private_router()
-LIST = responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError)
 CREATE = {
     202: {
         "model": GenerationDetails,
@@ -134,7 +134,7 @@ def accepted_response(generation: Generation, *, base_url: str, headers: dict[st
     "/image",
     summary="The list of images",
     tags=["private"],
-    responses=responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError),
+    responses=responses_for(AuthenticationError, InvalidRequestError, SearchTooSlowError, DatabaseUnavailableError),
 )
 @router.get("/image/", include_in_schema=False)
 async def list_images(
