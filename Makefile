@@ -13,7 +13,7 @@ run: .venv/runtime.done
 
 test: .venv/dev.done
 	@deploy/install-mariadb
-	@deploy/install-mysql .venv/mysql
+	@deploy/install-mysql .venv/mysql || true # the tests on MySQL are skipped then, and with CI=true they fail
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/dev.done .venv/bench.done

@@ -31,10 +31,10 @@ from tests import planted
 from tests.nginx import NGINX_CONF, Nginx
 from tests.servers import (
     BIN,
-    MariaDB,
     PixyProxy,
     Process,
     SeaweedFS,
+    SqlServer,
     clean_environment,
     free_ports,
     missing,
@@ -301,7 +301,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(
-    mariadb: MariaDB,
+    mysql: SqlServer,
     seaweedfs: SeaweedFS,
     unique: Callable[[], str],
     logs: Path,
@@ -313,7 +313,7 @@ def stack(
     assert found["migrate"]["environment"] == environment
     # Only hosts, ports and credentials are others.
     environment |= {
-        "PIXYPROXY_DATABASE_URL": mariadb.create(unique()),
+        "PIXYPROXY_DATABASE_URL": mysql.create(unique()),
         "PIXYPROXY_S3_ENDPOINT_URL": seaweedfs.endpoint,
         "AWS_ACCESS_KEY_ID": planted.S3_ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": planted.S3_SECRET,

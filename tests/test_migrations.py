@@ -24,7 +24,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str
     """An empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/pixyproxy.db"
-    request.node.used_servers = (request.param,)
     server: SqlServer = request.getfixturevalue(request.param)
     return server.create(unique())
 
@@ -223,8 +222,10 @@ def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
     assert tuple(seen["migrating"]) == (*common, 0.0, 50)
 
 
-def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(sql_server: SqlServer, tmp_path: Path) -> None:
-    right = sql_server.create("contact")
+def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(
+    sql_server: SqlServer, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    right = sql_server.create("contact_" + unique())
     (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
     wrong = {
         right.replace("planted-database-password", "planted-wrong-password"): "1045",

@@ -126,7 +126,6 @@ def repositories(
         url = f"sqlite:///{tmp_path}/pixyproxy.db"
         migrate(url)
     else:
-        request.node.used_servers = (request.param,)
         server: SqlServer = request.getfixturevalue(request.param)
         if request.param not in migrated:
             migrated[request.param] = server.create(unique())

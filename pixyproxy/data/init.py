@@ -195,6 +195,7 @@ WRONG_URL: dict[int | str, str] = {
     1045: "the server refuses the user or the password (1045); in a URL @ : / and # are percent-encoded",
     1049: "the server has no such database (1049)",
     1698: "the server refuses the user or the password (1698)",
+    2026: "its options ask for TLS, which the server does not offer (2026)",
     "SQLITE_CANTOPEN": "the file cannot be opened; an absolute path needs four slashes: sqlite:////path/pixyproxy.db",
     "SQLITE_NOTADB": "the file is not an SQLite database",
 }
