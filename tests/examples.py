@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
+from pixyproxy.core.generations import Drawing, Generation, GenerationState, RecordedRequest
 from pixyproxy.core.images import Image, Picture
 from tests import planted
 
@@ -16,7 +16,7 @@ def a_generation(**values: Any) -> Generation:
     known: dict[str, Any] = {
         "guid": uuid4(),
         "api_key_id": 1,
-        "request": GenerationRequest(prompt=planted.PROMPT, model="gpt-image-2"),
+        "request": RecordedRequest(values={"prompt": planted.PROMPT, "model": "gpt-image-2"}),
         "state": GenerationState.RUNNING,
         "created_at": MOMENT,
         "updated_at": MOMENT,

@@ -15,9 +15,17 @@ from pixyproxy.core.exceptions import (
     ObjectNotFoundError,
     StorageError,
 )
-from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationRequest, GenerationState
+from pixyproxy.core.generations import (
+    Drawing,
+    Generation,
+    GenerationPage,
+    GenerationRequest,
+    GenerationState,
+    RecordedRequest,
+)
 from pixyproxy.core.images import Image, ImagePage, ObjectFacts, Picture
 from pixyproxy.core.keys import ApiKey
+from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.storage.keys import OBJECT_KEY
 from pixyproxy.upstream.demo.drawing import draw_picture
 
@@ -42,6 +50,7 @@ class FakeImageRepository:
     def __init__(self) -> None:
         self.images: dict[UUID, Image] = {}
         self.deleted: dict[UUID, Image] = {}
+        self.after_mark: Callable[[UUID], None] | None = None
         self.failure: Exception | None = None
 
     async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
@@ -59,6 +68,8 @@ class FakeImageRepository:
         if guid not in self.images:
             raise ImageNotFoundError
         self.deleted[guid] = self.images.pop(guid)
+        if self.after_mark is not None:
+            self.after_mark(guid)
         return self.deleted[guid]
 
     async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
@@ -95,6 +106,7 @@ def page_of(things: list[Any], *, limit: int, cursor: str | None) -> tuple[tuple
 class FakeGenerationRepository:
     def __init__(self, images: FakeImageRepository) -> None:
         self.images = images
+        images.after_mark = self._forget_prompt
         self.generations: dict[UUID, Generation] = {}
         self.leases: dict[UUID, datetime] = {}
         self.made: dict[UUID, list[UUID]] = {}
@@ -151,13 +163,19 @@ class FakeGenerationRepository:
 
     async def succeed(
         self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
-    ) -> None:
+    ) -> bool:
         self._raise()
+        known = self.generations.get(generation.guid)
+        if known is not None and known.state is GenerationState.SUCCEEDED:
+            return self._add_missing(known, images)
         known = self._settleable(generation)
+        if drawing is None and len(images) < known.expected_images:
+            raise ConflictError("It expects more.")
         self._update(
             known,
             state=GenerationState.SUCCEEDED,
             error=None,
+            expected_images=len(images),
             usage=drawing.usage if drawing and drawing.usage else known.usage,
             upstream_request_id=(drawing and drawing.upstream_request_id) or known.upstream_request_id,
         )
@@ -166,6 +184,23 @@ class FakeGenerationRepository:
         self.parked.pop(generation.guid, None)
         if self.after_succeed is not None:
             self.after_succeed()
+        return True
+
+    def _add_missing(self, known: Generation, images: tuple[Image, ...]) -> bool:
+        made = self.made.setdefault(known.guid, [])
+        missing = [image for image in images if image.guid not in made]
+        if not made or len(made) >= max(known.expected_images, len(images)):
+            return False
+        made += [image.guid for image in missing]
+        self.images.images |= {image.guid: image for image in missing}
+        return bool(missing)
+
+    def _forget_prompt(self, image: UUID) -> None:
+        for guid, made in self.made.items():
+            if image in made and not any(each in self.images.images for each in made):
+                known = self.generations[guid]
+                values = {name: value for name, value in known.request.values.items() if name != "prompt"}
+                self._update(known, request=RecordedRequest(values=values), updated_at=known.updated_at)
 
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         self._raise()
@@ -241,6 +276,7 @@ class FakeParkedImageRepository:
             error=None,
             usage=drawing.usage,
             upstream_request_id=drawing.upstream_request_id,
+            expected_images=len(drawing.pictures),
         )
         self.generations.leases[generation.guid] = self.generations.clock()
         self.generations.parked[generation.guid] = tuple(picture.data for picture in drawing.pictures)
@@ -251,25 +287,25 @@ class FakeParkedImageRepository:
 
 class FakeParkingFolder:
     def __init__(self) -> None:
-        self.files: dict[tuple[UUID, int], bytes] = {}
+        self.files: dict[ParkedFile, bytes] = {}
 
-    async def add(self, generation: UUID, index: int, data: bytes) -> str:
-        self.files[generation, index] = data
-        return f"{generation}.{index}"
+    async def add(self, file: ParkedFile, data: bytes) -> str:
+        self.files[file] = data
+        return str(file)
 
     async def probe(self) -> None:
         pass
 
-    async def list(self) -> tuple[tuple[UUID, int], ...]:
+    async def list(self) -> tuple[ParkedFile, ...]:
         return tuple(self.files)
 
-    async def get(self, generation: UUID, index: int) -> bytes:
-        if (generation, index) not in self.files:
+    async def get(self, file: ParkedFile) -> bytes:
+        if file not in self.files:
             raise ObjectNotFoundError("There is none.")
-        return self.files[generation, index]
+        return self.files[file]
 
-    async def delete(self, generation: UUID, index: int) -> None:
-        self.files.pop((generation, index), None)
+    async def delete(self, file: ParkedFile) -> None:
+        self.files.pop(file, None)
 
 
 class FakeApiKeyRepository:
@@ -323,6 +359,7 @@ class FakeStorage:
         self.put_failure: Exception | None = None
         self.before_open: Callable[[str], Awaitable[None]] | None = None
         self.puts = 0
+        self.puts_before_failure = 0
         self.probes = 0
         self.opened: list[FakeObject] = []
         self.breaks_off: Exception | None = None
@@ -336,7 +373,7 @@ class FakeStorage:
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:
         self._check(key)
         self.puts += 1
-        if self.put_failure is not None:
+        if self.put_failure is not None and self.puts > self.puts_before_failure:
             raise self.put_failure
         self.objects[key] = data
         self.written[key] = datetime.now(UTC)

@@ -68,7 +68,7 @@ async def test_what_is_left_open_is_filled_in_and_recorded() -> None:
     await create(stage)
     (asked,) = stage.generator.requests
     assert (asked.model, asked.quality, asked.size) == ("gpt-image-2", "medium", None)
-    assert the_generation(stage).request == asked
+    assert the_generation(stage).request.values == asked.values()
 
 
 async def test_what_is_given_is_kept() -> None:

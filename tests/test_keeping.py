@@ -19,6 +19,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Picture
 from pixyproxy.core.keys import Caller
+from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.service.generating.pictures import examine
 from pixyproxy.service.generating.store import Keeper, build_images, pauses
 from tests import planted
@@ -239,9 +240,9 @@ async def test_a_process_that_ends_with_both_away_writes_a_file_and_says_where(
     await asyncio.sleep(20)
     caplog.clear()
     await stage.runner.drain()
-    assert stage.folder.files == {(generation.guid, 0): PICTURE}
+    assert stage.folder.files == {ParkedFile(generation.guid, 0, 1): PICTURE}
     (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert f"{generation.guid}.0" in error.getMessage()
+    assert "picture 1 of 1" in error.getMessage()
     assert str(generation.guid) in error.getMessage()
 
 
@@ -287,7 +288,7 @@ async def test_a_task_that_is_cancelled_writes_what_is_not_put_into_the_folder()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert stage.folder.files == {(keeping.generation.guid, 0): PICTURE}
+    assert stage.folder.files == {ParkedFile(keeping.generation.guid, 0, 1): PICTURE}
 
 
 async def test_a_task_that_is_cancelled_writes_nothing_when_all_is_put() -> None:

@@ -20,6 +20,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Image, ObjectFacts, Picture
 from pixyproxy.core.keys import Caller
+from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.service.generating.pictures import examine
 from pixyproxy.service.generating.store import build_images
 from pixyproxy.service.recovering.compare import PAGE
@@ -123,7 +124,7 @@ async def test_an_object_is_found_whatever_its_type(output_format: str) -> None:
 
 async def test_every_picture_of_a_generation_is_completed() -> None:
     stage = Stage()
-    generation = await left_behind(stage)
+    generation = await left_behind(stage, expected_images=2)
     pictures = (PICTURE, tiny_picture("two", output_format="webp"))
     for image, data in zip(
         build_images(generation, tuple(examine(Picture.of(data)) for data in pictures)), pictures, strict=True
@@ -226,7 +227,7 @@ async def test_a_dry_run_says_what_it_would_do_and_does_nothing() -> None:
     with_object, without, parked = [await left_behind(stage) for _ in range(3)]
     await put(stage, with_object)
     await stage.parked.add(parked, a_drawing(pictures=(PICTURE,)))
-    stage.folder.files[uuid4(), 0] = PICTURE
+    stage.folder.files[ParkedFile(uuid4(), 0, 1)] = PICTURE
     image = an_image()
     stage.images.deleted[image.guid] = image
     before = (dict(stage.generations.leases), dict(stage.storage.objects), dict(stage.folder.files))
@@ -296,7 +297,7 @@ async def test_files_are_taken_up(meanwhile: str) -> None:
     if meanwhile == "interrupted":
         await settled(stage)
         assert await state_of(stage, generation) is GenerationState.FAILED
-    stage.folder.files[generation.guid, 0] = PICTURE
+    stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
     reconciler = await settled(stage)
     await assert_served(stage, generation)
     assert stage.folder.files == {}
@@ -307,7 +308,10 @@ async def test_the_files_of_one_generation_are_taken_up_together() -> None:
     stage = Stage()
     generation = await left_behind(stage)
     two = tiny_picture("two")
-    stage.folder.files = {(generation.guid, 1): two, (generation.guid, 0): PICTURE}
+    stage.folder.files = {
+        ParkedFile(generation.guid, 1, 2): two,
+        ParkedFile(generation.guid, 0, 2): PICTURE,
+    }
     reconciler = await settled(stage)
     known = await stage.generations.get(generation.guid)
     assert [stage.storage.objects[image.filename] for image in known.images] == [PICTURE, two]
@@ -315,10 +319,74 @@ async def test_the_files_of_one_generation_are_taken_up_together() -> None:
     assert reconciler.counts == {Finding.FILE: 1}
 
 
+async def put_number(stage: Stage, generation: Generation, index: int) -> None:
+    """The object of one of a generation's images, without its row."""
+    key = f"{generation.image_guid(index)}.png"
+    await stage.storage.put(key, tiny_picture(f"picture {index}"), content_type="image/png")
+
+
+async def images_in(stage: Stage, generation: Generation) -> int:
+    return len((await stage.generations.get(generation.guid)).images)
+
+
+async def test_a_generation_of_which_only_some_objects_are_there_is_not_completed_with_them() -> None:
+    stage = Stage()
+    generation = await left_behind(stage, expected_images=3)
+    await put_number(stage, generation, 0)
+    await settled(stage)
+    assert await state_of(stage, generation) is GenerationState.FAILED
+    assert await images_in(stage, generation) == 0
+    for index in (1, 2):  # an owner that was only cut off from the database puts the others
+        await put_number(stage, generation, index)
+    await settled(stage)
+    assert await state_of(stage, generation) is GenerationState.SUCCEEDED
+    assert await images_in(stage, generation) == 3
+
+
+async def test_the_owner_that_was_cut_off_between_two_puts_records_all_its_images() -> None:
+    stage = Stage()
+    pictures = tuple(tiny_picture(f"picture {index}") for index in range(3))
+    stage.generator.pictures = pictures
+    request = GenerationRequest(prompt=planted.PROMPT, n=3)
+    stage.storage.put_failure, stage.storage.puts_before_failure = StorageUnavailableError("cut off"), 1
+    generation = (await stage.runner.begin(request, caller=CALLER)).generation
+    await asyncio.sleep(5)
+    assert len(stage.storage.objects) == 1
+    stage.generations.leases[generation.guid] = stage.generations.clock()  # it could not renew its lease
+    await settled(stage.replica())
+    assert await images_in(stage, generation) == 0
+    stage.storage.put_failure = None
+    await asyncio.sleep(60)
+    assert await state_of(stage, generation) is GenerationState.SUCCEEDED
+    assert await images_in(stage, generation) == 3
+
+
+async def test_files_and_objects_complete_a_generation_together() -> None:
+    stage = Stage()
+    generation = await left_behind(stage, expected_images=3)
+    await put_number(stage, generation, 1)
+    for index in (0, 2):
+        stage.folder.files[ParkedFile(generation.guid, index, 3)] = tiny_picture(f"picture {index}")
+    await settled(stage)
+    known = await stage.generations.get(generation.guid)
+    drawn = [tiny_picture(f"picture {index}") for index in range(3)]
+    assert [stage.storage.objects[image.filename] for image in known.images] == drawn
+    assert stage.folder.files == {}
+
+
+async def test_a_file_of_an_older_version_is_taken_up() -> None:
+    stage = Stage()
+    generation = await left_behind(stage)
+    stage.folder.files[ParkedFile(generation.guid, 0, None)] = PICTURE
+    await settled(stage)
+    await assert_served(stage, generation)
+    assert stage.folder.files == {}
+
+
 async def test_files_of_which_the_first_is_missing_are_not_taken_for_it(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage()
     generation = await left_behind(stage, lease=30)
-    stage.folder.files[generation.guid, 1] = PICTURE
+    stage.folder.files[ParkedFile(generation.guid, 1, 2)] = PICTURE
     await settled(stage)
     assert (stage.storage.objects, len(stage.folder.files)) == ({}, 1)
     assert str(generation.guid) in caplog.text
@@ -327,11 +395,11 @@ async def test_files_of_which_the_first_is_missing_are_not_taken_for_it(caplog: 
 async def test_a_file_of_an_unknown_generation_is_kept_and_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage()
     guid = uuid4()
-    stage.folder.files[guid, 0] = PICTURE
+    stage.folder.files[ParkedFile(guid, 0, 1)] = PICTURE
     other = await left_behind(stage)
-    stage.folder.files[other.guid, 0] = PICTURE
+    stage.folder.files[ParkedFile(other.guid, 0, 1)] = PICTURE
     reconciler = await settled(stage)
-    assert list(stage.folder.files) == [(guid, 0)]
+    assert list(stage.folder.files) == [ParkedFile(guid, 0, 1)]
     assert (reconciler.counts[Finding.FILE], reconciler.fixed[Finding.FILE]) == (2, 1)
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [str(guid) in error for error in errors] == [True]
@@ -343,7 +411,7 @@ async def test_a_file_of_what_succeeded_meanwhile_is_removed() -> None:
     generation = await left_behind(stage)
     await put(stage, generation)
     await settled(stage)
-    stage.folder.files[generation.guid, 0] = PICTURE
+    stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
     await settled(stage)
     await assert_served(stage, generation)
     assert stage.folder.files == {}
@@ -355,7 +423,7 @@ async def test_a_file_brings_no_deleted_image_back() -> None:
     await put(stage, generation)
     await settled(stage)
     await stage.private.delete(generation.image_guid(0))
-    stage.folder.files[generation.guid, 0] = PICTURE
+    stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
     await settled(stage)
     assert (stage.images.images, stage.storage.objects, stage.folder.files) == ({}, {}, {})
 
@@ -363,7 +431,7 @@ async def test_a_file_brings_no_deleted_image_back() -> None:
 async def test_a_file_waits_for_its_storage() -> None:
     stage = Stage()
     generation = await left_behind(stage, lease=30)
-    stage.folder.files[generation.guid, 0] = PICTURE
+    stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
     stage.storage.failure = StorageUnavailableError("away")
     reconciler = await settled(stage)
     assert len(stage.folder.files) == 1

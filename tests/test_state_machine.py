@@ -304,7 +304,7 @@ class World:
         process.alive = False
         safe = {UUID(key[:36]) for key in self.storage.objects} | set(self.images.images) | set(self.images.deleted)
         safe |= {image_guid(guid, 0) for guid in self.generations.parked}
-        safe |= {image_guid(guid, index) for guid, index in self.folder.files}
+        safe |= {image_guid(file.generation, file.index) for file in self.folder.files}
         safe |= self.gone | self.deleting
         for drawn in self.drawn:
             if drawn.process is process and drawn.outcome == "picture" and drawn.image not in safe:

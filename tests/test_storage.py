@@ -34,7 +34,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.core.images import MAX_PICTURE_BYTES, ObjectFacts
-from pixyproxy.core.protocols import ImageStorage, ParkingFolder
+from pixyproxy.core.protocols import ImageStorage, ParkedFile, ParkingFolder
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage, file_errors
 from pixyproxy.storage.parking import LocalParkingFolder
@@ -545,40 +545,45 @@ def parking(request: pytest.FixtureRequest, tmp_path: Path) -> ParkingFolder:
 
 async def test_parked_pictures_are_listed_and_come_back_as_they_were(parking: ParkingFolder) -> None:
     one, other = uuid4(), uuid4()
-    pictures = {(one, 0): bytes(range(256)) * 5000, (one, 9): b"nine", (other, 0): b"other"}
+    pictures = {
+        ParkedFile(one, 0, 10): bytes(range(256)) * 5000,
+        ParkedFile(one, 9, 10): b"ten",
+        ParkedFile(other, 0, 1): b"other",
+        ParkedFile(uuid4(), 3, None): b"by an older version",
+    }
     assert await parking.list() == ()
-    for (generation, index), data in pictures.items():
-        assert f"{generation}.{index}" in await parking.add(generation, index, data)
-    assert sorted(await parking.list()) == sorted(pictures)
-    for (generation, index), data in pictures.items():
-        assert await parking.get(generation, index) == data
+    for file, data in pictures.items():
+        assert str(file.generation) in await parking.add(file, data)
+    assert set(await parking.list()) == set(pictures)
+    for file, data in pictures.items():
+        assert await parking.get(file) == data
 
 
 async def test_a_picture_that_is_parked_again_is_replaced(parking: ParkingFolder) -> None:
     generation = uuid4()
     for data in (b"one", b"one", b"another"):
-        await parking.add(generation, 0, data)
-        assert await parking.get(generation, 0) == data
-    assert await parking.list() == ((generation, 0),)
+        await parking.add(ParkedFile(generation, 0, 4), data)
+        assert await parking.get(ParkedFile(generation, 0, 4)) == data
+    assert await parking.list() == (ParkedFile(generation, 0, 4),)
 
 
 async def test_a_parked_picture_is_removed_and_removing_nothing_is_no_error(parking: ParkingFolder) -> None:
     generation = uuid4()
-    await parking.delete(generation, 0)  # before there is a folder
+    await parking.delete(ParkedFile(generation, 0, 4))  # before there is a folder
     for index in (0, 1):
-        await parking.add(generation, index, b"data")
+        await parking.add(ParkedFile(generation, index, 4), b"data")
     for _ in range(2):
-        await parking.delete(generation, 0)
-    assert await parking.list() == ((generation, 1),)
+        await parking.delete(ParkedFile(generation, 0, 4))
+    assert await parking.list() == (ParkedFile(generation, 1, 4),)
 
 
 async def test_a_picture_that_is_not_parked_is_not_found(parking: ParkingFolder) -> None:
     generation = uuid4()
     with pytest.raises(ObjectNotFoundError):
-        await parking.get(generation, 0)
-    await parking.add(generation, 0, b"data")
+        await parking.get(ParkedFile(generation, 0, 4))
+    await parking.add(ParkedFile(generation, 0, 4), b"data")
     with pytest.raises(ObjectNotFoundError):
-        await parking.get(generation, 1)
+        await parking.get(ParkedFile(generation, 1, 4))
 
 
 async def test_a_parking_folder_is_for_nobody_elses_eyes_and_made_when_it_is_needed(tmp_path: Path) -> None:
@@ -586,10 +591,10 @@ async def test_a_parking_folder_is_for_nobody_elses_eyes_and_made_when_it_is_nee
     generation = uuid4()
     assert await parking.list() == ()
     with pytest.raises(ObjectNotFoundError):
-        await parking.get(generation, 0)
-    folder, file = tmp_path / "data" / "parked", tmp_path / "data" / "parked" / f"{generation}.3"
+        await parking.get(ParkedFile(generation, 0, 4))
+    folder, file = tmp_path / "data" / "parked", tmp_path / "data" / "parked" / f"{generation}.4-of-4"
     assert not folder.parent.exists(), "a look makes nothing"
-    assert await parking.add(generation, 3, b"data") == str(file)
+    assert await parking.add(ParkedFile(generation, 3, 4), b"data") == str(file)
     assert file.read_bytes() == b"data"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert [path.name for path in folder.iterdir()] == [file.name]
@@ -598,24 +603,26 @@ async def test_a_parking_folder_is_for_nobody_elses_eyes_and_made_when_it_is_nee
 async def test_a_file_that_is_no_parked_picture_is_passed_over(tmp_path: Path) -> None:
     parking = LocalParkingFolder(tmp_path)
     generation = UUID("11111111-1111-4111-8111-111111111111")
-    await parking.add(generation, 0, b"data")
+    await parking.add(ParkedFile(generation, 0, 4), b"data")
     for foreign in (
         "README.txt",
         f"{generation}",
         f"{generation}.10",
+        f"{generation}.0-of-4",
+        f"{generation}.4-of-11",
         f"{generation}.x",
         f"{generation}.1.bak",
-        f".{generation}.2.0123456789abcdef",  # what a killed process left beside its place
+        f".{generation}.2-of-4.0123456789abcdef",  # what a killed process left beside its place
     ):
         (tmp_path / foreign).write_bytes(b"foreign")
-    assert await parking.list() == ((generation, 0),)
+    assert await parking.list() == (ParkedFile(generation, 0, 4),)
 
 
 async def test_a_parking_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     parking = LocalParkingFolder(tmp_path / "file" / "parked")
     with pytest.raises(StorageUnavailableError):
-        await parking.add(uuid4(), 0, b"data")
+        await parking.add(ParkedFile(uuid4(), 0, 1), b"data")
     assert await parking.list() == ()
 
 

@@ -13,26 +13,46 @@ MAX_IMAGES = 10
 """Images of a generation: the most that the OpenAI Images API draws for one request."""
 
 
+Background = Literal["transparent", "opaque", "auto"]
+OutputFormat = Literal["png", "webp", "jpeg"]
+Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
+Moderation = Literal["low", "auto"]
+
+
 class GenerationRequest(Model):
-    """What a caller asks the upstream to draw. What is not set is not sent."""
+    """What a caller asks for. None: the caller left it open. `n` images; None: one."""
 
-    prompt: Prompt = Field(
-        description="What to draw: 1 to 32,000 characters after trimming.",
-        examples=["a lighthouse at dawn, watercolour"],
-    )
-    model: Token | None = Field(default=None, description="The upstream's model; default `PIXYPROXY_MODEL`.")
-    size: Token | None = Field(default=None, description="`auto` or `WIDTHxHEIGHT`.", examples=["1024x1024"])
-    quality: Token | None = Field(default=None, description="`low`, `medium`, `high`, …; default `PIXYPROXY_QUALITY`.")
-    background: Literal["transparent", "opaque", "auto"] | None = None
-    output_format: Literal["png", "webp", "jpeg"] | None = None
-    output_compression: Annotated[int, Field(strict=True, ge=0, le=100)] | None = Field(
-        default=None, description="Percent, for `webp` and `jpeg`."
-    )
-    moderation: Literal["low", "auto"] | None = None
+    prompt: Prompt
+    model: Token | None = None
+    n: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGES)] | None = None
+    size: Token | None = None
+    quality: Token | None = None
+    background: Background | None = None
+    output_format: OutputFormat | None = None
+    output_compression: Percent | None = None
+    moderation: Moderation | None = None
 
-    def parameters(self) -> dict[str, Any]:
-        """What was set, by name: the row's JSON and the upstream's request."""
+    def values(self) -> dict[str, Any]:
+        """What the caller did not leave open, by name."""
         return self.model_dump(exclude_none=True)
+
+
+class RecordedRequest(Model):
+    """What was asked for, as a record has it: another version may have written names and values unknown to this one."""
+
+    values: dict[str, Any]
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt; None after the last image was deleted."""
+        prompt = self.values.get("prompt")
+        return prompt if isinstance(prompt, str) else None
+
+    @property
+    def model(self) -> str:
+        """The upstream's model; empty if the record has none."""
+        model = self.values.get("model")
+        return model if isinstance(model, str) else ""
 
 
 class GenerationState(StrEnum):
@@ -44,13 +64,17 @@ class GenerationState(StrEnum):
 
 
 class Generation(Model):
-    """One request for images, from its reservation on. Its lease is known to the database alone, by its clock."""
+    """One request for images, from its reservation on. Its lease is known to the database alone, by its clock.
+
+    It is completed with all of its `expected_images`, or not at all.
+    """
 
     guid: UUID
     api_key_id: int
     idempotency_key: str | None = None
     fingerprint: str | None = None
-    request: GenerationRequest
+    request: RecordedRequest
+    expected_images: int = 1
     state: GenerationState
     error: dict[str, Any] | None = None
     upstream_request_id: str | None = None

@@ -34,7 +34,10 @@ class ImageRepository(Protocol):
         """
 
     async def mark_deleted(self, guid: UUID) -> Image:
-        """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer."""
+        """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer.
+
+        With the last image of a generation its prompt is removed from the generation too.
+        """
 
     async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
         """Images that are marked as deleted and still recorded, at most `limit`."""
@@ -78,11 +81,13 @@ class GenerationRepository(Protocol):
 
     async def succeed(
         self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
-    ) -> None:
+    ) -> bool:
         """Record the images and the success, and remove what was parked, in one transaction.
 
         `drawing` has the usage and the upstream's request id, where they are known and not yet recorded.
-        `ConflictError` unless it runs or was failed as interrupted: the pictures of one that was given up count still.
+        Returns whether this call recorded an image: a generation that has succeeded already gets only the images that
+        it lacks, and never one that was deleted. `ConflictError` if it failed, other than as interrupted, or if the
+        images are fewer than it expects and no `drawing` shows that there are no more.
         """
 
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
@@ -108,10 +113,10 @@ class GenerationRepository(Protocol):
 
 
 class ParkedImageRepository(Protocol):
-    """Pictures that wait in the database for a storage that is away."""
+    """Pictures that wait in the database while the storage is unavailable."""
 
     async def add(self, generation: Generation, drawing: Drawing) -> None:
-        """Park the pictures, record usage and request id, and let the generation go, in one transaction.
+        """Park all pictures, record usage and request id, and end the lease, in one transaction.
 
         `GenerationRepository.succeed` removes them. `ConflictError` if the generation is settled, like `succeed`.
         """
@@ -182,22 +187,34 @@ class ImageStorage(Protocol):
         """Return if the storage answers, within seconds and with one attempt."""
 
 
-class ParkingFolder(Protocol):
-    """The last place for a picture that was paid for, when storage and database are away and the process must end."""
+@dataclass(frozen=True)
+class ParkedFile:
+    """The name of a parked picture: number `index`, from 0, of the `count` pictures of a generation.
 
-    async def add(self, generation: UUID, index: int, data: bytes) -> str:
-        """Keep the picture durably; where it lies. `StorageUnavailableError` if even that fails."""
+    `count` None: an older version wrote it, which did not note the count.
+    """
+
+    generation: UUID
+    index: int
+    count: int | None
+
+
+class ParkingFolder(Protocol):
+    """The last place for a picture that was paid for: storage and database are unavailable and the process must end."""
+
+    async def add(self, file: ParkedFile, data: bytes) -> str:
+        """Write the picture durably; returns its path. `StorageUnavailableError` if even that fails."""
 
     async def probe(self) -> None:
         """Return if it takes pictures; `StorageUnavailableError` if not."""
 
-    async def list(self) -> tuple[tuple[UUID, int], ...]:
-        """The generation and the index of every picture that lies there."""
+    async def list(self) -> tuple[ParkedFile, ...]:
+        """Every picture in the folder."""
 
-    async def get(self, generation: UUID, index: int) -> bytes:
+    async def get(self, file: ParkedFile) -> bytes:
         """The picture; `ObjectNotFoundError` if there is none."""
 
-    async def delete(self, generation: UUID, index: int) -> None:
+    async def delete(self, file: ParkedFile) -> None:
         """Remove the picture; nothing happens if there is none."""
 
 

@@ -3,9 +3,12 @@
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+
+from sqlalchemy import RowMapping
 
 from pixyproxy.core.exceptions import InvalidRequestError
 
@@ -41,9 +44,17 @@ def column_to_json(value: str | None) -> dict[str, Any] | None:
 
 
 def cursor_after(created_at: datetime, guid: UUID) -> str:
-    """The opaque position just behind a row of a list that is ordered by these."""
+    """The opaque position after a row of a list by `created_at` and `guid`."""
     position = f"{time_to_column(created_at)}|{guid}"
     return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def next_cursor(rows: Sequence[RowMapping], *, limit: int) -> str | None:
+    """The position after `limit` rows of a list; None if there are no more rows."""
+    if len(rows) <= limit:
+        return None
+    last = rows[limit - 1]
+    return cursor_after(column_to_time(last["created_at"]), UUID(last["guid"]))
 
 
 def position_of(cursor: str | None) -> tuple[str, str]:

@@ -1,34 +1,82 @@
 """The records of generations."""
 
-from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+import logging
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.exceptions import (
-    TYPE_PREFIX,
-    ConflictError,
-    GenerationInterruptedError,
-    GenerationNotFoundError,
-)
-from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationRequest, GenerationState
+from pixyproxy.core.exceptions import ConflictError, DatabaseError, GenerationNotFoundError
+from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState, RecordedRequest
 from pixyproxy.core.images import Image
+from pixyproxy.data import settling
 from pixyproxy.data.conversions import (
     column_to_json,
     column_to_time,
-    cursor_after,
     json_to_column,
+    next_cursor,
     position_of,
     time_to_column,
 )
 from pixyproxy.data.database import Row, SqlDatabase, Transaction
-from pixyproxy.data.images import group_images, insert_image
+from pixyproxy.data.images import images_by_generation
+from pixyproxy.data.settling import INTERRUPTED
 
 BEFORE_DRAWING = 5.0
 """Seconds that a reservation waits for a connection: a thousand that come at once have one each in less."""
 AFTER_DRAWING = 60.0
 """Seconds that the record of what was paid for waits for a connection."""
-INTERRUPTED = GenerationInterruptedError.name
+
+SELECT = """
+    SELECT id, guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error,
+           upstream_request_id, `usage`, created_at, updated_at
+    FROM generations
+"""
+BY_GUID = SELECT + "WHERE guid = :guid"
+BY_IDEMPOTENCY_KEY = SELECT + "WHERE api_key_id = :api_key_id AND idempotency_key = :idempotency_key"
+# The two statements of the list differ so that each has an index in its order.
+PAGE = (
+    SELECT
+    + """
+    WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
+    ORDER BY created_at DESC, guid DESC
+    LIMIT :rows
+    """
+)
+PAGE_IN_STATE = (
+    SELECT
+    + """
+    WHERE state = :state AND created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
+    ORDER BY created_at DESC, guid DESC
+    LIMIT :rows
+    """
+)
+EXPIRED = (
+    SELECT
+    + """
+    WHERE state = 'running' AND lease_expires_at <= :now
+    ORDER BY lease_expires_at
+    LIMIT :rows
+    """
+)
+RECENTLY_INTERRUPTED = (
+    SELECT
+    + """
+    WHERE error_name = :interrupted AND updated_at > :since
+    ORDER BY updated_at DESC
+    LIMIT :rows
+    """
+)
+INSERT = """
+    INSERT INTO generations
+        (guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error, upstream_request_id,
+         `usage`, lease_expires_at, created_at, updated_at)
+    VALUES
+        (:guid, :api_key_id, :idempotency_key, :fingerprint, :request, :expected_images, :state, :error,
+         :upstream_request_id, :usage, :lease_expires_at, :created_at, :updated_at)
+"""
+
+logger = logging.getLogger(__name__)
 
 
 def generation_to_row(generation: Generation) -> dict[str, Any]:
@@ -38,7 +86,8 @@ def generation_to_row(generation: Generation) -> dict[str, Any]:
         "api_key_id": generation.api_key_id,
         "idempotency_key": generation.idempotency_key,
         "fingerprint": generation.fingerprint,
-        "request": json_to_column(generation.request.parameters()),
+        "request": json_to_column(generation.request.values),
+        "expected_images": generation.expected_images,
         "state": generation.state.value,
         "error": json_to_column(generation.error),
         "upstream_request_id": generation.upstream_request_id,
@@ -49,13 +98,14 @@ def generation_to_row(generation: Generation) -> dict[str, Any]:
 
 
 def row_to_generation(row: Row, *, images: tuple[Image, ...] = ()) -> Generation:
-    """The generation of a row, with these images."""
+    """The generation of a row, with these images. `ValueError` for a row that this version cannot read."""
     return Generation(
         guid=UUID(row["guid"]),
         api_key_id=row["api_key_id"],
         idempotency_key=row["idempotency_key"],
         fingerprint=row["fingerprint"],
-        request=GenerationRequest.model_validate(column_to_json(row["request"])),
+        request=RecordedRequest(values=column_to_json(row["request"]) or {}),
+        expected_images=row["expected_images"],
         state=GenerationState(row["state"]),
         error=column_to_json(row["error"]),
         upstream_request_id=row["upstream_request_id"],
@@ -66,23 +116,20 @@ def row_to_generation(row: Row, *, images: tuple[Image, ...] = ()) -> Generation
     )
 
 
+def readable(rows: Iterable[Row], *, images: dict[int, tuple[Image, ...]] | None = None) -> tuple[Generation, ...]:
+    """The generations of the rows. A row that another version wrote and this one cannot read is logged and skipped."""
+    generations = []
+    for row in rows:
+        try:
+            generations.append(row_to_generation(row, images=(images or {}).get(row["id"], ())))
+        except ValueError:
+            logger.exception("generation %s: this version cannot read its record", row["guid"])
+    return tuple(generations)
+
+
 def with_images(transaction: Transaction, rows: Collection[Row]) -> tuple[Generation, ...]:
     """The generations of the rows, each with its images."""
-    if not rows:
-        return ()
-    images = group_images(
-        transaction.all(
-            """
-            SELECT generations.guid AS generation_guid, images.guid, filename, prompt, content_type, size_bytes, width,
-                   height, sha256, model, images.created_at, images.updated_at
-            FROM images JOIN generations ON generations.id = images.generation_id
-            WHERE generations.guid IN :guids AND deleted_at IS NULL
-            ORDER BY images.id
-            """,
-            guids=tuple(row["guid"] for row in rows),
-        )
-    )
-    return tuple(row_to_generation(row, images=images.get(UUID(row["guid"]), ())) for row in rows)
+    return readable(rows, images=images_by_generation(transaction, [row["id"] for row in rows]))
 
 
 class SqlGenerationRepository:
@@ -106,16 +153,9 @@ class SqlGenerationRepository:
                     idempotency_key=generation.idempotency_key,
                 )
                 if not found:
-                    raise ConflictError("The failed generation has given its Idempotency-Key away.")
+                    raise ConflictError("The failed generation no longer has its Idempotency-Key.")
             transaction.execute(
-                """
-                INSERT INTO generations
-                    (guid, api_key_id, idempotency_key, fingerprint, request, state, error, upstream_request_id,
-                     `usage`, lease_expires_at, created_at, updated_at)
-                VALUES
-                    (:guid, :api_key_id, :idempotency_key, :fingerprint, :request, :state, :error,
-                     :upstream_request_id, :usage, :lease_expires_at, :created_at, :updated_at)
-                """,
+                INSERT,
                 lease_expires_at=time_to_column(transaction.now() + timedelta(seconds=lease)),
                 **generation_to_row(generation),
             )
@@ -123,137 +163,66 @@ class SqlGenerationRepository:
         await self._database.transaction(insert, patience=BEFORE_DRAWING)
 
     async def get(self, guid: UUID) -> Generation:
-        """The generation with this guid, and its images; `GenerationNotFoundError` if there is none."""
+        """The generation with this guid, and its images; `GenerationNotFoundError` if there is none.
 
-        def get(transaction: Transaction) -> tuple[Generation, ...]:
-            row = transaction.one(
-                """
-                SELECT guid, api_key_id, idempotency_key, fingerprint, request, state, error, upstream_request_id,
-                       `usage`, created_at, updated_at
-                FROM generations
-                WHERE guid = :guid
-                """,
-                guid=str(guid),
-            )
-            return with_images(transaction, () if row is None else (row,))
-
-        found = await self._database.read(get)
-        if not found:
+        `DatabaseError` if this version cannot read its record.
+        """
+        found = await self._one(BY_GUID, guid=str(guid))
+        if found is None:
             raise GenerationNotFoundError
-        return found[0]
+        return found
 
     async def find(self, *, api_key_id: int, idempotency_key: str) -> Generation | None:
-        """The generation that this caller asked for with this key, and its images."""
+        """The generation that this caller asked for with this key, and its images.
 
-        def find(transaction: Transaction) -> tuple[Generation, ...]:
-            row = transaction.one(
-                """
-                SELECT guid, api_key_id, idempotency_key, fingerprint, request, state, error, upstream_request_id,
-                       `usage`, created_at, updated_at
-                FROM generations
-                WHERE api_key_id = :api_key_id AND idempotency_key = :idempotency_key
-                """,
-                api_key_id=api_key_id,
-                idempotency_key=idempotency_key,
-            )
-            return with_images(transaction, () if row is None else (row,))
+        `DatabaseError` if this version cannot read its record.
+        """
+        return await self._one(BY_IDEMPOTENCY_KEY, api_key_id=api_key_id, idempotency_key=idempotency_key)
 
-        return next(iter(await self._database.read(find)), None)
+    async def _one(self, sql: str, **parameters: Any) -> Generation | None:
+        def read(transaction: Transaction) -> Generation | None:
+            row = transaction.one(sql, **parameters)
+            if row is None:
+                return None
+            found = with_images(transaction, [row])
+            if not found:
+                raise DatabaseError(f"This version cannot read the record of generation {row['guid']}.")
+            return found[0]
+
+        return await self._database.read(read)
 
     async def list(
         self, *, limit: int, cursor: str | None = None, state: GenerationState | None = None
     ) -> GenerationPage:
-        """A page of the list, by keyset. The two statements differ so that each has an index in its order."""
+        """A page of the list, by keyset. Records that this version cannot read are left out."""
         created_at, guid = position_of(cursor)
+        position: dict[str, Any] = {"created_at": created_at, "guid": guid, "rows": limit + 1}
 
-        def page(transaction: Transaction) -> tuple[Generation, ...]:
+        def page(transaction: Transaction) -> GenerationPage:
             if state is None:
-                rows = transaction.all(
-                    """
-                    SELECT guid, api_key_id, idempotency_key, fingerprint, request, state, error, upstream_request_id,
-                           `usage`, created_at, updated_at
-                    FROM generations
-                    WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
-                    ORDER BY created_at DESC, guid DESC
-                    LIMIT :rows
-                    """,
-                    created_at=created_at,
-                    guid=guid,
-                    rows=limit + 1,
-                )
+                rows = transaction.all(PAGE, **position)
             else:
-                rows = transaction.all(
-                    """
-                    SELECT guid, api_key_id, idempotency_key, fingerprint, request, state, error, upstream_request_id,
-                           `usage`, created_at, updated_at
-                    FROM generations
-                    WHERE state = :state AND created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
-                    ORDER BY created_at DESC, guid DESC
-                    LIMIT :rows
-                    """,
-                    state=state.value,
-                    created_at=created_at,
-                    guid=guid,
-                    rows=limit + 1,
-                )
-            return with_images(transaction, rows)
+                rows = transaction.all(PAGE_IN_STATE, state=state.value, **position)
+            return GenerationPage(
+                generations=with_images(transaction, rows[:limit]), next_cursor=next_cursor(rows, limit=limit)
+            )
 
-        found = await self._database.read(page)
-        last = found[limit - 1] if len(found) > limit else None
-        return GenerationPage(
-            generations=found[:limit], next_cursor=cursor_after(last.created_at, last.guid) if last else None
-        )
+        return await self._database.read(page)
 
     async def succeed(
         self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
-    ) -> None:
-        """Record the images and the success, and remove what was parked, in one transaction.
-
-        `drawing` has the usage and the upstream's request id, where they are known and not yet recorded.
-        `ConflictError` unless it runs or was failed as interrupted: the pictures of one that was given up count still.
-        """
-
-        def complete(transaction: Transaction) -> None:
-            found = transaction.execute(
-                """
-                UPDATE generations
-                SET state = 'succeeded', error = NULL, error_name = NULL, `usage` = COALESCE(:usage, `usage`),
-                    upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id), updated_at = :now
-                WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
-                """,
-                guid=str(generation.guid),
-                upstream_request_id=drawing.upstream_request_id if drawing else None,
-                usage=json_to_column(drawing.usage) if drawing else None,
-                interrupted=INTERRUPTED,
-                now=time_to_column(datetime.now(UTC)),
-            )
-            if not found:
-                raise ConflictError("The generation no longer runs.")
-            for image in images:
-                insert_image(transaction, image, generation=generation)
-            transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
-
-        await self._database.transaction(complete, patience=AFTER_DRAWING)
+    ) -> bool:
+        """Record the images and the success, and remove what was parked, in one transaction. See `settling.succeed`."""
+        return await self._database.transaction(
+            lambda transaction: settling.succeed(transaction, generation, images=images, drawing=drawing),
+            patience=AFTER_DRAWING,
+        )
 
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
-
-        def fail(transaction: Transaction) -> int:
-            return transaction.execute(
-                """
-                UPDATE generations
-                SET state = 'failed', error = :error, error_name = :error_name, updated_at = :now
-                WHERE guid = :guid AND state = 'running' AND (:claimed IS NULL OR lease_expires_at = :claimed)
-                """,
-                guid=str(generation.guid),
-                claimed=None if claimed is None else time_to_column(claimed),
-                error=json_to_column(error),
-                error_name=str(error.get("type", "")).removeprefix(TYPE_PREFIX),
-                now=time_to_column(transaction.now()),
-            )
-
-        if not await self._database.transaction(fail):
-            raise ConflictError("The generation no longer runs.")
+        await self._database.transaction(
+            lambda transaction: settling.fail(transaction, generation, error=error, claimed=claimed)
+        )
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
         """Give those that run a lease of so many seconds from now, in one statement; 0 lets them go.
@@ -281,19 +250,7 @@ class SqlGenerationRepository:
         """Running generations whose lease has run out, the longest first."""
 
         def expired(transaction: Transaction) -> tuple[Generation, ...]:
-            rows = transaction.all(
-                """
-                SELECT guid, api_key_id, idempotency_key, fingerprint, request, state, error, upstream_request_id,
-                       `usage`, created_at, updated_at
-                FROM generations
-                WHERE state = 'running' AND lease_expires_at <= :now
-                ORDER BY lease_expires_at
-                LIMIT :rows
-                """,
-                now=time_to_column(transaction.now()),
-                rows=limit,
-            )
-            return tuple(row_to_generation(row) for row in rows)
+            return readable(transaction.all(EXPIRED, now=time_to_column(transaction.now()), rows=limit))
 
         return await self._database.read(expired)
 
@@ -301,20 +258,8 @@ class SqlGenerationRepository:
         """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first."""
 
         def interrupted(transaction: Transaction) -> tuple[Generation, ...]:
-            rows = transaction.all(
-                """
-                SELECT guid, api_key_id, idempotency_key, fingerprint, request, state, error, upstream_request_id,
-                       `usage`, created_at, updated_at
-                FROM generations
-                WHERE error_name = :interrupted AND updated_at > :since
-                ORDER BY updated_at DESC
-                LIMIT :rows
-                """,
-                interrupted=INTERRUPTED,
-                since=time_to_column(transaction.now() - timedelta(seconds=within)),
-                rows=limit,
-            )
-            return tuple(row_to_generation(row) for row in rows)
+            since = time_to_column(transaction.now() - timedelta(seconds=within))
+            return readable(transaction.all(RECENTLY_INTERRUPTED, interrupted=INTERRUPTED, since=since, rows=limit))
 
         return await self._database.read(interrupted)
 

@@ -1,15 +1,46 @@
 """The records of images."""
 
-from collections.abc import Sequence
+import json
+import logging
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.exceptions import ImageNotFoundError
+from pixyproxy.core.exceptions import DatabaseError, ImageNotFoundError
 from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import Image, ImagePage
-from pixyproxy.data.conversions import column_to_time, cursor_after, position_of, time_to_column
+from pixyproxy.data.conversions import column_to_time, json_to_column, next_cursor, position_of, time_to_column
 from pixyproxy.data.database import Row, SqlDatabase, Transaction
+
+SELECT = """
+    SELECT guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
+           updated_at
+    FROM images
+"""
+BY_GUID = SELECT + "WHERE guid = :guid AND deleted_at IS NULL"
+BY_GENERATIONS = SELECT + "WHERE generation_id IN :ids AND deleted_at IS NULL ORDER BY id"
+DELETED = SELECT + "WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT :rows"
+PAGE = (
+    SELECT
+    + """
+    WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
+      AND deleted_at IS NULL AND prompt LIKE :pattern ESCAPE '!'
+    ORDER BY created_at DESC, guid DESC
+    LIMIT :rows
+    """
+)
+INSERT = """
+    INSERT INTO images
+        (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
+         updated_at)
+    SELECT :guid, id, :filename, :prompt, :content_type, :size_bytes, :width, :height, :sha256, :model, :created_at,
+           :updated_at
+    FROM generations
+    WHERE guid = :generation_guid
+"""
+
+logger = logging.getLogger(__name__)
 
 
 def image_to_row(image: Image) -> dict[str, Any]:
@@ -30,7 +61,7 @@ def image_to_row(image: Image) -> dict[str, Any]:
 
 
 def row_to_image(row: Row) -> Image:
-    """The image of a row."""
+    """The image of a row. `ValueError` for a row that this version cannot read."""
     return Image(
         guid=UUID(row["guid"]),
         filename=row["filename"],
@@ -46,30 +77,45 @@ def row_to_image(row: Row) -> Image:
     )
 
 
+def readable(rows: Iterable[Row]) -> list[tuple[Row, Image]]:
+    """The rows with their images. A row that another version wrote and this one cannot read is logged and skipped."""
+    found = []
+    for row in rows:
+        try:
+            found.append((row, row_to_image(row)))
+        except ValueError:
+            logger.exception("image %s: this version cannot read its record", row["guid"])
+    return found
+
+
 def insert_image(transaction: Transaction, image: Image, *, generation: Generation) -> None:
     """Record an image of a recorded generation, inside the transaction that completes it."""
-    transaction.execute(
-        """
-        INSERT INTO images
-            (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model,
-             created_at, updated_at)
-        SELECT :guid, generations.id, :filename, :prompt, :content_type, :size_bytes, :width, :height, :sha256,
-               :model, :created_at, :updated_at
-        FROM generations
-        WHERE generations.guid = :generation_guid
-        """,
-        generation_guid=str(generation.guid),
-        **image_to_row(image),
-    )
+    transaction.execute(INSERT, generation_guid=str(generation.guid), **image_to_row(image))
 
 
-def group_images(rows: Sequence[Row]) -> dict[UUID, tuple[Image, ...]]:
-    """The images by the guid of their generation, which each row must have as `generation_guid`."""
-    images: dict[UUID, tuple[Image, ...]] = {}
-    for row in rows:
-        guid = UUID(row["generation_guid"])
-        images[guid] = (*images.get(guid, ()), row_to_image(row))
+def images_by_generation(transaction: Transaction, ids: Sequence[int]) -> dict[int, tuple[Image, ...]]:
+    """The images of generations, by the generation's id."""
+    if not ids:
+        return {}
+    images: dict[int, tuple[Image, ...]] = {}
+    for row, image in readable(transaction.all(BY_GENERATIONS, ids=tuple(ids))):
+        images[row["generation_id"]] = (*images.get(row["generation_id"], ()), image)
     return images
+
+
+def forget_prompt(transaction: Transaction, generation_id: int) -> None:
+    """Remove the prompt from a generation's request if its last image is deleted. State, usage and key stay."""
+    left = transaction.one(
+        "SELECT id FROM images WHERE generation_id = :id AND deleted_at IS NULL LIMIT 1", id=generation_id
+    )
+    row = transaction.one("SELECT request FROM generations WHERE id = :id", id=generation_id)
+    if left is not None or row is None:
+        return
+    request = json.loads(row["request"])
+    request.pop("prompt", None)
+    transaction.execute(
+        "UPDATE generations SET request = :request WHERE id = :id", request=json_to_column(request), id=generation_id
+    )
 
 
 def containing(q: str | None) -> str:
@@ -87,68 +133,57 @@ class SqlImageRepository:
         self._database = database
 
     async def get(self, guid: UUID, *, fresh: bool = False) -> Image:  # noqa: ARG002 -- it always is
-        """The image with this guid; `ImageNotFoundError` if there is none."""
-        row = await self._database.one(
-            """
-            SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
-                   updated_at
-            FROM images
-            WHERE guid = :guid AND deleted_at IS NULL
-            """,
-            guid=str(guid),
-        )
+        """The image with this guid; `ImageNotFoundError` if there is none.
+
+        `DatabaseError` if this version cannot read its record.
+        """
+        row = await self._database.one(BY_GUID, guid=str(guid))
         if row is None:
             raise ImageNotFoundError
-        return row_to_image(row)
+        for _, image in readable([row]):
+            return image
+        raise DatabaseError(f"This version cannot read the record of image {guid}.")
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
-        """A page of the list: by keyset, so that a late page costs what the first one does."""
+        """A page of the list: by keyset, so that a late page costs what the first one does.
+
+        Records that this version cannot read are left out.
+        """
         created_at, guid = position_of(cursor)
-        rows = await self._database.all(
-            """
-            SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
-                   updated_at
-            FROM images
-            WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
-              AND deleted_at IS NULL AND prompt LIKE :pattern ESCAPE '!'
-            ORDER BY created_at DESC, guid DESC
-            LIMIT :rows
-            """,
-            created_at=created_at,
-            guid=guid,
-            pattern=containing(q),
-            rows=limit + 1,
+        rows = await self._database.all(PAGE, created_at=created_at, guid=guid, pattern=containing(q), rows=limit + 1)
+        return ImagePage(
+            images=tuple(image for _, image in readable(rows[:limit])), next_cursor=next_cursor(rows, limit=limit)
         )
-        images = tuple(row_to_image(row) for row in rows[:limit])
-        last = images[-1] if len(rows) > limit else None
-        return ImagePage(images=images, next_cursor=cursor_after(last.created_at, last.guid) if last else None)
 
     async def mark_deleted(self, guid: UUID) -> Image:
-        """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer."""
-        image = await self.get(guid)
-        found = await self._database.execute(
-            "UPDATE images SET deleted_at = :now WHERE guid = :guid AND deleted_at IS NULL",
-            now=time_to_column(datetime.now(UTC)),
-            guid=str(guid),
-        )
-        if not found:
-            raise ImageNotFoundError
-        return image
+        """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer.
+
+        With the last image of a generation its prompt is removed from the generation too.
+        """
+
+        def mark(transaction: Transaction) -> Image:
+            row = transaction.one(BY_GUID, guid=str(guid))
+            if row is None:
+                raise ImageNotFoundError
+            # The generation's row first, as in `settling.succeed`: two transactions never wait for each other.
+            transaction.execute(
+                "UPDATE generations SET deleted_images = deleted_images + 1 WHERE id = :id", id=row["generation_id"]
+            )
+            found = transaction.execute(
+                "UPDATE images SET deleted_at = :now WHERE guid = :guid AND deleted_at IS NULL",
+                now=time_to_column(datetime.now(UTC)),
+                guid=str(guid),
+            )
+            if not found:
+                raise ImageNotFoundError
+            forget_prompt(transaction, row["generation_id"])
+            return row_to_image(row)
+
+        return await self._database.transaction(mark)
 
     async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
         """Images that are marked as deleted and still recorded, at most `limit`."""
-        rows = await self._database.all(
-            """
-            SELECT guid, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
-                   updated_at
-            FROM images
-            WHERE deleted_at IS NOT NULL
-            ORDER BY deleted_at
-            LIMIT :rows
-            """,
-            rows=limit,
-        )
-        return tuple(row_to_image(row) for row in rows)
+        return tuple(image for _, image in readable(await self._database.all(DELETED, rows=limit)))
 
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""

@@ -32,6 +32,9 @@ STATEMENT_TIMEOUT = 4
 LOCK_TIMEOUT = 2
 """Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
 
+LOCK_WAIT = 5
+"""Seconds that SQLite waits for the lock of its file."""
+
 MIGRATION_LOCK = "pixyproxy-migrations"
 MIGRATION_PATIENCE = 300
 """Seconds that a process waits while another one migrates."""
@@ -92,7 +95,9 @@ def open_engine(url: str, *, use: Use, connections: int = CONNECTIONS) -> Engine
         "hide_parameters": True,
     }
     if parsed.drivername == "sqlite":
-        engine = create_engine(parsed, **common, connect_args={"timeout": 5})
+        engine = create_engine(
+            parsed, **common, connect_args={"timeout": MIGRATION_PATIENCE if use == "migrating" else 5}
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

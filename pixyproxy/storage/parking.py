@@ -1,4 +1,7 @@
-"""The last place for pictures that were paid for: a folder, when storage and database are away and the process ends."""
+"""The last place for pictures that were paid for: a folder on this machine.
+
+It is used when storage and database are unavailable and the process must end.
+"""
 
 import re
 import secrets
@@ -8,27 +11,30 @@ from typing import TypeVar
 from uuid import UUID
 
 from pixyproxy.core.exceptions import StorageUnavailableError
+from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.core.threads import Threads
 from pixyproxy.storage.folder import children, file_errors, sync_folder, write_whole
 
 T = TypeVar("T")
 
-NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([0-9])")
+NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:([0-9])|([1-9]|10)-of-([1-9]|10))")
+"""`{generation}.{number}-of-{count}`, counted from 1; older versions wrote `{generation}.{index}`, counted from 0."""
 
 
 class LocalParkingFolder:
-    """`ParkingFolder` in a folder of this machine, made when it is needed. A file is `{generation}.{index}`."""
+    """`ParkingFolder` in a folder of this machine, made when it is needed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._threads = Threads(2, patience=60, busy=lambda: StorageUnavailableError("The parking folder is busy."))
 
-    def _path(self, generation: UUID, index: int) -> Path:
-        return self._folder / f"{generation}.{index}"
+    def _path(self, file: ParkedFile) -> Path:
+        number = f"{file.index}" if file.count is None else f"{file.index + 1}-of-{file.count}"
+        return self._folder / f"{file.generation}.{number}"
 
-    async def add(self, generation: UUID, index: int, data: bytes) -> str:
-        """Keep the picture durably; where it lies."""
-        path = self._path(generation, index)
+    async def add(self, file: ParkedFile, data: bytes) -> str:
+        """Write the picture durably; returns its path."""
+        path = self._path(file)
 
         def write() -> None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,22 +55,22 @@ class LocalParkingFolder:
 
         await self._run(write)
 
-    async def list(self) -> tuple[tuple[UUID, int], ...]:
-        """The generation and the index of every picture that lies there."""
+    async def list(self) -> tuple[ParkedFile, ...]:
+        """Every picture in the folder."""
 
-        def found() -> tuple[tuple[UUID, int], ...]:
+        def read_names() -> tuple[ParkedFile, ...]:
             names = [NAME.fullmatch(path.name) for path in children(self._folder)]
-            return tuple((UUID(match[1]), int(match[2])) for match in names if match)
+            return tuple(file_of(match) for match in names if match)
 
-        return await self._run(found)
+        return await self._run(read_names)
 
-    async def get(self, generation: UUID, index: int) -> bytes:
+    async def get(self, file: ParkedFile) -> bytes:
         """The picture; `ObjectNotFoundError` if there is none."""
-        return await self._run(self._path(generation, index).read_bytes, missing=True)
+        return await self._run(self._path(file).read_bytes, missing=True)
 
-    async def delete(self, generation: UUID, index: int) -> None:
+    async def delete(self, file: ParkedFile) -> None:
         """Remove the picture; nothing happens if there is none."""
-        await self._run(lambda: self._path(generation, index).unlink(missing_ok=True))
+        await self._run(lambda: self._path(file).unlink(missing_ok=True))
 
     async def _run(self, work: Callable[[], T], *, missing: bool = False) -> T:
         def guarded() -> T:
@@ -72,3 +78,11 @@ class LocalParkingFolder:
                 return work()
 
         return await self._threads.run(guarded)
+
+
+def file_of(name: re.Match[str]) -> ParkedFile:
+    """The picture of a file's name."""
+    generation, index, number, count = name.groups()
+    if count is None:
+        return ParkedFile(UUID(generation), index=int(index), count=None)
+    return ParkedFile(UUID(generation), index=int(number) - 1, count=int(count))

@@ -10,10 +10,7 @@ class InvalidIdempotencyKeyError(PixyProxyException):
     name = "invalid-idempotency-key"
     title = "The Idempotency-Key cannot be used"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "Send one Idempotency-Key of 1 to 255 printable ASCII characters, quoted or bare; a UUID is good."
-        )
+    default_detail = "Send one Idempotency-Key of 1 to 255 printable ASCII characters, quoted or bare; a UUID is good."
 
 
 class ImageDeletedError(PixyProxyException):
@@ -47,5 +44,4 @@ class IdempotencyKeyReusedError(PixyProxyException):
     name = "idempotency-key-reused"
     title = "This Idempotency-Key belongs to another request"
 
-    def __init__(self) -> None:
-        super().__init__("This Idempotency-Key came with another body before: take a new key for a new request.")
+    default_detail = "This Idempotency-Key came with another body before: take a new key for a new request."

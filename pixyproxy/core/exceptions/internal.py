@@ -26,9 +26,7 @@ class InternalError(PixyProxyException):
     """A fault of ours; the log holds what happened, under the request-id."""
 
     cost = "unknown"
-
-    def __init__(self, detail: str = "Something went wrong on our side.") -> None:
-        super().__init__(detail)
+    default_detail = "Something went wrong on our side."
 
 
 class DatabaseError(InternalError):

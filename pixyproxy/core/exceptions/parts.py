@@ -1,6 +1,6 @@
 """A part of the service does not answer, or takes nothing now."""
 
-from pixyproxy.core.exceptions.root import RETRY_AFTER, PixyProxyException
+from pixyproxy.core.exceptions.root import RETRY_AFTER, Cost, PixyProxyException
 
 
 class UnavailableError(PixyProxyException):
@@ -9,10 +9,8 @@ class UnavailableError(PixyProxyException):
     status = 503
     name = "unavailable"
     title = "A part of the service does not answer"
-    cost = "none"
-
-    def __init__(self, detail: str, *, retry_after: int = RETRY_AFTER) -> None:
-        super().__init__(detail, retry_after=retry_after)
+    cost: Cost | None = "none"
+    default_retry_after = RETRY_AFTER
 
 
 class DatabaseUnavailableError(UnavailableError):
@@ -49,8 +47,7 @@ class ShuttingDownError(UnavailableError):
     name = "shutting-down"
     title = "This process is shutting down"
 
-    def __init__(self) -> None:
-        super().__init__("This process is shutting down; another one, or the next, takes the request.")
+    default_detail = "This process is shutting down; another one, or the next, takes the request."
 
 
 class NotReadyError(UnavailableError):
@@ -58,6 +55,7 @@ class NotReadyError(UnavailableError):
 
     name = "not-ready"
     title = "The service cannot work now"
+    cost = None
 
     def __init__(self, parts: list[str]) -> None:
         super().__init__(f"These do not answer: {', '.join(parts)}.")

@@ -55,8 +55,7 @@ class PreconditionFailedError(PixyProxyException):
     name = "precondition-failed"
     title = "The precondition does not hold"
 
-    def __init__(self) -> None:
-        super().__init__("If-Match or If-Unmodified-Since asks for something else than what is at this URL.")
+    default_detail = "If-Match or If-Unmodified-Since asks for something else than what is at this URL."
 
 
 class RangeNotSatisfiableError(PixyProxyException):
@@ -91,8 +90,7 @@ class AuthenticationError(PixyProxyException):
     name = "unauthorized"
     title = "A valid API key is needed"
 
-    def __init__(self) -> None:
-        super().__init__("Send one header 'Authorization: Bearer <key>' with a valid PixyProxy API key.")
+    default_detail = "Send one header 'Authorization: Bearer <key>' with a valid PixyProxy API key."
 
     @property
     def headers(self) -> dict[str, str]:
@@ -114,11 +112,10 @@ class ImageNotFoundError(NotFoundError):
     name = "image-not-found"
     title = "There is no such image"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "No image has this guid. It may have been deleted, or the URL was copied incompletely: "
-            "a guid is a UUID of 36 characters."
-        )
+    default_detail = (
+        "No image has this guid. It may have been deleted, or the URL was copied incompletely: "
+        "a guid is a UUID of 36 characters."
+    )
 
 
 class GenerationNotFoundError(NotFoundError):
@@ -127,8 +124,7 @@ class GenerationNotFoundError(NotFoundError):
     name = "generation-not-found"
     title = "There is no such generation"
 
-    def __init__(self) -> None:
-        super().__init__("No generation has this guid: a guid is a UUID of 36 characters.")
+    default_detail = "No generation has this guid: a guid is a UUID of 36 characters."
 
 
 class MethodNotAllowedError(PixyProxyException):

@@ -11,19 +11,25 @@ TYPE_PREFIX = "urn:pixyproxy:problem:"
 
 
 class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's name
-    """The root: `detail` is said to the client, `extra` are further members of the problem."""
+    """The root: `detail` is sent to the client, `extra` are further members of the problem."""
 
     status: ClassVar[int] = 500
     name: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
-    cost: ClassVar[Cost | None] = None
+    cost: Cost | None = None
+    """What a generation that ended with this cost. The class has the default; an instance may know better."""
     replayed = False
     """Whether this is the recorded end of an earlier request with the same Idempotency-Key."""
 
-    def __init__(self, detail: str, *, retry_after: int | None = None, extra: Mapping[str, Any] | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.retry_after = retry_after
+    default_detail: ClassVar[str] = ""
+    default_retry_after: ClassVar[int | None] = None
+
+    def __init__(
+        self, detail: str = "", *, retry_after: int | None = None, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        self.detail = detail or self.default_detail
+        super().__init__(self.detail)
+        self.retry_after = self.default_retry_after if retry_after is None else retry_after
         self.extra = dict(extra or {})
 
     @property

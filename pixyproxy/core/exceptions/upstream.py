@@ -1,7 +1,5 @@
 """What the upstream can end a generation with."""
 
-from typing import ClassVar
-
 from pixyproxy.core.exceptions.root import Cost, PixyProxyException
 
 
@@ -20,7 +18,7 @@ class UpstreamError(PixyProxyException):
     status = 502
     name = "upstream-failed"
     title = "The upstream failed"
-    cost: ClassVar[Cost | None] = "unknown"
+    cost: Cost | None = "unknown"
 
 
 class UpstreamCredentialsError(UpstreamError):
@@ -71,8 +69,7 @@ class GenerationInterruptedError(PixyProxyException):
     title = "The generation was interrupted"
     cost = "unknown"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The process that ran this generation ended before its picture was stored. "
-            "The upstream may have drawn and billed."
-        )
+    default_detail = (
+        "The process that ran this generation ended before its picture was stored. "
+        "The upstream may have drawn and billed."
+    )

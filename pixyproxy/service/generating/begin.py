@@ -94,7 +94,7 @@ def fingerprint_of(request: GenerationRequest) -> str:
 
     Computed before the defaults are filled in, because they change with the settings.
     """
-    return hashlib.sha256(json.dumps(request.parameters(), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(request.values(), sort_keys=True).encode()).hexdigest()
 
 
 def cost_nothing(generation: Generation) -> bool:

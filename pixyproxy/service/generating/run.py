@@ -6,6 +6,8 @@ connection: it runs in a task of its own to its end, and its lease tells the oth
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -19,7 +21,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     TooManyGenerationsError,
 )
-from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState, RecordedRequest
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
 from pixyproxy.service.generating.finish_slots import FinishSlot, FinishSlots
@@ -84,7 +86,8 @@ class GenerationRunner:
         `GenerationRepository.add`).
         """
         self._readiness.require_process()
-        await self._readiness.require_parts()
+        with before_drawing():
+            await self._readiness.require_parts()
         self._readiness.require_process()
         if len(self._admitted) >= self._maximum:
             raise TooManyGenerationsError(f"{self._maximum} generations are running here; try again soon.")
@@ -96,13 +99,14 @@ class GenerationRunner:
             api_key_id=caller.api_key_id,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
-            request=request,
+            request=RecordedRequest(values=request.values()),
+            expected_images=request.n or 1,
             state=GenerationState.RUNNING,
             created_at=now,
             updated_at=now,
         )
         self._admitted.add(generation.guid)
-        running = RunningGeneration(generation)
+        running = RunningGeneration(generation, request)
         reserved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         reserved.add_done_callback(mark_retrieved)
         task = asyncio.create_task(self._live(running, reserved, instead_of=instead_of))
@@ -123,7 +127,7 @@ class GenerationRunner:
             await asyncio.wait(self._tasks)
 
     async def renew_leases(self) -> None:
-        """Renew the leases of all that runs here, for ever."""
+        """Renew the leases of all that runs here, until cancelled."""
         pause = self._lease / RENEWALS
         while True:
             await asyncio.sleep(pause)
@@ -144,9 +148,9 @@ class GenerationRunner:
             self._running[generation.guid] = running
             self._leased.add(generation.guid)
             if await self._reserve(running, reserved, instead_of=instead_of):
-                running.outcome.set_result(await self._run(generation))
+                running.outcome.set_result(await self._run(running))
         except PixyProxyException as error:
-            # The caller hears what went wrong with the upstream at once, however long the record of it takes.
+            # The caller is informed at once, however long the record of the failure takes.
             running.outcome.set_exception(error)
             await self._record_failure(generation, error)
         except Exception as error:
@@ -164,32 +168,36 @@ class GenerationRunner:
         self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
     ) -> bool:
         try:
-            await self._generations.add(running.generation, lease=self._lease, instead_of=instead_of)
+            with before_drawing():
+                await self._generations.add(running.generation, lease=self._lease, instead_of=instead_of)
         except Exception as error:  # noqa: BLE001 -- raised to the caller
             reserved.set_exception(error)
             running.outcome.set_exception(error)
             if isinstance(error, DatabaseUnavailableError):
-                # The record may have been committed and the answer lost. Nothing was drawn: the record is to say so.
+                # The record may have been committed and the answer lost. Record that nothing was drawn.
                 await self._record_failure(running.generation, error)
             return False
         reserved.set_result(None)
         return True
 
-    async def _run(self, generation: Generation) -> Generation:
+    async def _run(self, running: RunningGeneration) -> Generation:
         slot = self._finishing.slot()
         try:
-            return await self._draw_and_keep(generation, slot)
+            return await self._draw_and_keep(running, slot)
         finally:
             slot.give_back()
 
-    async def _draw_and_keep(self, generation: Generation, slot: FinishSlot) -> Generation:
+    async def _draw_and_keep(self, running: RunningGeneration, slot: FinishSlot) -> Generation:
+        generation = running.generation
+
         def on_failed_try() -> None:
             self._admitted.discard(generation.guid)
             slot.give_back()
 
         started = anyio.current_time()
-        await self._readiness.require_storage()  # what the probe before Reserve said may be old by now
-        drawing = await self._generator.draw(generation.request, turn=slot.take)
+        with before_drawing():
+            await self._readiness.require_storage()  # the probe before Reserve may be outdated by now
+        drawing = await self._generator.draw(running.request, turn=slot.take)
         facts = tuple(examine(picture) for picture in drawing.pictures)
         drawn = anyio.current_time()
         kept = await self._keeper.keep(
@@ -224,3 +232,18 @@ class GenerationRunner:
             if self._readiness.ending.is_set() or anyio.current_time() > until:
                 return  # its lease runs out, and a reconciler records it
             await pause_unless(self._readiness.ending, pause)
+
+
+@contextmanager
+def before_drawing() -> Iterator[None]:
+    """Whatever fails in the block cost nothing: the upstream was not asked yet."""
+    try:
+        yield
+    except PixyProxyException as error:
+        if error.cost is not None:
+            error.cost = "none"
+        raise
+    except Exception as error:
+        fault: PixyProxyException = InternalError()
+        fault.cost = "none"
+        raise fault from error

@@ -19,7 +19,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Drawing, Generation, GenerationState
 from pixyproxy.core.images import SUFFIXES, Image, Picture
-from pixyproxy.core.protocols import Stores
+from pixyproxy.core.protocols import ParkedFile, Stores
 from pixyproxy.service.generating.pictures import PictureFacts
 from pixyproxy.service.generating.wait import mark_retrieved
 
@@ -39,13 +39,13 @@ def build_images(generation: Generation, facts: tuple[PictureFacts, ...]) -> tup
         Image(
             guid=guid,
             filename=f"{guid}.{SUFFIXES[fact.content_type]}",
-            prompt=generation.request.prompt,
+            prompt=generation.request.prompt or "",
             content_type=fact.content_type,
             size_bytes=fact.size_bytes,
             width=fact.width,
             height=fact.height,
             sha256=fact.sha256,
-            model=generation.request.model or "",
+            model=generation.request.model,
             created_at=now,
             updated_at=now,
         )
@@ -164,8 +164,10 @@ class Keeper:
 
     async def _commit(self, generation: Generation, drawing: Drawing, *, images: tuple[Image, ...]) -> Generation:
         try:
-            await self._generations.succeed(generation, images=images, drawing=drawing)
+            settled = await self._generations.succeed(generation, images=images, drawing=drawing)
         except ConflictError:
+            settled = False
+        if not settled:
             # An earlier try was committed, though its answer was lost, or a reconciler was faster: read, not undone.
             return await self._generations.get(generation.guid)
         return generation.model_copy(
@@ -192,12 +194,15 @@ class Keeper:
 
     async def _write(self, generation: Generation, drawing: Drawing) -> None:
         for index, picture in enumerate(drawing.pictures):
+            file = ParkedFile(generation.guid, index=index, count=len(drawing.pictures))
             try:
-                file = await self._folder.add(generation.guid, index, picture.data)
+                path = await self._folder.add(file, picture.data)
             except Exception:
-                logger.exception("generation %s: its picture is lost", generation.guid)
+                logger.exception(
+                    "generation %s: its picture %d of %d is lost", generation.guid, index + 1, len(drawing.pictures)
+                )
             else:
                 logger.error(
-                    "generation %s: its picture is in neither store but in %s, from where the next start takes it up",
-                    *(generation.guid, file),
+                    "generation %s: its picture %d of %d is in neither store but in %s: the next start takes it up",
+                    *(generation.guid, index + 1, len(drawing.pictures), path),
                 )

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError
-from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.protocols import GenerationRepository
 
 POLLS = (0.25, 0.5, 1.0, 2.0)
@@ -17,8 +17,9 @@ POLLS = (0.25, 0.5, 1.0, 2.0)
 class RunningGeneration:
     """A generation that this process runs. `outcome` is its record at the end, or the exception that it failed with."""
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, request: GenerationRequest) -> None:
         self.generation = generation
+        self.request = request
         self.outcome: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
         self.outcome.add_done_callback(mark_retrieved)
 

@@ -91,9 +91,9 @@ class Comparison:
             generation = await self._generations.get(owner)
             if generation.state is not GenerationState.FAILED:
                 return False  # it runs: its images are recorded soon
-            if images := await self._recovery.stored_images(generation):
+            if recovered := await self._recovery.collect(generation):
                 if self._apply:
-                    await self._recovery.succeed(generation, images)
+                    await self._recovery.complete(generation, recovered)
                 self._findings.add(Finding.COMPLETED, str(owner), fixed=self._apply)
                 return False
         try:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from itertools import groupby
+from uuid import UUID
 
 import anyio
 
@@ -23,7 +24,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.core.generations import Generation, GenerationState
-from pixyproxy.core.protocols import Stores
+from pixyproxy.core.protocols import ParkedFile, Stores
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
 from pixyproxy.service.recovering.recover import Recovery
@@ -86,38 +87,38 @@ class Reconciler:
 
     async def _take_up_files(self) -> None:
         try:
-            files = sorted(await self._folder.list())
+            files = sorted(await self._folder.list(), key=lambda file: (file.generation, file.index))
         except StorageUnavailableError as error:
             logger.error("the folder of parked pictures cannot be read", exc_info=error)
             return
-        for guid, names in groupby(files, key=lambda name: name[0]):
-            indexes = [index for _, index in names]
-            if indexes != list(range(len(indexes))):  # another picture of it could not be written
-                logger.error("the files of generation %s are not all here: they are left alone", guid)
-                self._findings.add(Finding.FILE, str(guid), fixed=False)
-                continue
-            if not self._apply:
-                self._findings.add(Finding.FILE, str(guid), fixed=False)
-                continue
-            try:
-                generation = await self._generations.get(guid)
-                if generation.state is not GenerationState.SUCCEEDED:
-                    pictures = tuple([await self._folder.get(guid, index) for index in indexes])
-                    await self._recovery.complete(generation, pictures)
-                for index in indexes:
-                    await self._folder.delete(guid, index)
-            except DatabaseUnavailableError:
-                raise
-            except StorageUnavailableError:
-                self._findings.add(Finding.FILE, str(guid), fixed=False)
-            except GenerationNotFoundError:
-                logger.error("the file %s.%d belongs to no generation of this database", guid, indexes[0])
-                self._findings.add(Finding.FILE, str(guid), fixed=False)
-            except Exception:
-                logger.exception("the file %s.%d cannot be taken up", guid, indexes[0])
-                self._findings.add(Finding.FILE, str(guid), fixed=False)
-            else:
-                self._findings.add(Finding.FILE, str(guid), fixed=True)
+        for guid, group in groupby(files, key=lambda file: file.generation):
+            fixed = self._apply and await self._take_up(guid, list(group))
+            self._findings.add(Finding.FILE, str(guid), fixed=fixed)
+
+    async def _take_up(self, guid: UUID, files: list[ParkedFile]) -> bool:
+        """Complete the generation from its parked files and its objects, and remove the files; whether it was done."""
+        try:
+            generation = await self._generations.get(guid)
+            if generation.state is not GenerationState.SUCCEEDED:
+                pictures = {file.index: await self._folder.get(file) for file in files}
+                recovered = await self._recovery.collect(generation, pictures, drawn=files[0].count)
+                if recovered is None:
+                    logger.error("generation %s: some of its pictures are missing: its files are kept", guid)
+                    return False
+                await self._recovery.complete(generation, recovered)
+            for file in files:
+                await self._folder.delete(file)
+        except DatabaseUnavailableError:
+            raise
+        except StorageUnavailableError:
+            return False
+        except GenerationNotFoundError:
+            logger.error("the parked files of generation %s belong to no generation of this database", guid)
+            return False
+        except Exception:
+            logger.exception("the parked files of generation %s cannot be taken up", guid)
+            return False
+        return True
 
     async def _finish_generations(self) -> None:
         while True:
@@ -152,27 +153,25 @@ class Reconciler:
         """Complete what was failed as interrupted a while ago, and was put after all by a process that was cut off."""
         for generation in await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH):
             try:
-                images = await self._recovery.stored_images(generation)
+                recovered = await self._recovery.collect(generation)
             except StorageUnavailableError:
                 return  # it is looked at again later, and so are the others
             except StorageError:
                 logger.exception("generation %s cannot be looked for", generation.guid)
                 continue
-            if images:
+            if recovered is not None:
                 if self._apply:
-                    await self._recovery.succeed(generation, images)
+                    await self._recovery.complete(generation, recovered)
                 self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=self._apply)
 
     async def _finish(self, generation: Generation) -> bool:
-        """Complete the generation if its pictures are there; whether they are."""
-        if parked := await self._parked.get(generation.guid):
-            if self._apply:
-                await self._recovery.complete(generation, parked)
-        elif images := await self._recovery.stored_images(generation):
-            if self._apply:
-                await self._recovery.succeed(generation, images)
-        else:
+        """Complete the generation if all its pictures exist; whether they do."""
+        parked = await self._parked.get(generation.guid)
+        recovered = await self._recovery.collect(generation, dict(enumerate(parked)))
+        if recovered is None:
             return False
+        if self._apply:
+            await self._recovery.complete(generation, recovered)
         self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=self._apply)
         return True
 

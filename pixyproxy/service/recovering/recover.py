@@ -1,16 +1,30 @@
 """Completes a generation that another process began, from pictures that exist."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
 from pixyproxy.core.exceptions import ConflictError, ObjectNotFoundError, UpstreamAnswerError
-from pixyproxy.core.generations import MAX_IMAGES, Generation
+from pixyproxy.core.generations import Drawing, Generation
 from pixyproxy.core.images import SUFFIXES, Image, Picture
 from pixyproxy.core.protocols import Stores
-from pixyproxy.service.generating.pictures import examine
+from pixyproxy.service.generating.pictures import PictureFacts, examine
 from pixyproxy.service.generating.store import build_images
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """All images of a generation, and the pictures that are still to be put, by index.
+
+    `drawing`: what the upstream sent, if the pictures were parked in files.
+    """
+
+    images: tuple[Image, ...]
+    to_put: Mapping[int, Picture]
+    drawing: Drawing | None
 
 
 class Recovery:
@@ -20,43 +34,53 @@ class Recovery:
         self._generations = stores.generations
         self._storage = stores.storage
 
-    async def complete(self, generation: Generation, pictures: tuple[bytes, ...]) -> None:
-        """Put the pictures, and record the generation as succeeded."""
-        images = build_images(generation, tuple(examine(Picture.of(data)) for data in pictures))
-        for image, data in zip(images, pictures, strict=True):
-            await self._storage.put(image.filename, data, content_type=image.content_type)
-        await self.succeed(generation, images)
+    async def collect(
+        self, generation: Generation, parked: Mapping[int, bytes] | None = None, *, drawn: int | None = None
+    ) -> Recovered | None:
+        """All images of a generation, from its parked pictures and its objects; None if one is missing.
 
-    async def succeed(self, generation: Generation, images: tuple[Image, ...]) -> None:
-        """Record the images of a generation, unless somebody else has."""
+        `drawn`: how many pictures the upstream sent, if parked files say it; None: as many as the generation expects.
+        """
+        to_put = {index: Picture.of(data) for index, data in (parked or {}).items()}
+        facts: list[PictureFacts] = []
+        for index in range(drawn or generation.expected_images):
+            if index in to_put:
+                facts.append(examine(to_put[index]))
+                continue
+            stored = await self._stored_facts(generation.image_guid(index))
+            if stored is None:
+                return None
+            facts.append(stored)
+        drawing = None
+        if drawn is not None:
+            drawing = Drawing(pictures=tuple(to_put.values()), usage=None, upstream_request_id=None)
+        return Recovered(images=build_images(generation, tuple(facts)), to_put=to_put, drawing=drawing)
+
+    async def complete(self, generation: Generation, recovered: Recovered) -> None:
+        """Put what is still to be put, and record the generation as succeeded, unless it was settled elsewhere."""
+        for index, picture in recovered.to_put.items():
+            image = recovered.images[index]
+            await self._storage.put(image.filename, picture.data, content_type=image.content_type)
         try:
-            await self._generations.succeed(generation, images=images)
+            await self._generations.succeed(generation, images=recovered.images, drawing=recovered.drawing)
         except ConflictError:
             logger.info("generation %s: it was settled elsewhere", generation.guid)
 
-    async def stored_images(self, generation: Generation) -> tuple[Image, ...]:
-        """The images whose objects exist and are whole, from the first on."""
-        facts = []
-        for index in range(MAX_IMAGES):
-            data = await self._picture(generation.image_guid(index))
-            if data is None:
-                break
-            try:
-                facts.append(examine(Picture.of(data)))
-            except UpstreamAnswerError:
-                break
-        return build_images(generation, tuple(facts))
-
-    async def _picture(self, guid: UUID) -> bytes | None:
+    async def _stored_facts(self, guid: UUID) -> PictureFacts | None:
+        """The facts of an image's object; None if there is no object, or it is not a whole picture."""
         for suffix in SUFFIXES.values():
-            key = f"{guid}.{suffix}"
             try:
-                content = await self._storage.open(key)
+                content = await self._storage.open(f"{guid}.{suffix}")
             except ObjectNotFoundError:
                 continue
             try:
                 data = b"".join([chunk async for chunk in content])
             finally:
                 await content.aclose()
-            return data if len(data) == content.size_bytes else None
+            if len(data) != content.size_bytes:
+                return None
+            try:
+                return examine(Picture.of(data))
+            except UpstreamAnswerError:
+                return None
         return None

@@ -21,6 +21,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Drawing, GenerationRequest
 from pixyproxy.upstream.openai.errors import MAX_REASON, MAX_RETRY_AFTER, connection_error, retry_after_of, safe_code
+from pixyproxy.upstream.openai.parameters import parameters_of
 from pixyproxy.upstream.openai.scanner import AnswerScanner
 
 MAX_USAGE_BYTES = 8192
@@ -56,7 +57,7 @@ class OpenAIImageGenerator:
         self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]], clock: anyio.CancelScope
     ) -> Drawing:
         scanner = AnswerScanner()
-        async with self._client.images.with_streaming_response.generate(**request.parameters(), n=1) as response:
+        async with self._client.images.with_streaming_response.generate(**parameters_of(request)) as response:
             left = clock.deadline - anyio.current_time()
             clock.deadline = math.inf  # it is the upstream's: a queue of ours loses no picture that was paid for
             await turn()

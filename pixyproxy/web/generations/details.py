@@ -14,7 +14,9 @@ class GenerationDetails(BaseModel):
 
     guid: UUID
     state: GenerationState
-    request: dict[str, Any] = Field(description="What was asked for, with the defaults that were filled in.")
+    request: dict[str, Any] = Field(
+        description="What was asked for, with the defaults that were filled in. The prompt goes with the last image."
+    )
     images: list[ImageDetails] = Field(description="Those that exist; an image that was deleted is left out.")
     usage: dict[str, Any] | None = Field(
         description="What the upstream says that it cost, in the upstream's own terms."
@@ -31,7 +33,7 @@ class GenerationDetails(BaseModel):
         return cls(
             guid=generation.guid,
             state=generation.state,
-            request=generation.request.parameters(),
+            request=generation.request.values,
             images=[ImageDetails.of(image, base_url=base_url) for image in generation.images],
             usage=generation.usage,
             error=generation.error,

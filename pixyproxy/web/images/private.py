@@ -32,7 +32,7 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.core.generations import Generation, GenerationRequest
+from pixyproxy.core.generations import Generation
 from pixyproxy.service.generating.begin import POLL_AFTER
 from pixyproxy.service.private import ImageQuery
 from pixyproxy.web.auth.authentication import Authenticated
@@ -43,6 +43,7 @@ from pixyproxy.web.http.guids import Guid
 from pixyproxy.web.http.idempotency import idempotency_key
 from pixyproxy.web.http.links import next_link
 from pixyproxy.web.http.preferences import Preferences, requested_preferences
+from pixyproxy.web.images.body import CreateImageBody
 from pixyproxy.web.images.details import ImageDetails
 from pixyproxy.web.log.request_log import add_facts
 from pixyproxy.web.problems import responses_for
@@ -93,7 +94,7 @@ CREATE = {
 )
 @router.post("/image/", status_code=201, include_in_schema=False, response_model=ImageDetails)
 async def create_image(
-    body: GenerationRequest,
+    body: CreateImageBody,
     caller: Authenticated,
     images: Private,
     base_url: BaseUrl,
@@ -102,7 +103,7 @@ async def create_image(
     response: Response,
 ) -> ImageDetails | Response:
     """Draw the prompt; a 201 means that the picture and its record are durable, a 202 that it is still to be drawn."""
-    answer = await images.create(body, caller=caller, idempotency_key=key, wait=preference.wait)
+    answer = await images.create(body.to_request(), caller=caller, idempotency_key=key, wait=preference.wait)
     generation = answer.generation
     add_facts(generation=str(generation.guid))
     headers = response.headers

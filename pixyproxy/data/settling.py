@@ -1,0 +1,136 @@
+"""What ends a generation: success, failure, parking. Functions on a `Transaction`, so that other records share it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pixyproxy.core.exceptions import TYPE_PREFIX, ConflictError, GenerationInterruptedError
+from pixyproxy.core.generations import Drawing, Generation, GenerationState
+from pixyproxy.core.images import Image
+from pixyproxy.data.conversions import json_to_column, time_to_column
+from pixyproxy.data.database import Row, Transaction
+from pixyproxy.data.images import insert_image
+
+INTERRUPTED = GenerationInterruptedError.name
+PART = 1024 * 1024
+"""Bytes of a picture in a row of `parked_images`. A server takes statements of 16 MB by default, and escaping doubles
+bytes."""
+
+
+def succeed(
+    transaction: Transaction, generation: Generation, *, images: Sequence[Image], drawing: Drawing | None
+) -> bool:
+    """Record the images and the success, and remove what was parked. Returns whether this call recorded an image.
+
+    `drawing` has the usage and the upstream's request id, where they are known and not yet recorded. A generation that
+    has succeeded already gets the images that it lacks. `ConflictError` if it failed, other than as interrupted, or if
+    `images` are fewer than it expects.
+    """
+    found = transaction.execute(
+        """
+        UPDATE generations
+        SET state = 'succeeded', error = NULL, error_name = NULL, `usage` = COALESCE(:usage, `usage`),
+            upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id), updated_at = :now,
+            expected_images = :images
+        WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
+          AND (expected_images <= :images OR :drawn = 1)
+        """,
+        guid=str(generation.guid),
+        upstream_request_id=drawing.upstream_request_id if drawing else None,
+        usage=json_to_column(drawing.usage) if drawing else None,
+        interrupted=INTERRUPTED,
+        now=time_to_column(datetime.now(UTC)),
+        images=len(images),
+        drawn=int(drawing is not None),
+    )
+    missing = images if found else images_missing(transaction, generation, images)
+    for image in missing:
+        insert_image(transaction, image, generation=generation)
+    transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
+    return bool(found or missing)
+
+
+def images_missing(transaction: Transaction, generation: Generation, images: Sequence[Image]) -> list[Image]:
+    """The images that a succeeded generation lacks; `ConflictError` if it did not succeed.
+
+    The images of a generation are recorded in one transaction. So one that has none, or as many as it expects with
+    those that were deleted, lacks nothing: a deleted image is not recorded again.
+    """
+    row = lock(transaction, generation.guid)
+    if row is None or row["state"] != GenerationState.SUCCEEDED:
+        raise ConflictError("The generation no longer runs.")
+    known = {
+        found["guid"] for found in transaction.all("SELECT guid FROM images WHERE generation_id = :id", id=row["id"])
+    }
+    if not known or len(known) + row["deleted_images"] >= max(row["expected_images"], len(images)):
+        return []
+    return [image for image in images if str(image.guid) not in known]
+
+
+def fail(
+    transaction: Transaction, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None
+) -> None:
+    """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
+    found = transaction.execute(
+        """
+        UPDATE generations
+        SET state = 'failed', error = :error, error_name = :error_name, updated_at = :now
+        WHERE guid = :guid AND state = 'running' AND (:claimed IS NULL OR lease_expires_at = :claimed)
+        """,
+        guid=str(generation.guid),
+        error=json_to_column(error),
+        error_name=str(error.get("type", "")).removeprefix(TYPE_PREFIX),
+        claimed=None if claimed is None else time_to_column(claimed),
+        now=time_to_column(transaction.now()),  # the clock of `interrupted`
+    )
+    if not found:
+        raise ConflictError("The generation no longer runs, or is another's.")
+
+
+def park(transaction: Transaction, generation: Generation, drawing: Drawing) -> None:
+    """Park all pictures, record usage and request id, and end the lease.
+
+    `ConflictError` if the generation is settled: whoever settled it has its pictures.
+    """
+    now = time_to_column(transaction.now())
+    transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
+    for number, picture in enumerate(drawing.pictures):
+        for part, start in enumerate(range(0, len(picture.data), PART)):
+            transaction.execute(
+                """
+                INSERT INTO parked_images (generation_guid, picture, part, data, created_at)
+                VALUES (:generation_guid, :picture, :part, :data, :now)
+                """,
+                generation_guid=str(generation.guid),
+                picture=number,
+                part=part,
+                data=picture.data[start : start + PART],
+                now=now,
+            )
+    # Last, so that the generation's row is locked for as short as possible.
+    found = transaction.execute(
+        """
+        UPDATE generations
+        SET `usage` = :usage, upstream_request_id = :upstream_request_id, lease_expires_at = :now,
+            state = 'running', error = NULL, error_name = NULL, updated_at = :now, expected_images = :images
+        WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
+        """,
+        guid=str(generation.guid),
+        usage=json_to_column(drawing.usage),
+        upstream_request_id=drawing.upstream_request_id,
+        interrupted=INTERRUPTED,
+        now=time_to_column(transaction.now()),
+        images=len(drawing.pictures),
+    )
+    if not found:
+        raise ConflictError("The generation no longer runs.")
+
+
+def lock(transaction: Transaction, guid: UUID) -> Row | None:
+    """The state of a generation, whose row no other transaction changes until this one ends."""
+    # A conditional UPDATE locks the row on every database; FOR UPDATE is not in SQLite.
+    transaction.execute("UPDATE generations SET state = state WHERE guid = :guid", guid=str(guid))
+    return transaction.one(
+        "SELECT id, state, expected_images, deleted_images FROM generations WHERE guid = :guid", guid=str(guid)
+    )
