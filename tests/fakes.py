@@ -16,6 +16,7 @@ from pixyproxy.core.exceptions import (
     StorageError,
 )
 from pixyproxy.core.generations import (
+    DELETED_PROMPT,
     Drawing,
     Generation,
     GenerationPage,
@@ -199,7 +200,7 @@ class FakeGenerationRepository:
         for guid, made in self.made.items():
             if image in made and not any(each in self.images.images for each in made):
                 known = self.generations[guid]
-                values = {name: value for name, value in known.request.values.items() if name != "prompt"}
+                values = {**known.request.values, "prompt": DELETED_PROMPT}
                 self._update(known, request=RecordedRequest(values=values), updated_at=known.updated_at)
 
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:

@@ -12,7 +12,8 @@ from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableErr
 from pixyproxy.data.init import migrate, open_engine, require_current_schema
 from tests.servers import MariaDB, free_ports
 
-TABLES = {"alembic_version", "api_keys", "generations", "images", "parked_images"}
+VERSIONS = {"alembic_version", "schema_version"}
+TABLES = {"api_keys", "generations", "images", "parked_images", "schema_compatibility"} | VERSIONS
 AT_ONCE = 10
 
 
@@ -71,7 +72,7 @@ def test_an_older_schema_is_not_current_and_is_brought_up(url: str) -> None:
     migrate(url)
     engine = open_engine(url, use="writing")
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        connection.execute(text("UPDATE schema_version SET version_num = '0002'"))
         connection.execute(text("DROP TABLE images"))
     engine.dispose()
     assert not is_current(url)
@@ -87,23 +88,66 @@ def test_tables_on_mariadb_say_their_character_set_whatever_the_servers_is(
     migrate(mariadb.create(name))
     rows = mariadb.query(
         "SELECT table_name, table_collation, engine FROM information_schema.tables "
-        "WHERE table_schema = %s AND table_name <> 'alembic_version'",
+        "WHERE table_schema = %s AND table_name NOT IN ('alembic_version', 'schema_version')",
         f"test_{name}",
     )
-    assert {tuple(row) for row in rows} == {
-        (table, "utf8mb4_unicode_520_ci", "InnoDB") for table in TABLES - {"alembic_version"}
-    }
+    assert {tuple(row) for row in rows} == {(table, "utf8mb4_unicode_520_ci", "InnoDB") for table in TABLES - VERSIONS}
 
 
-def test_a_newer_schema_is_said_to_be_newer(url: str) -> None:
-    migrate(url)
+def write_versions(url: str, *, revision: str, compatible_from: str) -> None:
+    """The versions as a newer PixyProxy records them."""
     engine = open_engine(url, use="writing")
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE schema_version SET version_num = :revision"), {"revision": revision})
+        connection.execute(
+            text("UPDATE schema_compatibility SET compatible_from = :revision"), {"revision": compatible_from}
+        )
     engine.dispose()
+
+
+def read_revisions(url: str) -> dict[str, str]:
+    """The revision in each of the two tables of versions."""
+    engine = open_engine(url, use="writing")
+    with engine.connect() as connection:
+        found = {table: connection.execute(text(f"SELECT version_num FROM {table}")).scalar() for table in VERSIONS}
+    engine.dispose()
+    return {table: str(revision) for table, revision in found.items()}
+
+
+def test_a_newer_schema_that_this_version_cannot_work_with_is_refused(url: str) -> None:
+    migrate(url)
+    write_versions(url, revision="9999", compatible_from="9998")
     for refused in (require_current_schema, migrate):
         with pytest.raises(ConfigurationError, match="newer version"):
             refused(url)
+
+
+def test_a_newer_schema_that_is_compatible_is_a_warning_and_stays_as_it_is(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    migrate(url)
+    write_versions(url, revision="9999", compatible_from="0008")
+    for used in (require_current_schema, migrate):
+        caplog.clear()
+        used(url)
+        (warning,) = caplog.records
+        assert warning.levelname == "WARNING"
+        assert "9999" in warning.getMessage()
+    assert read_revisions(url)["schema_version"] == "9999"
+
+
+def test_a_schema_of_the_first_release_is_adopted_and_stays_usable_for_it(url: str) -> None:
+    migrate(url)
+    engine = open_engine(url, use="writing")
+    with engine.begin() as connection:  # as 0.1.0 left it
+        for table in ("schema_version", "schema_compatibility"):
+            connection.execute(text(f"DROP TABLE {table}"))
+    engine.dispose()
+    assert not is_current(url)
+    migrate(url)
+    assert is_current(url)
+    assert tables(url) == TABLES
+    assert read_revisions(url)["alembic_version"] == "0006", "0.1.0 reads this"
 
 
 def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str) -> None:
@@ -112,7 +156,7 @@ def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str)
         engine = open_engine(url, use="writing")
         with engine.begin() as connection:
             statement = (
-                "UPDATE alembic_version SET version_num = :noted" if noted > "0000" else "DELETE FROM alembic_version"
+                "UPDATE schema_version SET version_num = :noted" if noted > "0000" else "DELETE FROM schema_version"
             )
             connection.execute(text(statement), {"noted": noted} if noted > "0000" else {})
         engine.dispose()

@@ -251,8 +251,7 @@ async def test_the_prompt_goes_with_the_last_image_and_nothing_else_does(reposit
     assert (await repositories.generations.get(generation.guid)).request == request
     await repositories.images.mark_deleted(images[1].guid)
     after = await repositories.generations.get(generation.guid)
-    assert after.request.values == {"model": "gpt-image-2", "size": "16x16", "new": [1]}
-    assert after.request.prompt is None
+    assert after.request.values == {**request.values, "prompt": "[deleted]"}
     assert after.model_copy(update={"request": request, "images": before.images}) == before
 
 

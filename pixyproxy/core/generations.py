@@ -13,6 +13,9 @@ MAX_IMAGES = 10
 """Images of a generation: the most that the OpenAI Images API draws for one request."""
 
 
+DELETED_PROMPT = "[deleted]"
+"""Stands for the prompt of a generation whose last image was deleted."""
+
 Background = Literal["transparent", "opaque", "auto"]
 OutputFormat = Literal["png", "webp", "jpeg"]
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
@@ -44,7 +47,7 @@ class RecordedRequest(Model):
 
     @property
     def prompt(self) -> str | None:
-        """The prompt; None after the last image was deleted."""
+        """The prompt; None if the record has none."""
         prompt = self.values.get("prompt")
         return prompt if isinstance(prompt, str) else None
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from pixyproxy.core.exceptions import DatabaseError, ImageNotFoundError
-from pixyproxy.core.generations import Generation
+from pixyproxy.core.generations import DELETED_PROMPT, Generation
 from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.data.conversions import column_to_time, json_to_column, next_cursor, position_of, time_to_column
 from pixyproxy.data.database import Row, SqlDatabase, Transaction
@@ -104,7 +104,10 @@ def images_by_generation(transaction: Transaction, ids: Sequence[int]) -> dict[i
 
 
 def forget_prompt(transaction: Transaction, generation_id: int) -> None:
-    """Remove the prompt from a generation's request if its last image is deleted. State, usage and key stay."""
+    """Remove the prompt from a generation's request if its last image is deleted. State, usage and key stay.
+
+    PixyProxy 0.1.0 does not read a request without a prompt, so `DELETED_PROMPT` stands in its place.
+    """
     left = transaction.one(
         "SELECT id FROM images WHERE generation_id = :id AND deleted_at IS NULL LIMIT 1", id=generation_id
     )
@@ -112,7 +115,7 @@ def forget_prompt(transaction: Transaction, generation_id: int) -> None:
     if left is not None or row is None:
         return
     request = json.loads(row["request"])
-    request.pop("prompt", None)
+    request["prompt"] = DELETED_PROMPT
     transaction.execute(
         "UPDATE generations SET request = :request WHERE id = :id", request=json_to_column(request), id=generation_id
     )

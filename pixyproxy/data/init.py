@@ -8,15 +8,13 @@ from typing import Any, Literal
 
 import alembic.command
 import alembic.config
-import alembic.util
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
+from pixyproxy.data import schema
 from pixyproxy.data.database import DISCONNECTING, SqlDatabase, driver_errors, error_code
 
 CONNECTIONS = 10
@@ -183,24 +181,23 @@ WRONG_URL: dict[int | str, str] = {
 
 
 def require_current_schema(url: str) -> None:
-    """Return if the schema is the one of this version; `ConfigurationError` says what is wrong with it or the URL."""
+    """Return if this version can work with the schema; `ConfigurationError` says what is wrong with it or the URL."""
     with _first_contact():
         engine = open_engine(url, use="writing", connections=1)
         try:
             with engine.connect() as connection:
-                current = MigrationContext.configure(connection).get_current_revision()
+                usable = schema.is_usable(connection, _alembic())
         finally:
             engine.dispose()
-    scripts = ScriptDirectory.from_config(_alembic())
-    if current == scripts.get_current_head():
-        return
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise ConfigurationError("its schema is of a newer version of PixyProxy than this one: run that one")
-    raise ConfigurationError("its schema is not the one of this version: run 'pixyproxy migrate'")
+    if not usable:
+        raise ConfigurationError(schema.OLDER)
 
 
 def migrate(url: str) -> None:
-    """Bring the schema to its newest version. Processes that start together wait for each other."""
+    """Bring the schema to this version. Processes that start together wait for each other.
+
+    A newer schema that is compatible stays as it is; `ConfigurationError` for one that is not.
+    """
     parsed = parse_url(url)
     with _first_contact():
         if parsed.drivername == "sqlite":
@@ -219,10 +216,11 @@ def migrate(url: str) -> None:
         with driver_errors(), connection, _migration_lock(connection):
             config = _alembic()
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            if not schema.is_usable(connection, config):
+                schema.adopt_first_release(connection)
+                alembic.command.upgrade(config, "head")
+                schema.record_compatibility(connection)
             connection.commit()
-    except alembic.util.CommandError as error:
-        raise ConfigurationError("its schema is of a newer version of PixyProxy than this one") from error
     finally:
         engine.dispose()
 

@@ -15,7 +15,8 @@ class GenerationDetails(BaseModel):
     guid: UUID
     state: GenerationState
     request: dict[str, Any] = Field(
-        description="What was asked for, with the defaults that were filled in. The prompt goes with the last image."
+        description="What was asked for, with the defaults that were filled in. "
+        "After the last image was deleted the prompt is `[deleted]`."
     )
     images: list[ImageDetails] = Field(description="Those that exist; an image that was deleted is left out.")
     usage: dict[str, Any] | None = Field(
