@@ -230,7 +230,7 @@ def test_every_variable_of_api_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert not settings.embedded
     assert settings.public_url == "http://localhost:8000"
     told = ("model", "quality", "generation_deadline", "max_generations", "log_format", "log_level", "s3_region")
-    for name in (*told, "sync_wait", "store_patience", "lease", "reconcile_interval", "orphan_grace"):
+    for name in (*told, "s3_addressing", "sync_wait", "store_patience", "lease", "reconcile_interval", "orphan_grace"):
         assert getattr(settings, name) == Settings.model_fields[name].default
 
 

@@ -262,6 +262,26 @@ def test_the_storage_paused_and_resumed_needs_no_restart(stack: Stack, seaweedfs
     assert stack.get(f"/image/{details['guid']}/content").status_code == 200
 
 
+def test_a_deletion_does_not_wait_for_a_silent_storage_and_is_finished_later(
+    stack: Stack, mariadb: MariaDB, seaweedfs: SeaweedFS
+) -> None:
+    details = stack.post().json()
+    stack.proxies["storage"].mode = "silent"
+    started = time.monotonic()
+    url = f"{stack.replicas[0].url}/image/{details['guid']}"
+    assert httpx2.delete(url, headers=KEY, timeout=TIMEOUT).status_code == 204
+    assert time.monotonic() - started < 15  # the storage's own timeouts add up to a minute
+    assert stack.get(f"/image/{details['guid']}").status_code == 404
+    stack.mend()
+
+    def is_removed() -> None:
+        assert mariadb.query("SELECT id FROM images WHERE guid = %s", details["guid"], database=stack.database) == []
+        listed = seaweedfs.client().list_objects_v2(Bucket=stack.bucket, Prefix=f"pictures/{details['filename']}")
+        assert listed["KeyCount"] == 0
+
+    wait_until(is_removed, seconds=90, what="the deletion")
+
+
 def resident_kilobytes(server: PixyProxy) -> int:
     """The process's resident memory."""
     status = Path(f"/proc/{server.process.handle.pid}/status").read_text()

@@ -1,5 +1,6 @@
 """Private requests: callers with an API key have images drawn, read the lists, and delete."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState
-from pixyproxy.core.images import ImagePage
+from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.model import Model, SearchText
 from pixyproxy.core.protocols import Stores
@@ -20,6 +21,8 @@ from pixyproxy.service.validation import revalidated
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
+DELETION_PATIENCE = 2.5
+"""Seconds that a DELETE waits for the storage."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class PrivateImageService:
         self._model = model
         self._quality = quality
         self._sync_wait = sync_wait
+        self._removals: set[asyncio.Task[None]] = set()  # asyncio itself holds a task only weakly
 
     async def create(
         self,
@@ -118,11 +122,22 @@ class PrivateImageService:
         return await self._stores.images.search(limit=query.limit, cursor=query.cursor, q=query.q)
 
     async def delete(self, guid: UUID) -> None:
-        """Delete an image: its record is gone at once, and its bytes now, or when the storage answers again.
+        """Delete an image: its record is gone at once, its bytes within `DELETION_PATIENCE` or later.
 
         `ImageNotFoundError` if there is no such image.
         """
         image = await self._stores.images.mark_deleted(revalidated(_GUID, guid))
+        removal = asyncio.create_task(self._remove(image))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+        done, _ = await asyncio.wait({removal}, timeout=DELETION_PATIENCE)
+        if done:
+            removal.result()
+        else:
+            logger.warning("image %s: the storage is slow: the deletion is finished later", image.guid)
+
+    async def _remove(self, image: Image) -> None:
+        """Remove the object and the record of an image that is marked as deleted, or leave it to a reconciler."""
         try:
             await self._stores.storage.delete(image.filename)
             await self._stores.images.delete(image.guid)
