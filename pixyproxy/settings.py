@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     quality: str = Field(default="medium", pattern=r"^[A-Za-z0-9]*$", max_length=64)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     api_key: SecretStr | None = None
     public_url: str | None = None
     cors_origins: str = "*"

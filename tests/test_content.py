@@ -22,7 +22,7 @@ from pixyproxy.web.app import create_api, create_app
 from pixyproxy.web.http.content import CONNECTION, ContentResponse, HeadResponse, encoded
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.log.request_log import RequestLog
-from pixyproxy.web.server import protocol
+from pixyproxy.web.server import client as server_client
 from tests import planted
 from tests.fakes import FakeObject, tiny_picture
 from tests.listening import listening
@@ -204,7 +204,7 @@ async def test_what_another_replica_deleted_is_not_found_and_no_loss(
 
 
 def test_a_picture_that_breaks_off_does_not_wait_for_a_client_that_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "FLUSH_PATIENCE", 0.3)
+    monkeypatch.setattr(server_client, "FLUSH_PATIENCE", 0.3)
 
     class Breaking(FakeObject):
         """Fills every buffer on the way, and breaks off."""

@@ -25,7 +25,7 @@ from pixyproxy.data.init import CONNECT_TIMEOUT, READ_TIMEOUT
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.storage.s3 import client as s3_client
 from pixyproxy.storage.s3 import storage as s3_storage
-from pixyproxy.web.server.protocol import FLUSH_PATIENCE
+from pixyproxy.web.server.client import FLUSH_PATIENCE
 from pixyproxy.web.server.run import KEEP_ALIVE
 from tests import planted
 from tests.nginx import NGINX_CONF, Nginx

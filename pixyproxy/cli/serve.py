@@ -40,6 +40,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         host=host,
         port=number,
         workers=options.workers,
+        max_connections=settings.max_connections,
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0

@@ -11,6 +11,7 @@ PixyProxyException
  ├─ PayloadTooLargeError               413  the body is over the limit
  ├─ RangeNotSatisfiableError           416  the picture has none of the bytes that Range asks for
  ├─ HeaderTooLargeError                431  the request's head is over the limit
+ ├─ HttpNotImplementedError            501  the server does not know this method or transfer coding
  ├─ AuthenticationError                401  no API key, or not a valid one
  ├─ NotFoundError                      404  nothing is at this URL
  │   ├─ ImageNotFoundError             404  no image has this guid
@@ -26,6 +27,7 @@ PixyProxyException
  │   ├─ StorageUnavailableError
  │   ├─ UpstreamUnavailableError            the upstream cannot be reached, or asked us to wait
  │   ├─ TooManyGenerationsError             this process runs as many generations as it may
+ │   ├─ TooManyConnectionsError             this process has as many connections as it may
  │   ├─ ShuttingDownError                   this process ends
  │   └─ NotReadyError                       /readyz: names the parts that do not answer
  ├─ UpstreamRefusedError               422  the upstream refused this prompt or these parameters
@@ -68,6 +70,7 @@ from pixyproxy.core.exceptions.parts import (
     NotReadyError,
     ShuttingDownError,
     StorageUnavailableError,
+    TooManyConnectionsError,
     TooManyGenerationsError,
     UnavailableError,
     UpstreamUnavailableError,
@@ -77,6 +80,7 @@ from pixyproxy.core.exceptions.request import (
     ConflictError,
     GenerationNotFoundError,
     HeaderTooLargeError,
+    HttpNotImplementedError,
     ImageNotFoundError,
     InvalidRequestError,
     MalformedRequestError,
@@ -114,6 +118,7 @@ __all__ = [
     "GenerationNotFoundError",
     "GenerationRunningError",
     "HeaderTooLargeError",
+    "HttpNotImplementedError",
     "IdempotencyKeyReusedError",
     "ImageContentLostError",
     "ImageDeletedError",
@@ -136,6 +141,7 @@ __all__ = [
     "ShuttingDownError",
     "StorageError",
     "StorageUnavailableError",
+    "TooManyConnectionsError",
     "TooManyGenerationsError",
     "UnavailableError",
     "UnsupportedMediaTypeError",

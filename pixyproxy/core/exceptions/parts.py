@@ -41,6 +41,14 @@ class TooManyGenerationsError(UnavailableError):
     title = "Too many generations are running"
 
 
+class TooManyConnectionsError(UnavailableError):
+    """This process has as many connections as it may."""
+
+    name = "too-many-connections"
+    title = "Too many connections are open"
+    default_detail = "This process has as many connections as it may; try again soon."
+
+
 class ShuttingDownError(UnavailableError):
     """This process finishes what is running and begins nothing."""
 

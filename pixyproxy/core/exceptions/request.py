@@ -97,6 +97,14 @@ class HeaderTooLargeError(PixyProxyException):
     title = "The request's head is too large"
 
 
+class HttpNotImplementedError(PixyProxyException):
+    """A method or a transfer coding that the server does not know (RFC 9110, section 15.6.2)."""
+
+    status = 501
+    name = "not-implemented"
+    title = "The server does not know this method or coding"
+
+
 class AuthenticationError(PixyProxyException):
     """No API key came, or one that is not valid; the cause is never told apart."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from datetime import UTC
 from typing import Protocol
 
@@ -15,6 +16,10 @@ from pixyproxy.web.http.conditions import Validators
 
 CONNECTION = "pixyproxy.connection"
 """The scope's key of the client's connection; the server puts it there."""
+SETTLING = 1.0
+"""Seconds until the kernel's buffers of a client that takes nothing are full."""
+RATE_PERIOD, LEAST_BYTES = 600.0, 64 * 1024
+"""A client that takes fewer bytes in so many seconds is disconnected."""
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +155,8 @@ class Sending:
         self._send = send
         self._connection = connection
         self._patience = patience
+        self._sent = 0
+        self._period_began, self._taken_before = time.monotonic(), 0
 
     @property
     def client_left(self) -> bool:
@@ -158,12 +165,33 @@ class Sending:
 
     async def send(self, message: Message) -> None:
         """Send a message, when the client has taken what it was sent before, however slowly."""
-        while self._connection is not None and self._connection.slow:
-            unsent = self._connection.unsent
-            try:
-                async with asyncio.timeout(self._patience):
-                    await self._connection.taken()
-            except TimeoutError:
-                if self._connection.unsent >= unsent:
-                    raise
+        connection = self._connection
+        while connection is not None and connection.slow:
+            # The first look is some time after the buffers filled: until then the kernel takes bytes, not the client.
+            if await self._taken_within(min(SETTLING, self._patience / 2)):
+                break
+            before = connection.unsent
+            if not await self._taken_within(self._patience) and connection.unsent >= before:
+                raise TimeoutError
+            self._require_rate(connection.unsent)
+        self._sent += len(message.get("body", b""))
         await self._send(message)
+
+    async def _taken_within(self, seconds: float) -> bool:
+        if self._connection is None:
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._connection.taken()
+        except TimeoutError:
+            return False
+        return True
+
+    def _require_rate(self, unsent: int) -> None:
+        """`TimeoutError` for a client that took less than `LEAST_BYTES` in the last `RATE_PERIOD` seconds."""
+        now, taken = time.monotonic(), self._sent - unsent
+        if now - self._period_began < RATE_PERIOD:
+            return
+        if taken - self._taken_before < LEAST_BYTES:
+            raise TimeoutError
+        self._period_began, self._taken_before = now, taken

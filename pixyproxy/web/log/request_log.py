@@ -25,6 +25,8 @@ from pixyproxy.core.exceptions import InternalError
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNPRINTABLE = re.compile(r"[^!-~]")
 SCOPE_KEY = "pixyproxy.request"
+CLIENT_LEFT = "pixyproxy.client_left"
+"""The scope's key of a client that left before its answer was complete; the server puts it there."""
 JSON_ONLY = ("route", "guid", "generation")
 """Facts that the text line leaves out."""
 
@@ -189,7 +191,7 @@ class RequestLog:
                 await send_last_resort(send_with_id, record)
             raise
         finally:
-            if status and not whole:
+            if (status and not whole) or CLIENT_LEFT in scope:
                 record.facts["aborted"] = "yes"
             milliseconds = (time.perf_counter() - started) * 1000
             log_end(record, status=status, milliseconds=milliseconds, size=size)

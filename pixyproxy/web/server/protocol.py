@@ -1,157 +1,276 @@
-"""uvicorn's HTTP protocol with our bounds, and problems for what never becomes a request."""
+"""uvicorn's HTTP protocol with our bounds, and problems for what never becomes a request.
+
+It is a subclass of uvicorn's and uses its internals: `parser`, `scope`, `headers`, `url`, `pipeline`, `flow`,
+`connections`, `server_state.default_headers`, `limit_concurrency`, `_start_asgi_task`, `_unset_keepalive_if_required`,
+and `cycle` with `scope`, `more_body`, `keep_alive`, `transport`, `disconnected`, `response_complete`, `message_event`.
+pyproject.toml pins uvicorn below the next minor version; tests/test_connections.py fails when one of these changes.
+"""
 
 import asyncio
-import fcntl
-import json
-import struct
-import termios
-from contextlib import suppress
-from http import HTTPStatus
+import logging
+import re
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from pixyproxy.core.exceptions import HeaderTooLargeError, MalformedRequestError, PixyProxyException
+from pixyproxy.core.exceptions import (
+    HeaderTooLargeError,
+    HttpNotImplementedError,
+    MalformedRequestError,
+    PixyProxyException,
+    RequestTimeoutError,
+)
 from pixyproxy.web.http.content import CONNECTION
-from pixyproxy.web.log.request_log import RequestRecord, current, log_end, log_start, request_ids
+from pixyproxy.web.log.request_log import CLIENT_LEFT
+from pixyproxy.web.server.bodies import LingeringTransport, ReadOrClose
+from pixyproxy.web.server.client import ClientConnection
+from pixyproxy.web.server.refusals import logged_refusal, over_the_limit
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers."""
-FLUSH_PATIENCE = 60
-"""Seconds that a client has to take the rest of an answer once its connection is to be closed."""
+MAX_HEADERS = 200
+"""Headers of a request: each costs some 200 bytes of memory, however short it is."""
+MAX_PIPELINED = 8
+"""Requests that wait in a connection behind the one that is answered."""
+HEAD_PATIENCE = 30.0
+"""Seconds that a client has for a request's head, and for its first request."""
 UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
+REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r?\n")
+"""Of a request with any method (RFC 9112, section 3)."""
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
+
+logger = logging.getLogger(__name__)
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also bounds the head, and answers with problems what never becomes a request."""
+class StopReadingError(Exception):
+    """Ends the parsing of what has arrived: nothing more of this connection is read."""
 
-    _lost: asyncio.Event | None = None
+
+class HttpProtocol(ClientConnection):
+    """uvicorn's protocol, which also bounds heads, pipelines and connections, and answers with problems."""
+
     _in_head = False
     _unfinished = 0
     """Bytes of a head that has not ended."""
     _head = 0
     """Bytes of a request's line, headers and trailers."""
+    _has_body = False
+    _deaf: PixyProxyException | None = None
+    """Why nothing more of this connection is read."""
+    _running: RequestResponseCycle | None = None
+    """The cycle that is answered now; uvicorn's `cycle` is the newest one."""
+    _broken: RequestResponseCycle | None = None
+    """The cycle whose body cannot be read to its end."""
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called with a new connection. One over the limit is refused before anything is read."""
+        super().connection_made(transport)
+        limit, self.limit_concurrency = self.limit_concurrency, None
+        if limit is not None and len(self.connections) > limit:
+            logger.warning("connections over the limit: the newest of %d was refused", len(self.connections))
+            self._deaf = MalformedRequestError("This connection was refused.")
+            self.transport.write(over_the_limit(defaults=self.server_state.default_headers))
+            self.linger()
+            return
+        self._head_timer = self.loop.call_later(HEAD_PATIENCE, self._end_of_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended. What waited is freed."""
+        running = self._running
+        super().connection_lost(exc)
+        self._stop_head_timer()
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.scope[CLIENT_LEFT] = True  # type: ignore[literal-required]
+            running.message_event.set()
+        self.pipeline.clear()
+        self._running = self._broken = None
+        self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Called with what has arrived."""
         self._unset_keepalive_if_required()
+        if self._lingering:
+            self.discard(data)
+            return
+        if self._deaf is not None:
+            return
         self._unfinished += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(rest=data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self.send_400_response("The bytes sent are no HTTP request.")
+        except httptools.HttpParserError as error:
+            self._stop(self._deaf or self._parser_problem(error, data))
         else:
-            if self._head > MAX_HEAD or (self._in_head and self._unfinished > MAX_HEAD):
-                self._refuse(HeaderTooLargeError(f"A request's line and headers may have {MAX_HEAD} bytes."))
+            if self._in_head and self._unfinished > MAX_HEAD:
+                self._stop(self._too_large())
+        self._watch_head()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called when the connection has ended."""
-        super().connection_lost(exc)
-        if self._lost is not None:
-            self._lost.set()
+    def eof_received(self) -> None:
+        """Called when the client sends nothing more: uvicorn takes it for gone."""
+        if self._lingering:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Called at a request's first byte."""
-        self._in_head, self._unfinished, self._head = True, 0, 0
+        self._in_head, self._unfinished, self._head, self._has_body = True, 0, 0, False
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[CONNECTION] = self
 
     def on_url(self, url: bytes) -> None:
         """Called with a piece of the request's target."""
-        self._head += len(url)
+        self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called with a header, or a trailer."""
-        self._head += len(name) + len(value) + 4
+        self._count(len(name) + len(value) + 4)
+        if len(self.headers) >= MAX_HEADERS:
+            self._fail(HeaderTooLargeError(f"A request may have {MAX_HEADERS} headers."))
         super().on_header(name, value)
+        if self.headers[-1][0] in BODY_HEADERS:
+            self._has_body = True
 
     def on_headers_complete(self) -> None:
         """Called at the end of a request's head. One that asks for an upgrade is read again without."""
         self._in_head = False
-        if not self.parser.should_upgrade() and self._head <= MAX_HEAD:
-            super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """Called with a piece of the body."""
-        if self._head <= MAX_HEAD:
-            super().on_body(body)
+        if self.parser.should_upgrade():
+            return
+        self._check_head()
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._fail(MalformedRequestError(f"At most {MAX_PIPELINED} requests may wait in a connection."))
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Called at the end of a request."""
-        if not self.parser.should_upgrade() and self._head <= MAX_HEAD:
+        if not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Called when an answer has been written; a client that does not take it is not waited for."""
+        """Called when an answer has been written. A client that does not take it is not waited for."""
+        self._running = None
+        if self._lingering:
+            self.server_state.total_requests += 1
+            return
+        if self._deaf is not None and not self.pipeline and not self.transport.is_closing():
+            self.server_state.total_requests += 1
+            self.linger()
+            return
         super().on_response_complete()
-        self._abort_if_it_stays()
+        self._abort_later()
 
     def timeout_keep_alive_handler(self) -> None:
         """Called when a connection has been idle for too long."""
         super().timeout_keep_alive_handler()
-        self._abort_if_it_stays()
+        self._abort_later()
 
     def shutdown(self) -> None:
         """Called when the server ends."""
         super().shutdown()
-        self._abort_if_it_stays()
+        self._abort_later()
 
-    def _abort_if_it_stays(self) -> None:
-        # A transport that is closed first sends what it holds, for as long as the client takes.
-        if self.transport.is_closing():
-            self.loop.call_later(FLUSH_PATIENCE, self.transport.abort)
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn when it cannot read a request."""
+        self._stop(MalformedRequestError(msg))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        if cycle.more_body and self._announces_a_body(cycle):
+            cycle.transport = LingeringTransport(self, cycle)  # type: ignore[assignment]
+            app = ReadOrClose(app, self, cycle)
+        super()._start_asgi_task(cycle, app)
+
+    def _announces_a_body(self, cycle: RequestResponseCycle) -> bool:
+        if cycle is self.cycle:
+            return self._has_body
+        return any(name in BODY_HEADERS for name, _ in cycle.scope["headers"])
 
     @property
-    def left(self) -> bool:
-        """Whether the client is gone."""
-        return self.transport.is_closing()
+    def is_deaf(self) -> bool:
+        """Whether nothing more of this connection is read."""
+        return self._deaf is not None
 
-    @property
-    def slow(self) -> bool:
-        """Whether the client has yet to take what it was sent."""
-        return self.flow.write_paused
+    def is_broken(self, cycle: RequestResponseCycle) -> bool:
+        """Whether the rest of the request's body cannot be read."""
+        return self._broken is cycle
 
-    @property
-    def unsent(self) -> int:
-        """Bytes of that, with what the system holds: it has room for megabytes, and says so only now and then.
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD:
+            self._fail(self._too_large())
 
-        What the system holds is asked with SIOCOUTQ (tcp(7) of Linux); where there is none, it counts as nothing.
-        """
-        held = 0
-        with suppress(OSError, ValueError, AttributeError):
-            file = self.transport.get_extra_info("socket").fileno()
-            (held,) = struct.unpack("i", fcntl.ioctl(file, termios.TIOCOUTQ, bytes(4)))
-        return self.transport.get_write_buffer_size() + held
+    def _too_large(self) -> PixyProxyException:
+        return HeaderTooLargeError(f"A request's line and headers may have {MAX_HEAD} bytes.")
 
-    async def taken(self) -> None:
-        """Return when it is no longer slow, or gone."""
-        await self.flow.drain()
+    def _fail(self, error: PixyProxyException) -> None:
+        """Refuse the request that is being parsed; called from a callback of the parser."""
+        self._deaf = error
+        raise StopReadingError
 
-    async def gone(self) -> None:
-        """Return when uvicorn knows that the client is gone: it calls an answer that ends before that a fault."""
-        if self in self.connections:
-            self._lost = self._lost or asyncio.Event()
-            await self._lost.wait()
+    def _check_head(self) -> None:
+        """Refuse what RFC 9112 does not allow: sections 3.2 (Host) and 6.1 (transfer codings)."""
+        names = [name for name, _ in self.headers]
+        if self.parser.get_http_version() == "1.1" and names.count(b"host") != 1:
+            self._fail(MalformedRequestError("Send one Host header."))
+        if self._unknown_coding():
+            self._fail(HttpNotImplementedError("The only transfer coding known here is chunked."))
 
-    def end(self) -> None:
-        """End the connection when the client has taken what is on its way, or after `FLUSH_PATIENCE` seconds."""
-        self.transport.close()
-        self._abort_if_it_stays()
+    def _unknown_coding(self) -> bool:
+        codings = [value.strip().lower() for name, value in self.headers or () if name == b"transfer-encoding"]
+        return any(coding != b"chunked" for coding in codings)
 
-    def abort(self) -> None:
-        """End the connection at once, without sending what is on its way."""
-        self.transport.abort()
+    def _parser_problem(self, error: httptools.HttpParserError, data: bytes) -> PixyProxyException:
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and REQUEST_LINE.match(data):
+            return HttpNotImplementedError("This method is not known here.")
+        if self._in_head and self._unknown_coding():
+            return HttpNotImplementedError("The only transfer coding known here is chunked.")
+        return MalformedRequestError("The bytes sent are not an HTTP request.")
+
+    def _stop(self, error: PixyProxyException) -> None:
+        """Read nothing more. Without an answer under way, refuse; else close after it."""
+        self._deaf = error
+        self._stop_head_timer()
+        if self._running is None or self._running.response_complete:
+            self.transport.write(logged_refusal(error, defaults=self.server_state.default_headers))
+            self.linger()
+            return
+        newest = self.pipeline[0][0] if self.pipeline else self._running
+        if newest is self.cycle and newest.more_body:  # it is its body that cannot be read
+            self._broken = newest
+            newest.message_event.set()
+        else:
+            newest.keep_alive = False
+            newest.transport = LingeringTransport(self, newest)  # type: ignore[assignment]
+        self.flow.pause_reading()
+
+    def _watch_head(self) -> None:
+        """A timer runs unless a request is answered, or a whole head has come."""
+        if self._deaf is not None or (self._running is not None and not self._in_head):
+            self._stop_head_timer()
+        elif self._head_timer is None and not self.transport.is_closing():
+            self._head_timer = self.loop.call_later(HEAD_PATIENCE, self._end_of_patience)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_of_patience(self) -> None:
+        self._head_timer = None
+        if self._in_head:
+            self._stop(RequestTimeoutError(f"The request's head did not arrive within {HEAD_PATIENCE:g} seconds."))
+        elif self._running is None:  # it has sent nothing, or line breaks
+            self.end()
 
     def _ignore_upgrade(self, *, rest: bytes) -> None:
-        """Serve the request as what it is (RFC 9110, section 7.8); Java's client asks for h2c in every first one."""
+        """Serve the request without the upgrade (RFC 9110, 7.8); Java's client asks for h2c in its first one."""
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self._refuse(MalformedRequestError("This is no proxy: CONNECT is not served."))
+            self._stop(MalformedRequestError("PixyProxy is not a proxy: CONNECT is not served."))
             return
         head = [method + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()]
         head += [name + b": " + value for name, value in self.headers if name not in UPGRADE_HEADERS]
@@ -160,28 +279,3 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self.data_received(b"\r\n".join(head) + b"\r\n\r\n" + rest)
-
-    def send_400_response(self, msg: str) -> None:
-        """Called when parsing fails."""
-        self._refuse(MalformedRequestError(msg))
-
-    def _refuse(self, error: PixyProxyException) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()  # another answer is on its way: nothing can be said in between
-            return
-        record = RequestRecord(request_id=request_ids().new(), method="-", path="-")
-        token = current.set(record)
-        log_start(record)
-        body = json.dumps(error.document(request_id=record.request_id)).encode()
-        head = (
-            f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
-            "content-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\n"
-            f"x-request-id: {record.request_id}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-        record.facts["problem"] = error.name
-        log_end(record, status=error.status, milliseconds=0.0, size=len(body))
-        current.reset(token)

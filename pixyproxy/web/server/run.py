@@ -7,7 +7,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from pixyproxy.web.server.protocol import FLUSH_PATIENCE, HttpProtocol
+from pixyproxy.web.server.client import FLUSH_PATIENCE
+from pixyproxy.web.server.protocol import HttpProtocol
 
 KEEP_ALIVE = 75
 """Seconds; longer than what common proxies keep an idle connection, so that they close it first."""
@@ -28,7 +29,9 @@ def allow_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def serve(application: str, *, host: str, port: int, workers: int, log_config: dict[str, Any]) -> None:
+def serve(
+    application: str, *, host: str, port: int, workers: int, max_connections: int, log_config: dict[str, Any]
+) -> None:
     """Serve the application that the named factory makes, in `workers` processes, until SIGTERM or SIGINT.
 
     Every running generation ends before that; then clients have `FLUSH_PATIENCE` seconds to take their answers.
@@ -47,6 +50,7 @@ def serve(application: str, *, host: str, port: int, workers: int, log_config: d
         ws="none",
         loop="uvloop",
         timeout_keep_alive=KEEP_ALIVE,
+        limit_concurrency=max_connections,  # HttpProtocol applies it to connections
         timeout_graceful_shutdown=FLUSH_PATIENCE,
         timeout_worker_healthcheck=WORKER_PATIENCE,
     )

@@ -1,0 +1,335 @@
+"""Connections over raw sockets: bounds before any key, and answers that are the ones of their requests."""
+
+import asyncio
+import gc
+import inspect
+import json
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uvicorn.protocols.http import httptools_impl
+from uvicorn.server import ServerState
+
+from pixyproxy.web.server import client, protocol
+from pixyproxy.web.server.protocol import HEAD_PATIENCE, MAX_PIPELINED, HttpProtocol
+from tests import planted
+from tests.listening import listening
+from tests.servers import PixyProxy, wait_until
+from tests.stage import Stage
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+
+
+@contextmanager
+def connected(address: str, *, timeout: float = 10) -> Iterator[socket.socket]:
+    """A raw connection."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
+        yield connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything until the server closes."""
+    answer = b""
+    with suppress(ConnectionResetError):
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    return answer
+
+
+def exchange(address: str, sent: bytes) -> bytes:
+    """The answers to raw bytes, until the server closes."""
+    with connected(address) as connection:
+        with suppress(OSError):
+            connection.sendall(sent)
+        return read_all(connection)
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(status) for status in STATUS.findall(answer)]
+
+
+# Pipelines
+
+
+def test_no_more_than_some_requests_wait_in_a_connection_and_the_rest_is_not_read() -> None:
+    stage = Stage()
+    with listening(stage.app) as address:
+        answer = exchange(address, GET * 1000)
+    assert 1 <= len(statuses(answer)) <= MAX_PIPELINED + 1
+    assert set(statuses(answer)) == {200}
+
+
+def test_a_pipeline_within_the_bound_is_answered_whole() -> None:
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with listening(Stage().app) as address:
+        answer = exchange(address, GET * (MAX_PIPELINED - 1) + last)
+    assert statuses(answer) == [200] * MAX_PIPELINED
+
+
+def resident_megabytes(pid: int) -> float:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+def test_pipelined_requests_take_no_memory_before_any_key(tmp_path: Path) -> None:
+    server = PixyProxy(tmp_path, {"PIXYPROXY_LOG_LEVEL": "WARNING"}).start()
+    try:
+        pid = server.process.handle.pid
+        before = resident_megabytes(pid)
+        for _ in range(10):
+            with connected(server.url) as connection, suppress(OSError):
+                connection.settimeout(2)
+                connection.sendall(GET * 10_000)  # 370 KB
+                read_all(connection)
+        assert resident_megabytes(pid) - before < 40, "426 MB before"
+    finally:
+        server.process.stop()
+
+
+# Heads
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that waits for a head for a moment only."""
+    monkeypatch.setattr(protocol, "HEAD_PATIENCE", 0.5)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_head_that_does_not_come_ends_its_connection(impatient: None, sent: bytes) -> None:
+    with listening(Stage().app) as address, connected(address) as connection:
+        connection.sendall(sent)
+        answer = read_all(connection)
+    assert statuses(answer) == ([408] if sent.strip() else [])
+    if sent.strip():
+        assert b"urn:pixyproxy:problem:request-timeout" in answer
+
+
+def test_a_head_that_drips_ends_too_and_an_idle_connection_after_an_answer_does_not(impatient: None) -> None:
+    with listening(Stage().app) as address:
+        with connected(address) as dripping, connected(address) as idle:
+            idle.sendall(GET)
+            assert statuses(idle.recv(65_536)) == [200]
+            end = time.monotonic() + 5
+            with suppress(OSError):
+                dripping.sendall(b"GET / HTTP/1.1\r\nX: ")
+                while time.monotonic() < end:
+                    dripping.sendall(b"x")
+                    time.sleep(0.1)
+            assert time.monotonic() < end, "its timer does not begin anew with each byte"
+            idle.sendall(GET)
+            assert statuses(idle.recv(65_536)) == [200]
+
+
+def test_the_patience_for_a_head_is_thirty_seconds() -> None:
+    assert HEAD_PATIENCE == 30
+
+
+def test_a_head_has_at_most_200_headers() -> None:
+    many = b"".join(b"a%d:b\r\n" % number for number in range(201))
+    with listening(Stage().app) as address:
+        assert statuses(exchange(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + many + b"\r\n")) == [431]
+
+
+def test_an_oversized_head_is_answered_itself_and_not_by_the_answer_to_the_next_request() -> None:
+    large = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"
+    with listening(Stage().app) as address:
+        assert statuses(exchange(address, large + GET)) == [431]
+        assert statuses(exchange(address, GET + large + GET)) == [200], "closed after the answer that was under way"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+        (b"FROBNICATE /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+        (b"POST /image HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"POST /image HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ],
+)
+def test_what_rfc_9112_does_not_allow_is_refused(sent: bytes, status: int) -> None:
+    with listening(Stage().app) as address:
+        answer = exchange(address, sent)
+    assert statuses(answer) == [status]
+    if status != 200:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert {b"date", b"cache-control", b"x-request-id", b"connection"} <= {
+            line.partition(b":")[0].lower() for line in head.splitlines()[1:]
+        }
+        assert json.loads(body)["status"] == status
+
+
+# Bodies
+
+
+def post(key: str, *headers: bytes) -> bytes:
+    return b"\r\n".join(
+        [b"POST /image HTTP/1.1", b"Host: x", b"Authorization: Bearer " + key.encode(), *headers, b"", b""]
+    )
+
+
+def test_an_answer_that_leaves_a_body_unread_ends_its_connection_and_reads_little_more() -> None:
+    with listening(Stage().app) as address, connected(address) as connection:
+        connection.sendall(post("wrong", b"Content-Length: 1000000000"))
+        answer = connection.recv(65_536)
+        assert statuses(answer) == [401]
+        assert b"connection: close" in answer.lower()
+        taken = 0
+        with suppress(OSError):
+            for _ in range(1000):
+                connection.sendall(b"x" * 200_000)
+                taken += 200_000
+        assert taken < 50_000_000, "200 MB before"
+
+
+def test_a_client_that_still_sends_gets_the_answer_all_the_same() -> None:
+    with listening(Stage().app) as address:
+        for _ in range(20):
+            body = b"x" * 500_000
+            answer = exchange(address, post("wrong", b"Content-Length: %d" % len(body)) + body)
+            assert statuses(answer) == [401]
+
+
+def test_a_body_that_is_read_keeps_its_connection() -> None:
+    body = b'{"prompt": "a dot"}'
+    request = post(planted.API_KEY, b"Content-Type: application/json", b"Content-Length: %d" % len(body)) + body
+    with listening(Stage().app) as address, connected(address) as connection:
+        for _ in range(2):
+            connection.sendall(request)
+            answer = connection.recv(65_536)
+            assert (statuses(answer), b"connection: close" in answer.lower()) == ([201], False)
+
+
+def test_broken_chunks_are_answered_and_logged_with_the_same_status(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="pixyproxy")
+    head = post(planted.API_KEY, b"Content-Type: application/json", b"Transfer-Encoding: chunked")
+    with listening(Stage().app) as address:
+        answer = exchange(address, head + b'5\r\n{"pro\r\nZZ\r\n')
+    assert statuses(answer) == [400]
+    (end,) = [line for line in caplog.messages if "REQUEST END POST /image" in line]
+    assert " 400 " in end
+
+
+def test_a_client_that_leaves_before_its_answer_is_logged_as_gone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="pixyproxy")
+    stage = Stage()
+
+    async def slow() -> None:
+        await asyncio.sleep(0.5)
+
+    stage.database.before = slow
+    with listening(stage.app) as address:
+        with connected(address) as connection:
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            assert read_all(connection) == b""
+
+        def ended() -> str:
+            return next(line for line in caplog.messages if "REQUEST END GET /readyz" in line)
+
+        wait_until(ended, seconds=10, what="the end of the request")
+    assert "aborted=yes" in ended()
+
+
+# The number of connections, and what is left of them
+
+
+def test_a_connection_over_the_limit_gets_503_and_is_closed(tmp_path: Path) -> None:
+    server = PixyProxy(tmp_path, {"PIXYPROXY_MAX_CONNECTIONS": "3"}).start()
+    try:
+        host, port = server.url.removeprefix("http://").split(":")
+
+        def one_more() -> bytes:
+            held = [socket.create_connection((host, int(port)), timeout=5) for _ in range(3)]
+            try:
+                time.sleep(0.2)
+                return exchange(server.url, GET)
+            finally:
+                for connection in held:
+                    connection.close()
+
+        answer = one_more()
+        assert statuses(answer) == [503]
+        assert b"retry-after: " in answer.lower()
+        assert b"urn:pixyproxy:problem:too-many-connections" in answer
+
+        def served() -> None:
+            with connected(server.url, timeout=2) as connection:
+                connection.sendall(GET)
+                assert statuses(connection.recv(65_536)) == [200]
+
+        wait_until(served, seconds=10, what="a connection")
+    finally:
+        server.process.stop()
+
+
+def test_nothing_of_a_closed_connection_stays() -> None:
+    with listening(Stage().app) as address:
+        for _ in range(50):
+            closing = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            assert statuses(exchange(address, closing)) == [200]
+
+        def freed() -> None:
+            assert sum(isinstance(each, HttpProtocol) for each in gc.get_objects()) <= 1
+
+        gc.disable()
+        try:
+            wait_until(freed, seconds=5, what="the end of the connections")
+        finally:
+            gc.enable()
+
+
+def test_a_connection_that_is_aborted_leaves_nothing_in_the_kernel() -> None:
+    class Transport:
+        def __init__(self) -> None:
+            self.socket = socket.socket()
+            self.aborted = False
+
+        def get_extra_info(self, name: str) -> Any:
+            return self.socket if name == "socket" else None
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    connection = client.ClientConnection.__new__(client.ClientConnection)
+    transport = Transport()
+    connection.transport = transport  # type: ignore[assignment]
+    connection.abort()
+    linger = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+    assert (transport.aborted, struct.unpack("ii", linger)) == (True, (1, 0))
+    transport.socket.close()
+
+
+# uvicorn's internals
+
+
+def test_uvicorn_still_has_the_internals_that_the_protocol_uses() -> None:
+    hint = "uvicorn has changed: read pixyproxy/web/server/protocol.py against its httptools_impl.py, then pin it anew"
+    made = inspect.getsource(httptools_impl.HttpToolsProtocol)
+    for name in (
+        *("self.parser", "self.scope", "self.headers", "self.url", "self.cycle", "self.pipeline", "self.flow"),
+        *("self.connections", "self.limit_concurrency", "self.server_state.total_requests", "self.pipeline.appendleft"),
+        *("def _start_asgi_task(self, cycle: RequestResponseCycle, app", "def _unset_keepalive_if_required(self)"),
+        *("def on_response_complete(self)", "def timeout_keep_alive_handler(self)", "def send_400_response(self, msg"),
+    ):
+        assert name in made, f"{name}: {hint}"
+    cycle = inspect.getsource(httptools_impl.RequestResponseCycle)
+    for name in (
+        *("self.scope", "self.more_body", "self.keep_alive", "self.transport.close()", "self.transport.write("),
+        *("self.disconnected", "self.response_complete", "self.message_event", "self.on_response()"),
+    ):
+        assert name in cycle, f"{name}: {hint}"
+    assert hasattr(ServerState(), "default_headers"), hint
