@@ -262,8 +262,9 @@ def test_the_storage_paused_and_resumed_needs_no_restart(stack: Stack, seaweedfs
     assert stack.get(f"/image/{details['guid']}/content").status_code == 200
 
 
+@ON_MYSQL
 def test_a_deletion_does_not_wait_for_a_silent_storage_and_is_finished_later(
-    stack: Stack, mariadb: MariaDB, seaweedfs: SeaweedFS
+    stack: Stack, server: SqlServer, seaweedfs: SeaweedFS
 ) -> None:
     details = stack.post().json()
     stack.proxies["storage"].mode = "silent"
@@ -275,7 +276,7 @@ def test_a_deletion_does_not_wait_for_a_silent_storage_and_is_finished_later(
     stack.mend()
 
     def is_removed() -> None:
-        assert mariadb.query("SELECT id FROM images WHERE guid = %s", details["guid"], database=stack.database) == []
+        assert server.query("SELECT id FROM images WHERE guid = %s", details["guid"], database=stack.database) == []
         listed = seaweedfs.client().list_objects_v2(Bucket=stack.bucket, Prefix=f"pictures/{details['filename']}")
         assert listed["KeyCount"] == 0
 
