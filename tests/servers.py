@@ -233,7 +233,7 @@ class MySQL(SqlServer):
             missing("MySQL", f"deploy/install-mysql {MYSQL}, or PIXYPROXY_TEST_MYSQL_URL")
         self.certificates = folder / "data"
         shutil.copytree(MYSQL / "data", folder / "data")
-        (folder / "data" / "auto.cnf").unlink()  # each server makes an id of its own
+        (folder / "data" / "auto.cnf").unlink(missing_ok=True)  # each server makes an id of its own
         write_certificates(self.certificates)
         # Not to wait for the disk makes migrations twice as fast, and loses nothing when the server alone is killed.
         fixed = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--skip-log-bin", "--innodb-flush-method=nosync"]
