@@ -128,8 +128,37 @@ def test_every_target_of_make_that_the_readme_names_exists() -> None:
 
 def test_it_says_what_the_tests_run_against() -> None:
     deployment = section("Deployment")
-    for said in ("MariaDB 10.11", "SeaweedFS 4.48", "moto", "MySQL and MinIO\nthemselves were not run"):
+    for said in (
+        "MySQL 9.7",
+        "MariaDB 10.11",
+        "SeaweedFS 4.48",
+        "moto",
+        "MySQL 8.4, MinIO and a Docker engine were not run",
+    ):
         assert said in deployment
+
+
+USES = (
+    ("MySQL", r"\b(mysql|sql_server): |\"mysql\""),
+    ("MariaDB", r"\b(mariadb|sql_server): |\"mariadb\""),
+    ("SeaweedFS", r"\bseaweedfs: |\"seaweedfs\""),
+)
+"""How a file of tests asks for a server, in the order of the table's columns."""
+
+
+def test_the_table_says_which_tests_run_on_which_server() -> None:
+    table: dict[str, list[bool]] = {}
+    for line in (ROOT / "docs" / "development.md").read_text().splitlines():
+        first, *cells = line.strip("|").split("|")
+        for name in re.findall(r"`(test_\w+\.py)`", first):
+            table[name] = [cell.strip() == "yes" for cell in cells[:3]]
+    used = {}
+    for file in (ROOT / "tests").glob("test_*.py"):
+        text = file.read_text()
+        uses = [re.search(pattern, text) is not None for _, pattern in USES]
+        if any(uses) and file != Path(__file__):
+            used[file.name] = uses
+    assert table == used
 
 
 def test_the_version_is_the_same_everywhere() -> None:
