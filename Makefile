@@ -18,6 +18,7 @@ test: .venv/dev.done
 
 bench: .venv/dev.done .venv/bench.done
 	@benchmarks/install
+	@deploy/install-mysql .venv/mysql
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: .venv/dev.done

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from benchmarks import (
+    connects,
     content,
     counts,
     generation,
@@ -28,10 +29,10 @@ from benchmarks.results import Results
 from benchmarks.run import Progress, Run, warn
 from benchmarks.store import known
 from benchmarks.targets import TARGETS, evaluate
-from tests.servers import BIN, MariaDB, SeaweedFS
+from tests.servers import BIN, MYSQL, MariaDB, SeaweedFS
 
 PARTS: dict[str, ModuleType] = {
-    part.PART: part for part in (content, counts, not_modified, lists, generation, slow_readers)
+    part.PART: part for part in (content, counts, not_modified, lists, generation, slow_readers, connects)
 }
 ROUNDS = 5
 """The fewest of a full run."""
@@ -93,6 +94,7 @@ def missing_programs() -> list[str]:
         "wrk": program("wrk"),
         "nginx": program("nginx"),
         "mariadbd": program("mariadbd") or program("mysqld"),
+        "MySQL": MYSQL.exists(),
         **{path.name: path.exists() for path in (BIN / "weed", BENCH_BIN / "litellm", BENCH_BIN / "py-spy")},
     }
     return [name for name, there in found.items() if not there]

@@ -18,6 +18,11 @@ BARE = "bare FastAPI endpoint"
 PLAIN = "plain Starlette route"
 LITELLM = "LiteLLM"
 
+CONNECT = "a new connection to MySQL"
+OWN_CONTEXT = "a TLS context of its own"
+SHARED_CONTEXT = "the shared TLS context"
+NO_TLS = "without TLS"
+
 FIRST_PAGE = "page 1"
 LATE_PAGE = "page 10,000"
 COLD_DETAILS = "details, every guid another"

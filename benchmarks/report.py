@@ -16,6 +16,7 @@ TITLES = {
     "lists": "Lists",
     "generation": "Generation",
     "slow_readers": "Slow readers",
+    "connects": "Connects",
 }
 WORDS = {
     "content": """
@@ -47,6 +48,10 @@ latency is the time to the whole answer less the delay. Memory is the most that 
 fresh process for the largest case. Beside the large cases come 20 GETs a second, which PixyProxy (details, and a
 content of 50 KB) and LiteLLM (`/health/liveliness`, for both) pay for in their CPU, too. After each case the rows and
 the objects were counted. A burst is as many requests in the same moment, at 2 s, with 50 GETs a second beside it.
+""",
+    "connects": """
+What a new connection to MySQL with TLS costs the process: the context that connections with the same options share,
+against one for each, which is what PyMySQL makes. In both the statements count that PixyProxy sends first.
 """,
     "slow_readers": """
 200 clients read a content of 4 MB each with 100 KB/s (a receive buffer of 64 KB), while others ask 10 times a second
@@ -175,6 +180,12 @@ def slow_readers(results: Results) -> str:
     return cases_and_contestants(results, "slow_readers", figures, names.SLOW, (names.OURS,))
 
 
+def connects(results: Results) -> str:
+    """CPU of a connection."""
+    everybody = (names.OWN_CONTEXT, names.SHARED_CONTEXT, names.NO_TLS)
+    return cases_and_contestants(results, "connects", {"cpu_ms": "CPU ms"}, (names.CONNECT,), everybody)
+
+
 TABLES = {
     "content": contents,
     "counts": counts,
@@ -182,6 +193,7 @@ TABLES = {
     "lists": lists,
     "generation": generation,
     "slow_readers": slow_readers,
+    "connects": connects,
 }
 
 

@@ -210,4 +210,8 @@ TARGETS = (
     *lists_targets(),
     *generation_targets(),
     *slow_readers_targets(),
+    Target(
+        *("connects", "CPU, against a context of its own", (names.CONNECT,), names.SHARED_CONTEXT, "cpu_ms", "≤", 0.3),
+        beside=names.OWN_CONTEXT,
+    ),
 )

@@ -54,7 +54,7 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 
 
 @pytest.fixture(scope="session")
-def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlServer]:
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MySQL]:
     """A MySQL server for the whole run."""
     url = os.environ.get("PIXYPROXY_TEST_MYSQL_URL")
     server = ForeignMySQL(url) if url else MySQL(tmp_path_factory.mktemp("mysql") / "server")

@@ -240,13 +240,12 @@ class MySQL(SqlServer):
         super().__init__(folder, [str(MYSQL / "mysqld"), *fixed, "--performance-schema=OFF", *arguments])
 
 
-class ForeignMySQL(SqlServer):
+class ForeignMySQL(MySQL):
     """A MySQL server of this machine that somebody else started, by the URL of its superuser.
 
     A test that needs a server of its own is skipped: one that stops it, or changes what all connections share.
     """
 
-    product = "MySQL"
     user_host = "%"  # in a container, its clients come from elsewhere
 
     def __init__(self, url: str) -> None:

@@ -167,8 +167,31 @@ def test_every_target_of_make_that_the_docs_name_exists() -> None:
 
 
 def test_it_says_what_the_tests_run_against() -> None:
-    for said in ("MariaDB | 10.11", "MySQL | 9.7", "SeaweedFS | 4.48", "moto", "MySQL 8.4 and MinIO were not run"):
+    for said in ("MariaDB 10.11", "MySQL 9.7", "SeaweedFS 4.48", "moto", "MySQL 8.4 and MinIO were not run"):
         assert said in section("development", "What the tests run against")
+
+
+USES = (
+    r"\b(mysql|sql_server): |\"mysql\"",
+    r"\b(mariadb|sql_server): |\"mariadb\"",
+    r"\bseaweedfs: |\"seaweedfs\"",
+)
+"""How a file of tests asks for MySQL, MariaDB and SeaweedFS, as the columns of the table follow each other."""
+
+
+def test_the_table_says_which_tests_run_on_which_server() -> None:
+    table: dict[str, list[bool]] = {}
+    for line in section("development", "What the tests run against").splitlines():
+        first, *cells = line.strip("|").split("|")
+        for name in re.findall(r"`(test_\w+\.py)`", first):
+            table[name] = [cell.strip() == "yes" for cell in cells[:3]]
+    used = {}
+    for file in (ROOT / "tests").glob("test_*.py"):
+        text = file.read_text()
+        uses = [re.search(pattern, text) is not None for pattern in USES]
+        if any(uses) and file != Path(__file__):
+            used[file.name] = uses
+    assert table == used
 
 
 def test_the_settings_that_matter_are_settings() -> None:

@@ -262,6 +262,7 @@ def test_the_storage_paused_and_resumed_needs_no_restart(stack: Stack, seaweedfs
     assert stack.get(f"/image/{details['guid']}/content").status_code == 200
 
 
+@ON_MYSQL
 def test_a_deletion_does_not_wait_for_a_silent_storage_and_is_finished_later(
     stack: Stack, server: SqlServer, seaweedfs: SeaweedFS
 ) -> None:

@@ -17,7 +17,7 @@ from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import SEARCHERS, migrate, open_database
 from tests.examples import a_drawing, a_generation, an_image
 from tests.fakes import FakeImageRepository
-from tests.servers import MariaDB
+from tests.servers import SqlServer
 from tests.stage import Stage
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +28,7 @@ COLUMNS = """
 """
 SLOW = {
     "mariadb": "IF(SLEEP(6) = 0, prompt, prompt)",
+    "mysql": "IF(BENCHMARK(1000000000, SHA2('a', 512)) = 0, prompt, prompt)",  # its SLEEP ends early, without an error
     "sqlite": """prompt || (
         WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers LIMIT 1000000000000)
         SELECT SUBSTR('', MAX(number)) FROM numbers)""",
@@ -59,7 +60,7 @@ class Opened:
         return asyncio.create_task(SqlImageRepository(self.database).search(limit=5, q=q))
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mysql", "mariadb"])
 async def opened(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> AsyncIterator[Opened]:
     """A database of this test alone."""
     name = unique()
@@ -71,8 +72,7 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path, unique: Callabl
             with sqlite3.connect(file) as connection:
                 return connection.execute(sql)
     else:
-        request.node.used_servers = ("mariadb",)
-        server: MariaDB = request.getfixturevalue("mariadb")
+        server: SqlServer = request.getfixturevalue(request.param)
         url = server.create(name)
 
         def run(sql: str) -> object:
