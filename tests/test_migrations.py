@@ -4,6 +4,7 @@ import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -13,7 +14,7 @@ from pixyproxy.data.init import migrate, open_engine, require_current_schema
 from tests.servers import MariaDB, free_ports
 
 VERSIONS = {"alembic_version", "schema_version"}
-TABLES = {"api_keys", "generations", "images", "parked_images", "schema_compatibility"} | VERSIONS
+TABLES = {"api_keys", "generations", "images", "instance", "parked_images", "schema_compatibility"} | VERSIONS
 AT_ONCE = 10
 
 
@@ -162,6 +163,19 @@ def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str)
         engine.dispose()
         migrate(url)
         assert is_current(url)
+
+
+def test_a_database_keeps_its_id_when_its_migration_runs_again(url: str) -> None:
+    found = []
+    for _ in range(2):
+        migrate(url)
+        engine = open_engine(url, use="writing")
+        with engine.begin() as connection:
+            found.append(connection.execute(text("SELECT guid FROM instance")).scalars().all())
+            connection.execute(text("UPDATE schema_version SET version_num = '0008'"))
+        engine.dispose()
+    assert found[0] == found[1]
+    assert [str(UUID(guid)) for guid in found[0]] == found[0][:1]
 
 
 def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
