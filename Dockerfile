@@ -1,4 +1,7 @@
-# PixyProxy as an image: docker build -t pixyproxy . && docker run -p 127.0.0.1:8000:8000 -v pixyproxy:/data pixyproxy
+# PixyProxy as an image:
+#   docker build -t pixyproxy . && docker run --stop-timeout 660 -p 127.0.0.1:8000:8000 -v pixyproxy:/data pixyproxy
+# `docker stop` kills after 10 s unless --stop-timeout says more, and a running generation is paid for. After SIGTERM the exit
+# status is 0: the process is PID 1, which cannot end by a signal.
 # With nothing configured it keeps everything in /data (SQLite and a folder) and prints its API key at the first start.
 
 # The Python and the Debian that the tests run on.

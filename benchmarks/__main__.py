@@ -40,7 +40,7 @@ SCRATCH = ROOT / "build" / "benchmarks"
 """What is not a full run leaves its results here, where git does not look."""
 OPEN_FILES = 20_000
 NEW_SETTINGS = ("CONTENT_CACHE_MB", "CACHE_TTL", "FINISH_SLOTS")
-EXIT_FAILURE, EXIT_COMMAND_LINE = 1, 2
+EXIT_SUCCESS, EXIT_FAILURE, EXIT_COMMAND_LINE = 0, 1, 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,14 +58,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run the parts that were asked for; the exit status is 1 if one failed. A missed target is no failure."""
+    """Run the parts that were asked for; the exit status says what became of them."""
     options = parser().parse_args()
     if unknown := set(options.parts) - set(PARTS):
         warn(f"No such part: {', '.join(sorted(unknown))}. There are {', '.join(PARTS)}.")
         return EXIT_COMMAND_LINE
     if options.report is not None:
-        publish(Results.load(options.report), options.report)
-        return 0
+        return EXIT_SUCCESS if publish(Results.load(options.report), options.report) else EXIT_FAILURE
     if missing := missing_programs():
         warn(f"Missing here: {', '.join(missing)}. `make bench` installs them on Debian, as root.")
         return EXIT_COMMAND_LINE
@@ -79,8 +78,13 @@ def main() -> int:
     folder = HERE if full else SCRATCH
     folder.mkdir(parents=True, exist_ok=True)
     results.save(folder / "results.json")
-    publish(results, folder / "results.json")
-    return EXIT_FAILURE if results.failures else 0
+    drawn = publish(results, folder / "results.json")
+    return exit_status(results, drawn=drawn)
+
+
+def exit_status(results: Results, *, drawn: bool) -> int:
+    """1 if a part failed, or if the picture of the results could not be drawn. A missed target is no failure."""
+    return EXIT_FAILURE if results.failures or not drawn else EXIT_SUCCESS
 
 
 def missing_programs() -> list[str]:
@@ -155,8 +159,11 @@ def commit() -> str:
     return ran.stdout.strip() or "?"
 
 
-def publish(results: Results, file: Path) -> None:
-    """Write the report and the picture of results: into the repository if the run was a full one."""
+def publish(results: Results, file: Path) -> bool:
+    """Write the report and the picture of results: into the repository if the run was a full one.
+
+    Returns whether the picture could be drawn.
+    """
     full = results.facts["full"]
     folder = HERE if full else SCRATCH
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +185,7 @@ def publish(results: Results, file: Path) -> None:
     print(f"{kind}{reached} targets reached, {len(missed)} missed. {folder / 'RESULTS.md'}")
     if drawn.returncode:
         warn("The picture could not be drawn.")
+    return drawn.returncode == 0
 
 
 if __name__ == "__main__":

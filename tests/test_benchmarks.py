@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import counts, generation, names, profiling, report
+from benchmarks.__main__ import exit_status
 from benchmarks.measuring import cpu_seconds, family, median, percentile, resident_mb
 from benchmarks.pictures import png
 from benchmarks.results import Measurement, Profile, Results
@@ -148,6 +149,15 @@ def test_the_report_has_every_target_the_failures_the_notes_and_the_profiles() -
     assert "`serve (web/content)`" in text
     assert "does not know `PIXYPROXY_CACHE_TTL`" in text
     assert "nan" not in text
+
+
+def test_a_part_that_fails_fails_the_run_and_a_missed_target_does_not() -> None:
+    results = small()
+    assert exit_status(results, drawn=True) == 1
+    results.failures.clear()
+    assert any(evaluate(target, results).reached is False for target in TARGETS)
+    assert exit_status(results, drawn=True) == 0
+    assert exit_status(results, drawn=False) == 1
 
 
 def test_a_quick_run_says_that_it_means_nothing() -> None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pymysql
 import pytest
@@ -24,7 +24,7 @@ from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import LOCK_TIMEOUT, migrate, open_database
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
-from tests.servers import MariaDB, wait_until
+from tests.servers import SqlServer, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,10 @@ def sqlite_error(name: str) -> sqlite3.OperationalError:
 MEANINGS: dict[str, tuple[Exception, type[PixyProxyException]]] = {
     **{
         f"MySQL {code}": (pymysql.err.OperationalError(code, "text"), DatabaseUnavailableError)
-        for code in (1020, 1040, 1045, 1053, 1205, 1213, 1290, 1836, 1969, 2003, 2006, 2013, 3024)
+        for code in (
+            *(1020, 1021, 1040, 1041, 1045, 1047, 1053, 1114, 1205, 1213, 1226, 1290, 1792, 1836, 1874, 1969),
+            *(2003, 2006, 2013, 3024, 3032),
+        )
     },
     "MySQL duplicate": (pymysql.err.IntegrityError(1062, "text"), ConflictError),
     "MySQL wrong column": (pymysql.err.OperationalError(1054, "text"), DatabaseError),
@@ -53,6 +56,7 @@ MEANINGS: dict[str, tuple[Exception, type[PixyProxyException]]] = {
     "no number": (pymysql.err.InterfaceError("text"), DatabaseError),
     "SQLite busy": (sqlite_error("SQLITE_BUSY"), DatabaseUnavailableError),
     "SQLite snapshot": (sqlite_error("SQLITE_BUSY_SNAPSHOT"), DatabaseUnavailableError),
+    "SQLite too slow": (sqlite_error("SQLITE_INTERRUPT"), DatabaseUnavailableError),
     "SQLite full": (sqlite_error("SQLITE_FULL"), DatabaseUnavailableError),
     "SQLite read-only": (sqlite_error("SQLITE_READONLY"), DatabaseUnavailableError),
     "SQLite unique": (sqlite_error("SQLITE_CONSTRAINT_UNIQUE"), ConflictError),
@@ -77,15 +81,17 @@ async def a_recorded_generation(database: SqlDatabase) -> Generation:
     return generation
 
 
-async def test_a_lock_wait_is_run_again_until_the_record_is_there(mariadb: MariaDB, unique: Callable[[], str]) -> None:
-    url = mariadb.create(name := unique())
+async def test_a_lock_wait_is_run_again_until_the_record_is_there(
+    sql_server: SqlServer, unique: Callable[[], str]
+) -> None:
+    url = sql_server.create(name := unique())
     migrate(url)
     database, close = open_database(url)
     generation = await a_recorded_generation(database)
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        connection = pymysql.connect(unix_socket=str(mariadb.folder / "socket"), user="root", database=f"test_{name}")
+        connection = sql_server.connect(f"test_{name}")
         with connection, connection.cursor() as cursor:
             cursor.execute("SELECT id FROM generations FOR UPDATE")
             held.set()
@@ -105,8 +111,8 @@ async def test_a_lock_wait_is_run_again_until_the_record_is_there(mariadb: Maria
     close()
 
 
-async def test_a_deadlock_is_run_again(mariadb: MariaDB, unique: Callable[[], str]) -> None:
-    url = mariadb.create(name := unique())
+async def test_a_deadlock_is_run_again(sql_server: SqlServer, unique: Callable[[], str]) -> None:
+    url = sql_server.create(name := unique())
     migrate(url)
     database, close = open_database(url)
     first, second = [await a_recorded_generation(database) for _ in range(2)]
@@ -131,15 +137,15 @@ async def test_a_deadlock_is_run_again(mariadb: MariaDB, unique: Callable[[], st
     for thread in threads:
         await asyncio.to_thread(thread.join, 30)
     assert len(attempts) == 3, "one of the two was chosen to try again, and did"
-    ((changed,),) = mariadb.query(
+    ((changed,),) = sql_server.query(
         "SELECT COUNT(*) FROM generations WHERE updated_at = '2026-11-22'", database=f"test_{name}"
     )
     assert changed == 2
     close()
 
 
-async def test_slow_searches_keep_nothing_from_being_recorded(mariadb: MariaDB, unique: Callable[[], str]) -> None:
-    url = mariadb.create(unique())
+async def test_slow_searches_keep_nothing_from_being_recorded(sql_server: SqlServer, unique: Callable[[], str]) -> None:
+    url = sql_server.create(unique())
     migrate(url)
     database, close = open_database(url)
     generation = await a_recorded_generation(database)
@@ -155,15 +161,16 @@ async def test_slow_searches_keep_nothing_from_being_recorded(mariadb: MariaDB, 
 
 
 async def test_a_statement_that_runs_too_long_is_ended_by_the_server(
-    mariadb: MariaDB, unique: Callable[[], str]
+    sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
-    url = mariadb.create(unique())
+    url = sql_server.create(unique())
     migrate(url)
     database, close = open_database(url)
     started = time.monotonic()
-    await database.all("SELECT COUNT(*) FROM seq_1_to_100")
-    with pytest.raises(DatabaseUnavailableError, match="1969"):
-        await database.all("SELECT COUNT(*) FROM seq_1_to_100000000 AS a, seq_1_to_1000 AS b")
+    await database.all("SELECT COUNT(*) FROM generations")
+    numbers = "(SELECT 1 FROM information_schema.columns) AS"
+    with pytest.raises(DatabaseUnavailableError, match=r"1969|3024"):
+        await database.all(f"SELECT COUNT(*) FROM {numbers} a, {numbers} b, {numbers} c, {numbers} d")
     assert time.monotonic() - started < 6
     close()
 
@@ -201,9 +208,9 @@ async def test_sqlite_that_stays_locked_is_unavailable(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Opened:
-    """A database on MariaDB, its repositories, and a look at the other side."""
+    """A database of a server, its repositories, and a look at the other side."""
 
-    mariadb: MariaDB
+    server: SqlServer
     name: str
     database: SqlDatabase
 
@@ -212,13 +219,12 @@ class Opened:
         return SqlGenerationRepository(self.database)
 
     def query(self, sql: str, *parameters: object) -> list[Any]:
-        return self.mariadb.query(sql, *parameters, database=self.name)
+        return self.server.query(sql, *parameters, database=self.name)
 
     @contextmanager
     def holding(self, *statements: str) -> "Iterator[pymysql.connections.Connection[Any]]":
         """Another transaction, which holds the locks of these statements until the block ends."""
-        socket = str(self.mariadb.folder / "socket")
-        with pymysql.connect(unix_socket=socket, user="root", database=self.name) as connection:
+        with self.server.connect(self.name) as connection:
             for statement in statements:
                 connection.cursor().execute(statement)
             yield connection
@@ -229,7 +235,7 @@ class Opened:
         def waiting() -> list[Any]:
             found = self.query(
                 "SELECT id FROM information_schema.processlist WHERE user = %s AND db = %s AND info LIKE %s",
-                *(self.mariadb.user, self.name, f"%{statement}%"),
+                *(self.server.user, self.name, f"%{statement}%"),
             )
             assert found
             return found
@@ -251,12 +257,12 @@ class Opened:
 
 
 @pytest.fixture
-def opened(mariadb: MariaDB, unique: Callable[[], str]) -> Iterator[Opened]:
-    """A database on MariaDB, of this test alone."""
-    url = mariadb.create(name := unique())
+def opened(sql_server: SqlServer, unique: Callable[[], str]) -> Iterator[Opened]:
+    """A database of a server, of this test alone."""
+    url = sql_server.create(name := unique())
     migrate(url)
     database, close = open_database(url)
-    yield Opened(mariadb, f"test_{name}", database)
+    yield Opened(sql_server, f"test_{name}", database)
     close()
 
 
@@ -284,7 +290,7 @@ async def test_a_server_that_dies_in_the_middle_of_a_success_leaves_nothing_of_i
     with pytest.raises(pymysql.err.Error), opened.holding(NO_NEW_IMAGE) as holder:
         success = asyncio.create_task(succeed(opened.generations, generation))
         await opened.waits("INSERT INTO images")
-        opened.mariadb.process.stop(how=signal.SIGKILL)
+        opened.server.process.stop(how=signal.SIGKILL)
         try:
             with pytest.raises(DatabaseUnavailableError):
                 await success
@@ -293,8 +299,8 @@ async def test_a_server_that_dies_in_the_middle_of_a_success_leaves_nothing_of_i
             with pytest.raises(DatabaseUnavailableError):
                 await a_recorded_generation(opened.database)
         finally:
-            (opened.mariadb.folder / "socket").unlink()  # a killed server leaves it, and `start` waits for a new one
-            opened.mariadb.start()
+            (opened.server.folder / "socket").unlink()  # a killed server leaves it, and `start` waits for a new one
+            opened.server.start()
         holder.ping(reconnect=False)  # its locks died with the server
     await opened.assert_untouched(generation)
     await opened.assert_works(generation)
@@ -373,16 +379,41 @@ async def test_a_read_only_server_is_unavailable_to_writers_alone(opened: Opened
     await opened.assert_works(generation)
 
 
+async def test_a_server_that_was_read_only_for_new_sessions_is_written_to_by_the_same_pool_afterwards(
+    opened: Opened,
+) -> None:
+    opened.query("SET GLOBAL TRANSACTION READ ONLY")
+    try:
+        with pytest.raises(DatabaseUnavailableError, match="1792") as refused:
+            await a_recorded_generation(opened.database)
+        assert refused.value.cost == "none", "nothing was drawn"
+    finally:
+        opened.query("SET GLOBAL TRANSACTION READ WRITE")
+    await a_recorded_generation(opened.database)
+
+
+async def test_a_user_over_its_limit_is_unavailable_and_has_spent_nothing(opened: Opened) -> None:
+    user = f"'{opened.server.user}'@'127.0.0.1'"
+    opened.query(f"ALTER USER {user} WITH MAX_UPDATES_PER_HOUR 1")
+    try:
+        with pytest.raises(DatabaseUnavailableError, match="1226") as refused:
+            for _ in range(3):
+                await a_recorded_generation(opened.database)
+        assert refused.value.cost == "none"
+    finally:
+        opened.query(f"ALTER USER {user} WITH MAX_UPDATES_PER_HOUR 0")
+
+
 async def test_a_server_with_too_many_connections_is_unavailable_until_there_are_fewer(opened: Opened) -> None:
     generation = await a_recorded_generation(opened.database)
-    url = opened.mariadb.url(opened.name.removeprefix("test_"))
+    url = opened.server.url(opened.name.removeprefix("test_"))
     fresh, close = open_database(url)  # its pool is empty, as at a start
     ((maximum,),) = opened.query("SELECT @@max_connections")
     with ExitStack() as crowd:
         administrator = crowd.enter_context(opened.holding())
         for _ in range(12):
             connection = pymysql.connect(
-                host="127.0.0.1", port=opened.mariadb.port, user=opened.mariadb.user, password=planted.DATABASE_PASSWORD
+                host="127.0.0.1", port=opened.server.port, user=opened.server.user, password=planted.DATABASE_PASSWORD
             )
             crowd.enter_context(connection)
         administrator.cursor().execute("SET GLOBAL max_connections = 10")
@@ -399,25 +430,27 @@ async def test_a_server_with_too_many_connections_is_unavailable_until_there_are
 
 
 async def test_a_locked_row_of_another_replica_delays_neither_renewals_nor_claims(
-    mariadb: MariaDB, unique: Callable[[], str]
+    sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
-    url = mariadb.create(name := unique())
+    url = sql_server.create(name := unique())
     migrate(url)
     database, close = open_database(url)
     records = SqlGenerationRepository(database)
     schema = f"test_{name}"
-    mariadb.query(
-        "INSERT INTO generations (guid, api_key_id, request, state, lease_expires_at, created_at, updated_at) "
-        "SELECT UUID(), 1, '{}', 'succeeded', '2026-01-01', '2026-01-01', '2026-01-01' FROM seq_1_to_5000",
-        database=schema,
-    )
+    with sql_server.connect(schema) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO generations (guid, api_key_id, request, state, lease_expires_at, created_at, updated_at) "
+            "VALUES (%s, 1, '{}', 'succeeded', '2026-01-01', '2026-01-01', '2026-01-01')",
+            [(str(uuid4()),) for _ in range(5000)],
+        )
+        connection.commit()
     theirs, expired = a_generation(), a_generation()
     mine = [a_generation() for _ in range(64)]
     for generation in (theirs, *mine):
         await records.add(generation, lease=30)
     await records.add(expired, lease=0)
-    mariadb.query("ANALYZE TABLE generations", database=schema)
-    connection = pymysql.connect(unix_socket=str(mariadb.folder / "socket"), user="root", database=schema)
+    sql_server.query("ANALYZE TABLE generations", database=schema)
+    connection = sql_server.connect(schema)
     with connection, connection.cursor() as cursor:
         cursor.execute("UPDATE generations SET lease_expires_at = '2026-01-01' WHERE guid = %s", (str(theirs.guid),))
         started = time.monotonic()

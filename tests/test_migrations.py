@@ -1,30 +1,31 @@
 """The schema: the same from every start, migrated once however many start at the same time."""
 
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
-from pixyproxy.data.init import migrate, open_engine, require_current_schema
-from tests.servers import MariaDB, free_ports
+from pixyproxy.core.exceptions import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from pixyproxy.data.init import MIGRATIONS, migrate, open_engine, require_current_schema
+from tests.servers import MySQL, SqlServer, free_ports
 
 VERSIONS = {"alembic_version", "schema_version"}
 TABLES = {"api_keys", "generations", "images", "instance", "parked_images", "schema_compatibility"} | VERSIONS
 AT_ONCE = 10
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mysql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> str:
     """An empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/pixyproxy.db"
-    request.node.used_servers = ("mariadb",)
-    server: MariaDB = request.getfixturevalue("mariadb")
+    server: SqlServer = request.getfixturevalue(request.param)
     return server.create(unique())
 
 
@@ -82,12 +83,12 @@ def test_an_older_schema_is_not_current_and_is_brought_up(url: str) -> None:
     assert tables(url) == TABLES
 
 
-def test_tables_on_mariadb_say_their_character_set_whatever_the_servers_is(
-    mariadb: MariaDB, unique: Callable[[], str]
+def test_tables_say_their_character_set_whatever_the_servers_is(
+    sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
     name = unique()
-    migrate(mariadb.create(name))
-    rows = mariadb.query(
+    migrate(sql_server.create(name))
+    rows = sql_server.query(
         "SELECT table_name, table_collation, engine FROM information_schema.tables "
         "WHERE table_schema = %s AND table_name NOT IN ('alembic_version', 'schema_version')",
         f"test_{name}",
@@ -178,30 +179,71 @@ def test_a_database_keeps_its_id_when_its_migration_runs_again(url: str) -> None
     assert [str(UUID(guid)) for guid in found[0]] == found[0][:1]
 
 
-def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
-    mariadb: MariaDB, unique: Callable[[], str]
+LATER = """
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{down_revision}"
+
+
+def upgrade() -> None:
+    op.execute("{sql}")
+"""
+
+
+def test_a_failed_migration_leaves_those_before_it_recorded_or_on_sqlite_changes_nothing(
+    url: str, tmp_path: Path
 ) -> None:
-    url = mariadb.create(unique())
+    migrate(url)
+    scripts = tmp_path / "scripts"
+    shutil.copytree(MIGRATIONS, scripts)
+    head = ScriptDirectory(str(scripts)).get_current_head()
+    for revision, down_revision, sql in (
+        ("9001", head, "INSERT INTO api_keys (name, prefix, sha256, created_at) VALUES ('a', 'b', 'c', '2026-01-01')"),
+        ("9002", "9001", "UPDATE no_such_table SET id = 1"),
+    ):
+        script = LATER.format(revision=revision, down_revision=down_revision, sql=sql)
+        (scripts / "versions" / f"{revision}_later.py").write_text(script)
+    with pytest.raises(DatabaseError):
+        migrate(url, scripts=scripts)
+    engine = open_engine(url, use="writing")
+    with engine.connect() as connection:
+        recorded = connection.execute(text("SELECT version_num FROM schema_version")).scalar()
+        keys = connection.execute(text("SELECT COUNT(*) FROM api_keys")).scalar()
+    all_or_nothing = engine.dialect.name == "sqlite"
+    engine.dispose()
+    assert (recorded, keys) == ((head, 0) if all_or_nothing else ("9001", 1))
+
+
+def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
+    sql_server: SqlServer, unique: Callable[[], str]
+) -> None:
+    url = sql_server.create(unique())
+    mysql = isinstance(sql_server, MySQL)
+    isolation = "@@transaction_isolation" if mysql else "@@tx_isolation"
+    statement_timeout = "@@max_execution_time / 1000" if mysql else "@@max_statement_time"
     seen = {}
-    for use in ("reading", "writing", "migrating"):
+    for use in ("reading", "searching", "writing", "migrating"):
         engine = open_engine(url, use=cast(Any, use))
         with engine.connect() as connection:
             seen[use] = connection.execute(
-                text("SELECT @@time_zone, @@tx_isolation, @@max_statement_time, @@innodb_lock_wait_timeout")
+                text(f"SELECT @@time_zone, {isolation}, {statement_timeout}, @@innodb_lock_wait_timeout")
             ).one()
         engine.dispose()
     common = ("+00:00", "READ-COMMITTED")
-    assert tuple(seen["reading"]) == (*common, 4.0, 50)
+    assert tuple(seen["reading"]) == tuple(seen["searching"]) == (*common, 4.0, 50)
     assert tuple(seen["writing"]) == (*common, 0.0, 2)
     assert tuple(seen["migrating"]) == (*common, 0.0, 50)
 
 
-def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(mariadb: MariaDB, tmp_path: Path) -> None:
-    right = mariadb.create("contact")
+def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(
+    sql_server: SqlServer, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    right = sql_server.create("contact_" + unique())
     (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
     wrong = {
         right.replace("planted-database-password", "planted-wrong-password"): "1045",
-        mariadb.url("nowhere"): "1049|1044",
+        sql_server.url("nowhere"): "1049|1044",
         f"{right}?foo=bar": "options",
         f"{right}?ssl_ca=/nonexistent.pem": "options",
         f"sqlite:///{tmp_path}/garbage.db": "not an SQLite database",

@@ -1,4 +1,4 @@
-"""One contract for every implementation of the repositories: the fake, SQLite, and a real MariaDB."""
+"""One contract for every implementation of the repositories: the fake, SQLite, a real MySQL and a real MariaDB."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ from pixyproxy.core.protocols import (
 )
 from pixyproxy.data import settling
 from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.cached import CachedImageRepository
+from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.conversions import cursor_after
 from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generations import SqlGenerationRepository
@@ -48,7 +48,7 @@ from tests.fakes import (
     FakeImageRepository,
     FakeParkedImageRepository,
 )
-from tests.servers import MariaDB
+from tests.servers import MySQL, SqlServer
 
 pytestmark = pytest.mark.anyio
 
@@ -100,21 +100,40 @@ class Repositories:
         return [generation.guid for generation in await self.generations.expired(limit=100)]
 
 
-@pytest.fixture(params=["fake", "cached", "sqlite", "mariadb"])
-def repositories(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str]) -> Iterator[Repositories]:
+@pytest.fixture(scope="module")
+def migrated() -> dict[str, str]:
+    """The URL of a migrated database on each server: to migrate one for each test takes minutes in all."""
+    return {}
+
+
+@pytest.fixture(params=["fake", "cached", "sqlite", "mysql", "mariadb"])
+def repositories(
+    request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str], migrated: dict[str, str]
+) -> Iterator[Repositories]:
     """Empty repositories."""
     if request.param in ("fake", "cached"):
         fake = FakeImageRepository()
         images = CachedImageRepository(fake, ttl=30) if request.param == "cached" else fake
         generations = FakeGenerationRepository(fake)
-        yield Repositories(images, generations, FakeParkedImageRepository(generations), FakeApiKeyRepository())
+        keys = FakeApiKeyRepository()
+        yield Repositories(
+            images,
+            generations,
+            FakeParkedImageRepository(generations),
+            CachedApiKeyRepository(keys) if request.param == "cached" else keys,
+        )
         return
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/pixyproxy.db"
+        migrate(url)
     else:
-        request.node.used_servers = ("mariadb",)
-        url = request.getfixturevalue("mariadb").create(unique())
-    migrate(url)
+        server: SqlServer = request.getfixturevalue(request.param)
+        if request.param not in migrated:
+            migrated[request.param] = server.create(unique())
+            migrate(migrated[request.param])
+        url = migrated[request.param]
+        for table in ("images", "parked_images", "generations", "api_keys"):
+            server.query(f"DELETE FROM {table}", database=url.rpartition("/")[2])
     database, close = open_database(url)
     yield Repositories(
         SqlImageRepository(database),
@@ -126,7 +145,7 @@ def repositories(request: pytest.FixtureRequest, tmp_path: Path, unique: Callabl
     close()
 
 
-SQL = pytest.mark.parametrize("repositories", ["sqlite", "mariadb"], indirect=True)
+SQL = pytest.mark.parametrize("repositories", ["sqlite", "mysql", "mariadb"], indirect=True)
 
 
 @SQL
@@ -704,10 +723,10 @@ async def test_unsettled_are_those_that_run_or_were_failed_as_interrupted(reposi
     assert await repositories.generations.unsettled() == {running.guid, left.guid, interrupted.guid}
 
 
-async def test_leases_are_by_the_clock_of_the_database(mariadb: MariaDB, unique: Callable[[], str]) -> None:
-    url = mariadb.create(name := unique())
+async def test_leases_are_by_the_clock_of_the_database(sql_server: SqlServer, unique: Callable[[], str]) -> None:
+    url = sql_server.create(name := unique())
     migrate(url)
-    mariadb.query("SET GLOBAL init_connect = 'SET timestamp = 2000000000'")  # in 2033; it stands still
+    sql_server.query("SET GLOBAL init_connect = 'SET timestamp = 2000000000'")  # in 2033; it stands still
     try:
         database, close = open_database(url)
         generations = SqlGenerationRepository(database)
@@ -717,10 +736,10 @@ async def test_leases_are_by_the_clock_of_the_database(mariadb: MariaDB, unique:
         assert await generations.expired(limit=10) == (left,)
         assert await generations.claim(left.guid, lease=60)
         assert await generations.expired(limit=10) == ()
-        leases = mariadb.query("SELECT lease_expires_at FROM generations ORDER BY id", database=f"test_{name}")
+        leases = sql_server.query("SELECT lease_expires_at FROM generations ORDER BY id", database=f"test_{name}")
         close()
     finally:
-        mariadb.query("SET GLOBAL init_connect = ''")
+        sql_server.query("SET GLOBAL init_connect = ''")
     moment = datetime(2033, 5, 18, 3, 33, 20)  # noqa: DTZ001 -- the columns are naive UTC
     assert [lease for (lease,) in leases] == [moment + timedelta(seconds=30), moment + timedelta(seconds=60)]
 
@@ -874,22 +893,30 @@ async def test_a_statement_that_the_database_refuses_is_a_fault_of_ours(reposito
     assert "s3" not in str(caught.value.__cause__)
 
 
-async def test_a_late_page_reads_no_more_rows_than_the_first(mariadb: MariaDB, unique: Callable[[], str]) -> None:
-    url = mariadb.create(name := unique())
+async def test_a_late_page_reads_no_more_rows_than_the_first(sql_server: SqlServer, unique: Callable[[], str]) -> None:
+    url = sql_server.create(name := unique())
     migrate(url)
     database, close = open_database(url)
     await SqlGenerationRepository(database).add(a_generation(), lease=30)
-    mariadb.query(
-        "INSERT INTO images (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, "
-        "model, created_at, updated_at) SELECT UUID(), 1, UUID(), 'a dot', 'image/png', 1, 1, 1, REPEAT('0', 64), 'm', "
-        "'2026-01-01' + INTERVAL seq DIV 3 SECOND, '2026-01-01' FROM seq_1_to_20000",
-        database=f"test_{name}",
-    )
-    mariadb.query("ANALYZE TABLE images", database=f"test_{name}")
+    depth = "cte_max_recursion_depth" if isinstance(sql_server, MySQL) else "max_recursive_iterations"
+    with sql_server.connect(f"test_{name}") as connection, connection.cursor() as statements:
+        statements.execute(f"SET SESSION {depth} = 20000")
+        statements.execute(
+            """
+            INSERT INTO images (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256,
+                                model, created_at, updated_at)
+            WITH RECURSIVE numbers (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM numbers WHERE seq < 20000)
+            SELECT UUID(), 1, UUID(), 'a dot', 'image/png', 1, 1, 1, REPEAT('0', 64), 'm',
+                   '2026-01-01' + INTERVAL seq DIV 3 SECOND, '2026-01-01'
+            FROM numbers
+            """
+        )
+        connection.commit()
+    sql_server.query("ANALYZE TABLE images", database=f"test_{name}")
 
     async def rows_read(cursor: str | None) -> tuple[int, str | None]:
         def count() -> int:
-            return sum(int(value) for _, value in mariadb.query("SHOW GLOBAL STATUS LIKE 'Handler_read%'"))
+            return sum(int(value) for _, value in sql_server.query("SHOW GLOBAL STATUS LIKE 'Handler_read%'"))
 
         noise = -count() + count()
         before = count()

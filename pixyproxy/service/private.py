@@ -100,11 +100,11 @@ class PrivateImageService:
         seconds = (self._sync_wait or None) if wait is None else wait
         if idempotency_key is None:
             running = await self._runner.begin(filled, caller=caller)
-            return Created(require_success(await running.wait(seconds)))
+            return self._created(await running.wait(seconds))
         key = parse_idempotency_key(idempotency_key)
         begun = await self._beginner.begin(filled, caller=caller, key=key, asked=request)
         if isinstance(begun, RunningGeneration):
-            return Created(require_success(await begun.wait(seconds)))
+            return self._created(await begun.wait(seconds))
         if begun.state is GenerationState.RUNNING:
             if wait is None:
                 raise GenerationRunningError(
@@ -114,7 +114,7 @@ class PrivateImageService:
                     extra={"generation": str(begun.guid)},
                 )
             begun = await self._join(begun, seconds)
-        return Created(require_success(begun, replayed=True), replayed=True)
+        return self._created(begun, replayed=True)
 
     async def list(self, query: ImageQuery) -> ImagePage:
         """A page of all images, newest first; `InvalidRequestError` for a cursor that no page carried."""
@@ -146,12 +146,25 @@ class PrivateImageService:
 
     async def generation(self, guid: UUID) -> Generation:
         """The generation, whichever replica runs it; `GenerationNotFoundError` if there is no such generation."""
-        return await self._stores.generations.get(revalidated(_GUID, guid))
+        generation = await self._stores.generations.get(revalidated(_GUID, guid))
+        self._note_images(generation)
+        return generation
 
     async def generations(self, query: GenerationQuery) -> GenerationPage:
         """A page of all generations, newest first; `InvalidRequestError` for a cursor that no page carried."""
         query = revalidated(_GENERATIONS, query)
-        return await self._stores.generations.list(limit=query.limit, cursor=query.cursor, state=query.state)
+        page = await self._stores.generations.list(limit=query.limit, cursor=query.cursor, state=query.state)
+        self._note_images(*page.generations)
+        return page
+
+    def _created(self, generation: Generation, *, replayed: bool = False) -> Created:
+        succeeded = require_success(generation, replayed=replayed)
+        self._note_images(succeeded)
+        return Created(succeeded, replayed=replayed)
+
+    def _note_images(self, *generations: Generation) -> None:
+        """Make the images of an answer readable here at once, even if somebody asked for them too early."""
+        self._stores.images.note(image.guid for generation in generations for image in generation.images)
 
     async def _join(self, generation: Generation, seconds: float | None) -> Generation:
         """A generation that another request began, when it has ended or after so many seconds."""

@@ -1,55 +1,141 @@
-"""Writes log lines: those of one turn of the event loop together, for a system call a line costs more than the line."""
+"""Writes log lines in a thread of their own, those of one turn of the event loop together.
+
+A system call a line would cost more than the line. A thread, because a pipe that nobody reads blocks its writer: the
+service must not stop with it.
+"""
 
 import asyncio
 import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 AT_ONCE = 4096
 """Characters that are written at once: so many bytes of one process stay together in a pipe that several share
-(PIPE_BUF of Linux; pipe(7)). Our lines are ASCII but for what a warning of a library says."""
+(PIPE_BUF of Linux; pipe(7)). Our lines are ASCII but for warnings of libraries."""
+MAX_WAITING = 1024 * 1024
+"""Characters that wait for the thread. Lines beyond it are dropped, and counted."""
+PAUSE = 0.005
+"""Seconds between two writes: waking the thread for each line would cost half as much CPU as the line."""
+LAST_WORDS = 1.0
+"""Seconds that a process waits at its end, and a command after each line, until the lines are written."""
+
+
+class LogWriter:
+    """A thread that writes lines with `write`, and the bounded buffer in front of it.
+
+    `describe_dropped` makes the line that is written in place of dropped ones.
+    """
+
+    def __init__(self, write: Callable[[str], None], *, describe_dropped: Callable[[int], str]) -> None:
+        self._write = write
+        self._describe_dropped = describe_dropped
+        self._lock = threading.Lock()
+        self._lines: list[str] = []
+        self._size = 0
+        self._dropped = 0
+        self._work = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._thread: threading.Thread | None = None
+
+    def put(self, lines: list[str]) -> None:
+        """Take lines to be written; drop them if the buffer is full. Never blocks for long."""
+        size = sum(map(len, lines))
+        with self._lock:
+            if self._size + size > MAX_WAITING:
+                self._dropped += len(lines)
+            else:
+                self._lines += lines
+                self._size += size
+            if self._idle.is_set():
+                self._idle.clear()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+        if not self._work.is_set():
+            self._work.set()
+
+    def drain(self, seconds: float) -> None:
+        """Return when all lines are written, or after so many seconds."""
+        self._idle.wait(seconds)
+
+    def _run(self) -> None:
+        while True:
+            self._work.wait()
+            self._work.clear()
+            with self._lock:
+                lines, self._lines = self._lines, []
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                lines.append(self._describe_dropped(dropped))
+            for piece in pieces(lines):
+                self._write(piece)
+            with self._lock:
+                self._size = sum(map(len, self._lines))
+                if not self._lines and not self._dropped:
+                    self._idle.set()
+            time.sleep(PAUSE)
 
 
 class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr what is logged in a turn of the event loop when that turn ends, and everything else at once.
+    """Gives to a `LogWriter` what is logged in a turn of the event loop when that turn ends, and all else at once.
 
-    A warning, and what is worse, does not wait, and takes with it what came before. Only a process that is killed
-    loses lines: those of the turn that it died in.
+    A warning, and every more severe line, does not wait for the end of the turn, and takes along what came before. Only
+    a process that is killed loses lines: those of its last milliseconds.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: list[str] = []
+        self._turn: list[str] = []
+        self._writer = LogWriter(self._write, describe_dropped=self._describe_dropped)
         # `logging` asks the system for these at every line, and no line of ours has them.
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called with a record, by one thread at a time."""
         try:
-            self._lines.append(self.format(record) + self.terminator)
+            self._turn.append(self.format(record) + self.terminator)
         except Exception:  # noqa: BLE001 -- as every handler does
             self.handleError(record)
             return
         if record.levelno >= logging.WARNING:
-            self.flush()
-        elif len(self._lines) == 1:  # else a turn that has not ended will write them
+            self._hand_over()
+        elif len(self._turn) == 1:  # else a turn that has not ended hands it over
             loop = asyncio._get_running_loop()
-            if loop is None:
-                self.flush()
+            if loop is not None:
+                loop.call_soon(self._hand_over)
+            elif threading.current_thread() is threading.main_thread():
+                self.flush()  # a command: its lines and its output keep their order
             else:
-                loop.call_soon(self.flush)
+                self._hand_over()
 
     def flush(self) -> None:
-        """Write what waits. What cannot be written is lost: a full disk or a closed pipe stops nothing else."""
+        """Write what waits, for at most `LAST_WORDS` seconds."""
+        self._hand_over()
+        self._writer.drain(LAST_WORDS)
+
+    def _hand_over(self) -> None:
         self.acquire()
         try:
-            lines, self._lines = self._lines, []
-            for piece in pieces(lines):
-                self.stream.write(piece)
-                self.stream.flush()
-        except (OSError, ValueError):  # the latter: it is closed
-            pass
+            lines, self._turn = self._turn, []
         finally:
             self.release()
+        if lines:
+            self._writer.put(lines)
+
+    def _write(self, piece: str) -> None:
+        """Write a piece. What cannot be written is lost: a full disk or a closed pipe stops nothing else."""
+        try:
+            self.stream.write(piece)
+            self.stream.flush()
+        except (OSError, ValueError):  # the latter: it is closed
+            pass
+
+    def _describe_dropped(self, number: int) -> str:
+        message = f"log lines that were dropped, because the reader of the log is too slow: {number}"
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, None, None)
+        return self.format(record) + self.terminator
 
 
 def pieces(lines: list[str]) -> Iterator[str]:
