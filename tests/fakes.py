@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pixyproxy.core.exceptions import (
     ConflictError,
@@ -45,6 +45,14 @@ class FakeDatabase:
             await self.before()
         if self.failure is not None:
             raise self.failure
+
+
+class FakeInstanceRepository:
+    def __init__(self) -> None:
+        self.guid = uuid4()
+
+    async def get(self) -> UUID:
+        return self.guid
 
 
 class FakeImageRepository:
@@ -359,6 +367,7 @@ class FakeStorage:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.written: dict[str, datetime] = {}
+        self.instance: UUID | None = None
         self.failure: Exception | None = None
         self.put_failure: Exception | None = None
         self.before_open: Callable[[str], Awaitable[None]] | None = None
@@ -409,6 +418,16 @@ class FakeStorage:
     async def delete(self, key: str) -> None:
         self._check(key)
         self.objects.pop(key, None)
+
+    async def get_instance(self) -> UUID | None:
+        if self.failure is not None:
+            raise self.failure
+        return self.instance
+
+    async def add_instance(self, instance: UUID) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.instance = self.instance or instance
 
     async def probe(self) -> None:
         self.probes += 1

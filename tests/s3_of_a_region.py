@@ -11,10 +11,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class RegionalS3:
-    """What the server holds, and what it was asked: method, host, path. `says`: how it refuses a signed URL."""
+    """What the server holds, and what it was asked: method, host, path.
+
+    `says`: how it refuses a signed URL. `conditional`: whether it knows If-None-Match.
+    """
 
     region: str
     says: str
+    conditional: bool
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     endpoint: str = ""
@@ -52,10 +56,12 @@ class Handler(BaseHTTPRequestHandler):
         signed_for = re.search(r"/\d{8}/([a-z0-9-]+)/s3/aws4_request", scope)
         if signed_for is None or signed_for[1] != self.s3.region:
             self.refuse(400, self.s3.says if in_url else "AuthorizationHeaderMalformed")
+        elif "If-None-Match" in self.headers and not self.s3.conditional:
+            self.refuse(501, "NotImplemented")
         elif self.command == "PUT":
             self.s3.objects[url.path] = sent
             self.answer(200)
-        elif not url.path.endswith((".png", "-probe")) or url.path in self.s3.objects:
+        elif not url.path.endswith((".png", "-probe", "-instance")) or url.path in self.s3.objects:
             self.answer(200, self.s3.objects.get(url.path, b""))
         else:
             self.refuse(404, "NoSuchKey")
@@ -64,9 +70,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def s3_of_a_region(region: str, *, says: str = "AuthorizationQueryParametersError") -> Iterator[RegionalS3]:
+def s3_of_a_region(
+    region: str, *, says: str = "AuthorizationQueryParametersError", conditional: bool = True
+) -> Iterator[RegionalS3]:
     """A server whose one bucket is in this region."""
-    s3 = RegionalS3(region, says=says)
+    s3 = RegionalS3(region, says=says, conditional=conditional)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("RegionalHandler", (Handler,), {"s3": s3}))
     s3.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

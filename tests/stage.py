@@ -29,6 +29,7 @@ from tests.fakes import (
     FakeGenerationRepository,
     FakeGenerator,
     FakeImageRepository,
+    FakeInstanceRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
     FakeStorage,
@@ -43,6 +44,7 @@ class Stage:
     """Every fake, and the services over them."""
 
     database: FakeDatabase = field(default_factory=FakeDatabase)
+    instance: FakeInstanceRepository = field(default_factory=FakeInstanceRepository)
     images: FakeImageRepository = field(default_factory=FakeImageRepository)
     storage: FakeStorage = field(default_factory=FakeStorage)
     generator: FakeGenerator = field(default_factory=FakeGenerator)
@@ -68,6 +70,7 @@ class Stage:
     def stores(self) -> Stores:
         """The fakes that hold records and bytes, as they are now."""
         return Stores(
+            instance=self.instance,
             images=self.images,
             generations=self.generations,
             parked=self.parked,

@@ -99,7 +99,7 @@ def test_every_command_stands_in_the_docs() -> None:
     [
         (["serve"], {"--host", "--port", "--workers"}),
         (["migrate"], {"--create-bucket"}),
-        (["reconcile"], {"--apply", "--max-deletes", "--after"}),
+        (["reconcile"], {"--apply", "--max-deletes", "--after", "--force"}),
         (["check"], set()),
         (["demo-upstream"], {"--host", "--port", "--delay"}),
     ],

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -15,7 +16,7 @@ from pixyproxy.data.init import MIGRATIONS, migrate, open_engine, require_curren
 from tests.servers import MySQL, SqlServer, free_ports
 
 VERSIONS = {"alembic_version", "schema_version"}
-TABLES = {"api_keys", "generations", "images", "parked_images", "schema_compatibility"} | VERSIONS
+TABLES = {"api_keys", "generations", "images", "instance", "parked_images", "schema_compatibility"} | VERSIONS
 AT_ONCE = 10
 
 
@@ -163,6 +164,19 @@ def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str)
         engine.dispose()
         migrate(url)
         assert is_current(url)
+
+
+def test_a_database_keeps_its_id_when_its_migration_runs_again(url: str) -> None:
+    found = []
+    for _ in range(2):
+        migrate(url)
+        engine = open_engine(url, use="writing")
+        with engine.begin() as connection:
+            found.append(connection.execute(text("SELECT guid FROM instance")).scalars().all())
+            connection.execute(text("UPDATE schema_version SET version_num = '0008'"))
+        engine.dispose()
+    assert found[0] == found[1]
+    assert [str(UUID(guid)) for guid in found[0]] == found[0][:1]
 
 
 LATER = """

@@ -38,6 +38,7 @@ from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import migrate, open_database
+from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
 from pixyproxy.data.settling import PART
 from tests.examples import MOMENT, a_drawing, a_generation, an_image
@@ -145,6 +146,18 @@ def repositories(
 
 
 SQL = pytest.mark.parametrize("repositories", ["sqlite", "mysql", "mariadb"], indirect=True)
+
+
+@SQL
+async def test_a_database_has_one_id(repositories: Repositories) -> None:
+    database = repositories.database
+    assert database is not None
+    instance = await SqlInstanceRepository(database).get()
+    assert await SqlInstanceRepository(database).get() == instance
+    await database.execute("DELETE FROM instance")
+    with pytest.raises(DatabaseError):
+        await SqlInstanceRepository(database).get()
+
 
 LONGEST = "🗼" * 32_000
 

@@ -44,6 +44,7 @@ from tests.fakes import (
     FakeDatabase,
     FakeGenerationRepository,
     FakeImageRepository,
+    FakeInstanceRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
     FakeStorage,
@@ -185,6 +186,7 @@ class Process:
             return cast(Any, Gated(name, part, world=world, process=self))
 
         self.stores = Stores(
+            instance=gated("instance", world.instance),
             images=gated("images", world.images),
             generations=gated("generations", world.generations),
             parked=gated("parked", world.parked),
@@ -244,6 +246,7 @@ class World:
         self.faults = Faults(self.violations)
         logging.getLogger("pixyproxy").addHandler(self.faults)
         self.database = FakeDatabase()
+        self.instance = FakeInstanceRepository()
         self.images = FakeImageRepository()
         self.generations = FakeGenerationRepository(self.images)
         self.generations.clock = lambda: EPOCH + timedelta(seconds=self.loop.time())
@@ -444,6 +447,7 @@ class World:
 
     async def _find_nothing(self) -> None:
         stores = Stores(
+            instance=self.instance,
             images=self.images,
             generations=self.generations,
             parked=self.parked,

@@ -36,7 +36,8 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.images import MAX_PICTURE_BYTES, ObjectFacts
 from pixyproxy.core.protocols import ImageStorage, ParkedFile, ParkingFolder
 from pixyproxy.storage.cached import CachedImageStorage
-from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage, file_errors
+from pixyproxy.storage.files import file_errors
+from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage
 from pixyproxy.storage.parking import LocalParkingFolder
 from pixyproxy.storage.s3.address import parse_url
 from pixyproxy.storage.s3.client import open_s3_storage
@@ -44,6 +45,7 @@ from pixyproxy.storage.s3.errors import s3_errors
 from pixyproxy.storage.s3.storage import PAGE, S3ImageStorage
 from tests import planted
 from tests.fakes import FakeParkingFolder, FakeStorage
+from tests.s3_of_a_region import s3_of_a_region
 from tests.servers import SeaweedFS, free_ports
 
 GUID = "0f0e0d0c-0b0a-4908-8706-050403020100"
@@ -183,6 +185,44 @@ async def test_delete_removes_and_deleting_nothing_is_no_error(storage: ImageSto
 
 async def test_a_storage_that_works_answers_the_probe(storage: ImageStorage) -> None:
     await storage.probe()
+
+
+async def test_a_storage_notes_the_first_instance_and_keeps_it(storage: ImageStorage) -> None:
+    first, second = uuid4(), uuid4()
+    assert await storage.get_instance() is None
+    for instance in (first, first, second):
+        await storage.add_instance(instance)
+        assert await storage.get_instance() == first
+    assert await storage.list(after="", limit=10) == (), "it is no image"
+
+
+async def test_of_several_instances_at_once_one_is_noted(storage: ImageStorage) -> None:
+    instances = [uuid4() for _ in range(6)]
+    await asyncio.gather(*(storage.add_instance(instance) for instance in instances))
+    assert await storage.get_instance() in instances
+
+
+async def test_an_instance_that_cannot_be_read_is_a_fault_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / ".pixyproxy-instance").write_bytes(b"\xff garbage")
+    with pytest.raises(StorageError, match="remove it"):
+        await FolderImageStorage(tmp_path).get_instance()
+
+
+async def test_a_folder_that_is_missing_has_no_instance_and_gets_none(tmp_path: Path) -> None:
+    storage = FolderImageStorage(tmp_path / "not mounted")
+    assert await storage.get_instance() is None
+    with pytest.raises(StorageUnavailableError):
+        await storage.add_instance(uuid4())
+    assert not (tmp_path / "not mounted").exists()
+
+
+async def test_a_server_without_conditional_writes_notes_an_instance_too() -> None:
+    with s3_of_a_region("us-east-1", conditional=False) as server:
+        storage = storage_at("s3://pictures/prefix", server.endpoint)
+        first = uuid4()
+        for instance in (first, uuid4()):
+            await storage.add_instance(instance)
+            assert await storage.get_instance() == first
 
 
 @pytest.mark.parametrize("key", ["", "../etc/passwd", "x.png", f"{GUID}.svg", f"a/{GUID}.png", f"{GUID}.png\n"])

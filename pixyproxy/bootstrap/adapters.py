@@ -12,6 +12,7 @@ from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database, sqlite_url
+from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.folder import FolderImageStorage
@@ -63,6 +64,7 @@ def open_adapters(settings: Settings) -> Adapters:
         database=database,
         keys=SqlApiKeyRepository(database),
         stores=Stores(
+            instance=SqlInstanceRepository(database),
             images=SqlImageRepository(database),
             generations=SqlGenerationRepository(database),
             parked=SqlParkedImageRepository(database),

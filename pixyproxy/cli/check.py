@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import sys
 from datetime import timedelta
 
 from pixyproxy.cli.arguments import EXIT_FAILURE, Commands
 from pixyproxy.cli.findings import open_reconciler, show_progress, show_summary
+from pixyproxy.service.recovering.instance import find_mismatch
 from pixyproxy.settings import Settings
 
 
@@ -19,10 +21,12 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
     """Report where database and storage disagree. The exit status is 1 if they do."""
 
     async def work() -> int:
-        async with open_reconciler(settings, apply=False) as reconciler:
+        async with open_reconciler(settings, apply=False) as (reconciler, stores):
+            if mismatch := await find_mismatch(stores):
+                print(f"Warning: {mismatch}.", file=sys.stderr)
             with show_summary(reconciler), show_progress() as progress:
                 await reconciler.settle()
                 await reconciler.compare(grace=timedelta(0), most=0, progress=progress)
-            return EXIT_FAILURE if reconciler.counts else 0
+            return EXIT_FAILURE if reconciler.counts or mismatch else 0
 
     return asyncio.run(work())

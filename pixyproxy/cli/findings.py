@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pixyproxy.bootstrap.adapters import open_adapters
 from pixyproxy.bootstrap.services import build_reconciler
 from pixyproxy.cli.start import require_data
+from pixyproxy.core.protocols import Stores
 from pixyproxy.service.recovering.findings import FIXED, Found
 from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.settings import Settings
 
 
 @contextlib.asynccontextmanager
-async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[Reconciler]:
-    """The reconciler of a database that exists. It prints each finding."""
+async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[tuple[Reconciler, Stores]]:
+    """The reconciler of a database that exists, and its stores. It prints each finding."""
     require_data(settings, migrates=False)
     adapters = open_adapters(settings)
 
@@ -24,7 +25,7 @@ async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[R
         print(found, flush=True)
 
     try:
-        yield build_reconciler(settings, adapters, apply=apply, report=print_finding)
+        yield build_reconciler(settings, adapters, apply=apply, report=print_finding), adapters.stores
     finally:
         await adapters.cleanup.aclose()
 

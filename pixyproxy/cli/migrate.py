@@ -2,9 +2,12 @@
 
 import argparse
 import asyncio
+import contextlib
 
-from pixyproxy.bootstrap.adapters import database_url, make_data_dir, open_bucket, setting_in_errors
+from pixyproxy.bootstrap.adapters import database_url, make_data_dir, open_adapters, open_bucket, setting_in_errors
 from pixyproxy.cli.arguments import Commands
+from pixyproxy.cli.start import prepare_storage
+from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.data.init import migrate
 from pixyproxy.settings import PREFIX, Settings
 
@@ -17,7 +20,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Bring the schema to this version, and make the bucket if asked to."""
+    """Bring the schema to this version, make the bucket if asked to, and note in the storage whose it is."""
     bucket = open_bucket(settings) if options.create_bucket else None
     url = database_url(settings)
     if settings.embedded:
@@ -28,4 +31,15 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if bucket is not None:
         made = asyncio.run(bucket.create_bucket(region=settings.s3_region))
         print("The bucket was made." if made else "The bucket exists.")
+    asyncio.run(prepare_if_reachable(settings))
     return 0
+
+
+async def prepare_if_reachable(settings: Settings) -> None:
+    """Prepare the storage, unless this command has no access to it: then the first `serve` does it."""
+    with contextlib.suppress(ConfigurationError):
+        adapters = open_adapters(settings)
+        try:
+            await prepare_storage(adapters)
+        finally:
+            await adapters.cleanup.aclose()

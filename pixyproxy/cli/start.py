@@ -4,7 +4,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from pixyproxy.bootstrap.adapters import database_url, make_data_dir, make_storage, setting_in_errors
+from pixyproxy.bootstrap.adapters import Adapters, database_url, make_data_dir, make_storage, setting_in_errors
 from pixyproxy.bootstrap.services import Parts
 from pixyproxy.cli.arguments import program_name
 from pixyproxy.core.exceptions import (
@@ -16,6 +16,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.data.init import migrate, require_current_schema
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
+from pixyproxy.service.recovering.instance import find_mismatch, record_instance
 from pixyproxy.settings import PREFIX, Settings
 
 EMBEDDED_KEY_NAME = "first-start"
@@ -49,11 +50,22 @@ def require_data(settings: Settings, *, migrates: bool = True) -> None:
             require_current_schema(database_url(settings))
 
 
+async def prepare_storage(adapters: Adapters) -> None:
+    """At the first start, create the storage folder and write the database's id into the storage.
+
+    Warns of a storage that belongs to another database. What does not answer is left for the next start.
+    """
+    with contextlib.suppress(PixyProxyException):
+        await make_storage(adapters)
+        await record_instance(adapters.stores)
+        if mismatch := await find_mismatch(adapters.stores):
+            print(f"Warning: {mismatch}. 'pixyproxy reconcile --apply' will remove nothing", file=sys.stderr)
+
+
 async def prepare(settings: Settings, parts: Parts) -> Path | None:
     """Warn of parts that do not answer, and make the embedded default's key. Returns the file that holds it."""
     try:
-        with contextlib.suppress(PixyProxyException):  # the next lines report what does not answer
-            await make_storage(parts.adapters)
+        await prepare_storage(parts.adapters)
         for name, failure in (await parts.services.readiness.failures()).items():
             print(f"Warning: the {name} is not ready: {failure.detail}", file=sys.stderr)
         try:

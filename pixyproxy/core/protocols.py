@@ -18,6 +18,13 @@ class Database(Protocol):
         """Return if the database answers now; raise `DatabaseUnavailableError` or `DatabaseError` if not."""
 
 
+class InstanceRepository(Protocol):
+    """Which database this is."""
+
+    async def get(self) -> UUID:
+        """The id of this database, made with its schema; its copies have the same."""
+
+
 class ImageRepository(Protocol):
     """The records of images. Deleted images are never answered."""
 
@@ -186,8 +193,14 @@ class ImageStorage(Protocol):
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
 
+    async def get_instance(self) -> UUID | None:
+        """The id of the database that the objects belong to; None if none is recorded yet."""
+
+    async def add_instance(self, instance: UUID) -> None:
+        """Record the id durably, unless there is one already: it is never overwritten."""
+
     async def probe(self) -> None:
-        """Return if the storage answers, within seconds and with one attempt."""
+        """Return if the storage answers, and its objects can be read, within seconds and with one attempt."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +252,7 @@ class ImageGenerator(Protocol):
 class Stores:
     """Everything that holds records or bytes."""
 
+    instance: InstanceRepository
     images: ImageRepository
     generations: GenerationRepository
     parked: ParkedImageRepository

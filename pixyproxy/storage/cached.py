@@ -7,6 +7,7 @@ readers takes more than the bound. Where it does not suffice, objects are passed
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
+from uuid import UUID
 
 from cachetools import LRUCache
 
@@ -156,6 +157,14 @@ class CachedImageStorage:
             await self._storage.delete(key)
         finally:
             self._forget(key)
+
+    async def get_instance(self) -> UUID | None:
+        """The id of the database that the objects belong to; None if none is recorded yet."""
+        return await self._storage.get_instance()
+
+    async def add_instance(self, instance: UUID) -> None:
+        """Record the id, unless there is one already."""
+        await self._storage.add_instance(instance)
 
     async def probe(self) -> None:
         """Return if the storage answers."""

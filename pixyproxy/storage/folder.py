@@ -1,17 +1,20 @@
 """The bytes in a folder, spread over subfolders by the first characters of their keys."""
 
+import contextlib
 import os
 import secrets
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar
+from uuid import UUID
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
 from pixyproxy.core.threads import Threads
+from pixyproxy.storage.files import children, file_errors, sync_folder, write_new, write_whole
+from pixyproxy.storage.instance import NAME, parse_instance
 from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
 
 T = TypeVar("T")
@@ -22,42 +25,6 @@ AFTER_DRAWING = 60.0
 """Seconds that a picture that was paid for waits for a thread."""
 CHUNK = 256 * 1024
 MINIMUM_ROOM = 64 * 1024 * 1024
-
-
-@contextmanager
-def file_errors(*, missing: bool = False) -> Iterator[None]:
-    """What the system says of the folder; with `missing`, a missing file is a missing object."""
-    try:
-        yield
-    except OSError as error:
-        if missing and isinstance(error, FileNotFoundError):
-            raise ObjectNotFoundError("The folder holds no such object.") from error
-        raise StorageUnavailableError("The folder of the images cannot be used now.") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the entries of a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: beside its place, made durable, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 class OpenFile:
@@ -91,18 +58,10 @@ class OpenFile:
         self._file.close()
 
 
-def children(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; nothing if it is no folder."""
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 class FolderImageStorage:
     """`ImageStorage` in a folder of this machine.
 
-    A folder that is not there is away: it may be a volume that is not mounted. Only `make` makes it.
+    A folder that is missing is unavailable: it may be a volume that is not mounted. Only `make` creates it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -193,6 +152,27 @@ class FolderImageStorage:
                 sync_folder(path.parent)
 
         await self._run(remove, self._writing, missing=True)
+
+    async def get_instance(self) -> UUID | None:
+        """The id of the database that the objects belong to; None if none is recorded yet."""
+
+        def read() -> UUID | None:
+            try:
+                return parse_instance((self._folder / NAME).read_bytes())
+            except FileNotFoundError:
+                return None
+
+        return await self._run(read, self._probing)
+
+    async def add_instance(self, instance: UUID) -> None:
+        """Record the id, unless there is one already."""
+
+        def write() -> None:
+            self._require_folder()
+            with contextlib.suppress(FileExistsError):
+                write_new(self._folder / NAME, f"{instance}\n".encode())
+
+        await self._run(write, self._probing)
 
     async def probe(self) -> None:
         """Return if the folder takes bytes, and has room for the largest picture."""

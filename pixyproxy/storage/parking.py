@@ -13,7 +13,7 @@ from uuid import UUID
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.core.threads import Threads
-from pixyproxy.storage.folder import children, file_errors, sync_folder, write_whole
+from pixyproxy.storage.files import children, file_errors, sync_folder, write_whole
 
 T = TypeVar("T")
 

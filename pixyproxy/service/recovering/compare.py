@@ -1,6 +1,7 @@
 """Compares all keys of storage and database, in both directions at once."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,6 +14,39 @@ from pixyproxy.service.recovering.recover import Recovery
 
 PAGE = 1000
 """Keys that are compared at once."""
+
+
+FEW = 20
+"""Orphans that are removed without a question, of however few objects."""
+SHARE = 100
+"""More orphans than one in so many objects need a question: the database may be the wrong one, or an old copy."""
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """How many objects are orphans, and of how many."""
+
+    count: int
+    objects: int
+
+    @property
+    def too_many(self) -> bool:
+        """Whether so many are rather a sign of a wrong database than of dead processes."""
+        return self.count > FEW and self.count * SHARE > self.objects
+
+
+@dataclass(frozen=True)
+class Page:
+    """Keys of both stores up to `end`, or to the last one if that is None.
+
+    `here`: the objects. `there`: the sizes that are recorded. `unsettled`: the generation of every image guid that may
+    still come to be recorded, if there is an object without a row.
+    """
+
+    here: Mapping[str, ObjectFacts]
+    there: Mapping[str, int]
+    unsettled: Mapping[UUID, UUID]
+    end: str | None
 
 
 class Comparison:
@@ -41,31 +75,48 @@ class Comparison:
         key from which to go on when `most` was reached, else None. Raises what database and storage raise.
         """
         removed = compared = 0
-        while True:
-            objects = await self._storage.list(after=after, limit=PAGE)
-            sizes = await self._images.sizes(after=after, limit=PAGE)
+        async for page in self._pages(after=after):
+            for key in sorted(page.here.keys() | page.there.keys()):
+                if key in page.here and key in page.there:
+                    if page.here[key].size_bytes != page.there[key]:
+                        self._findings.add(Finding.BROKEN, key, fixed=False)
+                elif key in page.there:
+                    await self._report_if_lost(key)
+                elif removed == most and self._apply:
+                    return after
+                else:
+                    removed += await self._judge(page.here[key], unsettled=page.unsettled, grace=grace)
+                after = key
+            compared += len(page.here.keys() | page.there.keys())
+            if progress is not None:
+                progress(compared, page.end or "")
+        return None
+
+    async def count_orphans(self, *, after: str = "", grace: timedelta) -> Orphans:
+        """How many objects behind `after` `run` would remove, as both stores list them now, and of how many objects.
+
+        Changes nothing. Raises what database and storage raise.
+        """
+        orphans = objects = 0
+        async for page in self._pages(after=after):
+            objects += len(page.here)
+            for key in page.here.keys() - page.there.keys():
+                young = datetime.now(UTC) - page.here[key].modified_at < grace
+                orphans += not young and UUID(key[:36]) not in page.unsettled
+        return Orphans(orphans, objects)
+
+    async def _pages(self, *, after: str) -> AsyncIterator[Page]:
+        """All keys behind `after`, in their order."""
+        end: str | None = after
+        while end is not None:
+            objects = await self._storage.list(after=end, limit=PAGE)
+            sizes = await self._images.sizes(after=end, limit=PAGE)
             ends = [page[-1] for page in ([each.key for each in objects], list(sizes)) if len(page) == PAGE]
             end = min(ends, default=None)
             here = {each.key: each for each in objects if end is None or each.key <= end}
             there = {key: size for key, size in sizes.items() if end is None or key <= end}
             unsettled = await self._derived_guids() if here.keys() - there.keys() else {}
-            for key in sorted(here.keys() | there.keys()):
-                if key in here and key in there:
-                    if here[key].size_bytes != there[key]:
-                        self._findings.add(Finding.BROKEN, key, fixed=False)
-                elif key in there:
-                    await self._report_if_lost(key)
-                elif removed == most and self._apply:
-                    return after
-                else:
-                    removed += await self._judge(here[key], unsettled=unsettled, grace=grace)
-                after = key
-            compared += len(here.keys() | there.keys())
-            if progress is not None:
-                progress(compared, end or "")
-            if end is None:
-                return None
-            after = end
+            yield Page(here, there, unsettled, end)
 
     async def _derived_guids(self) -> dict[UUID, UUID]:
         """The generation of every image guid that may still come to be recorded."""
@@ -82,7 +133,7 @@ class Comparison:
                 return
             self._findings.add(Finding.LOST, filename, fixed=False)
 
-    async def _judge(self, suspect: ObjectFacts, *, unsettled: dict[UUID, UUID], grace: timedelta) -> bool:
+    async def _judge(self, suspect: ObjectFacts, *, unsettled: Mapping[UUID, UUID], grace: timedelta) -> bool:
         """Say what an object without a row is; whether it was removed."""
         if await self._images.has(suspect.key):  # recorded since it was listed
             return False

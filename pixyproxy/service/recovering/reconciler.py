@@ -50,7 +50,8 @@ class Reconciler:
     """Brings storage and database into agreement. With `apply` False it changes nothing.
 
     `lease` is in seconds. `report` is called with every disagreement; `counts` and `fixed` have their numbers.
-    `compare` is `Comparison.run`.
+    `compare` and `count_orphans` are those of `Comparison`: only commands call them, so that only commands remove
+    objects without a row.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class Reconciler:
         self._findings = Findings(report)
         self.counts, self.fixed = self._findings.counts, self._findings.fixed
         self._recovery = Recovery(stores)
-        self.compare = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply).run
+        comparison = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply)
+        self.compare, self.count_orphans = comparison.run, comparison.count_orphans
 
     async def run(self, *, interval: float) -> None:
         """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled."""

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from botocore.exceptions import ClientError
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
 from pixyproxy.core.threads import Threads
+from pixyproxy.storage.instance import NAME, parse_instance
 from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
 from pixyproxy.storage.s3.address import BucketAddress
 from pixyproxy.storage.s3.errors import s3_errors, wrong_region_error
@@ -131,6 +133,38 @@ class S3ImageStorage:
         """Remove the object; nothing happens if there is none."""
         name = self._key(key)
         await self._run(lambda: self._writer.delete_object(Bucket=self._address.bucket, Key=name), self._writing)
+
+    async def get_instance(self) -> UUID | None:
+        """The id of the database that the objects belong to; None if none is recorded yet."""
+        name = self._address.prefix + NAME
+
+        def read() -> bytes:
+            return self._prober.get_object(Bucket=self._address.bucket, Key=name)["Body"].read()
+
+        try:
+            return parse_instance(await self._run(read, self._probing))
+        except ObjectNotFoundError:
+            return None
+
+    async def add_instance(self, instance: UUID) -> None:
+        """Record the id, unless there is one already."""
+        wanted: dict[str, Any] = {
+            "Bucket": self._address.bucket,
+            "Key": self._address.prefix + NAME,
+            "Body": f"{instance}\n".encode(),
+        }
+
+        def write() -> None:
+            try:
+                self._writer.put_object(**wanted, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "NotImplemented":  # a server without conditional writes
+                    self._writer.put_object(**wanted)
+                elif error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                    raise
+
+        if await self.get_instance() is None:
+            await self._run(write, self._writing)
 
     async def probe(self) -> None:
         """Return if the bucket exists and its objects can be read: one HeadBucket and one signed GET, one attempt each.

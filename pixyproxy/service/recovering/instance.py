@@ -1,0 +1,40 @@
+"""Whether this database and this storage belong together: both hold the id of the database."""
+
+from pixyproxy.core.protocols import Stores
+from pixyproxy.service.recovering.compare import Orphans
+
+SAMPLE = 1000
+"""Keys that show whether a storage without an id belongs to the database."""
+
+
+async def record_instance(stores: Stores) -> None:
+    """Write the database's id into a storage that has none, if the storage is empty or has the database's objects.
+
+    An id that is there is never overwritten. Raises what database and storage raise.
+    """
+    if await stores.storage.get_instance() is None and await has_our_objects(stores):
+        await stores.storage.add_instance(await stores.instance.get())
+
+
+async def find_mismatch(stores: Stores) -> str | None:
+    """A sentence that says why the storage seems to belong to another database; None if it does not."""
+    recorded, ours = await stores.storage.get_instance(), await stores.instance.get()
+    if recorded == ours:
+        return None
+    if recorded is not None:
+        return f"the storage belongs to another database: its instance id is {recorded}, this database's is {ours}"
+    if await has_our_objects(stores):
+        return None
+    return "the storage has no instance id, and its objects are not those of this database"
+
+
+async def has_our_objects(stores: Stores) -> bool:
+    """Whether the first objects of the storage, if it has any, are recorded in this database, but for a few."""
+    objects = await stores.storage.list(after="", limit=SAMPLE)
+    known = await stores.images.sizes(after="", limit=SAMPLE)
+    end = max(known) if len(known) == SAMPLE else None
+    looked_at = [each.key for each in objects if end is None or each.key <= end]
+    recorded = sum(key in known for key in looked_at)
+    if not objects:
+        return True
+    return recorded > 0 and not Orphans(len(looked_at) - recorded, len(looked_at)).too_many

@@ -1,0 +1,91 @@
+"""A database and a storage that do not belong together: nothing is removed."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from pixyproxy.service.recovering.compare import Orphans
+from pixyproxy.service.recovering.instance import SAMPLE, find_mismatch, record_instance
+from tests.examples import a_generation, an_image
+from tests.stage import Stage
+
+pytestmark = pytest.mark.anyio
+
+DAY = timedelta(days=1)
+
+
+async def fill(stage: Stage, *, recorded: int = 0, unknown: int = 0, age: timedelta = 2 * DAY) -> None:
+    """Objects with and without a row."""
+    for number in range(recorded + unknown):
+        image = an_image()
+        await stage.storage.put(image.filename, b"data", content_type="image/png")
+        stage.storage.written[image.filename] -= age
+        if number < recorded:
+            stage.images.images[image.guid] = image
+
+
+@pytest.mark.parametrize(("recorded", "unknown"), [(0, 0), (1, 0), (1, 20), (2 * SAMPLE, 0), (2 * SAMPLE, 10)])
+async def test_a_storage_without_an_id_gets_the_one_of_the_database_whose_objects_it_has(
+    recorded: int, unknown: int
+) -> None:
+    stage = Stage()
+    await fill(stage, recorded=recorded, unknown=unknown)
+    for _ in range(2):
+        assert await find_mismatch(stage.stores) is None
+        await record_instance(stage.stores)
+        assert stage.storage.instance == stage.instance.guid
+
+
+@pytest.mark.parametrize(("recorded", "unknown"), [(0, 1), (1, 21), (20, 20 * SAMPLE), (SAMPLE, SAMPLE)])
+async def test_a_storage_without_an_id_and_with_the_objects_of_others_gets_none(recorded: int, unknown: int) -> None:
+    stage = Stage()
+    await fill(stage, recorded=recorded, unknown=unknown)
+    await record_instance(stage.stores)
+    assert stage.storage.instance is None
+    assert "no instance id" in (await find_mismatch(stage.stores) or "")
+
+
+async def test_a_storage_of_another_database_keeps_its_id() -> None:
+    stage, theirs = Stage(), uuid4()
+    await fill(stage, recorded=5)
+    stage.storage.instance = theirs
+    await record_instance(stage.stores)
+    assert stage.storage.instance == theirs
+    mismatch = await find_mismatch(stage.stores) or ""
+    assert str(theirs) in mismatch
+    assert str(stage.instance.guid) in mismatch
+
+
+@pytest.mark.parametrize(
+    ("count", "objects", "too_many"),
+    [(0, 0, False), (20, 20, False), (21, 21, True), (21, 2100, False), (21, 2099, True), (1000, 100_000, False)],
+)
+def test_more_than_twenty_and_more_than_one_percent_are_too_many(count: int, objects: int, too_many: bool) -> None:
+    assert Orphans(count, objects).too_many is too_many
+
+
+async def test_what_a_run_would_remove_is_counted_and_nothing_else() -> None:
+    stage = Stage()
+    await fill(stage, recorded=1500, unknown=30)
+    await fill(stage, unknown=7, age=timedelta(0))
+    stage.images.images.update((image.guid, image) for image in [an_image() for _ in range(3000)])  # lost objects
+    generation = a_generation()
+    await stage.generations.add(generation, lease=30)
+    key = f"{generation.image_guid(0)}.png"
+    await stage.storage.put(key, b"data", content_type="image/png")
+    stage.storage.written[key] -= 2 * DAY
+    before = dict(stage.storage.objects)
+    reconciler = stage.reconciler(apply=True)
+    assert await reconciler.count_orphans(grace=DAY) == Orphans(30, len(before))
+    assert stage.storage.objects == before
+    assert reconciler.counts == {}
+    assert await reconciler.compare(grace=DAY, most=1_000) is None
+    assert len(stage.storage.objects) == len(before) - 30
+
+
+async def test_the_reconciler_of_a_replica_removes_no_object_without_a_row() -> None:
+    stage = Stage()
+    await fill(stage, unknown=3)
+    await stage.reconciler(apply=True).settle()
+    assert len(stage.storage.objects) == 3
