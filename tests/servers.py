@@ -324,11 +324,20 @@ class SeaweedFS:
         return f"s3://{name}"
 
 
+WITHOUT_DELAY = {"PIXYPROXY_DRAIN_DELAY": "0"}
+"""No load balancer stands before what the tests start."""
+
+
 class PixyProxy:
     """`pixyproxy serve`, or another command that listens, as a process that sees only the environment given."""
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], *, arguments: tuple[str, ...] = ("serve",)
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        arguments: tuple[str, ...] = ("serve",),
+        defaults: Mapping[str, str] = WITHOUT_DELAY,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (self.port,) = free_ports(1)
@@ -336,7 +345,7 @@ class PixyProxy:
         self.process = Process(
             [str(BIN / "pixyproxy"), *arguments, "--port", str(self.port)],
             folder / "pixyproxy.log",
-            environment=clean_environment(environment),
+            environment=clean_environment({**defaults, **environment}),
             folder=folder,
         )
 

@@ -35,6 +35,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         host=host,
         port=number,
         workers=options.workers,
+        drain_delay=settings.drain_delay,
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0
