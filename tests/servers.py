@@ -352,7 +352,7 @@ class PixyProxy:
     def start(self, *, path: str = "/healthz") -> "PixyProxy":
         """Start it, and wait until it answers anything at all."""
         self.process.start()
-        wait_until(lambda: httpx2.get(self.url + path), seconds=30, what="PixyProxy", process=self.process)
+        wait_until(lambda: httpx2.get(self.url + path), seconds=60, what="PixyProxy", process=self.process)
         return self
 
 

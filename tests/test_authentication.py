@@ -23,6 +23,8 @@ PUBLIC = {
     ("HEAD", "/healthz"),
     ("GET", "/readyz"),
     ("HEAD", "/readyz"),
+    ("GET", "/readyz/process"),
+    ("HEAD", "/readyz/process"),
     *(
         (method, path)
         for method in ("GET", "HEAD")

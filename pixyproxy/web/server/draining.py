@@ -22,8 +22,9 @@ from pixyproxy.web.server.accepting import Listener, Loads
 
 STEPS = "draining"
 """Where the application's lifespan state holds its `DrainingSteps`."""
-FIRST_REQUEST = 100
-"""Hundredths of a second that a connection accepted before the listening sockets closed has for its first request."""
+FIRST_REQUEST = 1.0
+"""Seconds that a connection accepted before the listening sockets closed has for its first request."""
+LOOK = 0.01
 CONNECTION_CLOSE = (b"connection", b"close")
 
 logger = logging.getLogger(__name__)
@@ -138,10 +139,10 @@ class DrainingServer(uvicorn.Server):
         await asyncio.sleep(self._drain_delay)
         listener.close()
         await listener.wait_connected()
-        for _ in range(FIRST_REQUEST):
+        for _ in range(round(FIRST_REQUEST / LOOK)):
             if not any(connection.cycle is None for connection in self._connections()):
                 break
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(LOOK)
         if steps is not None:
             await steps.finish()
 
