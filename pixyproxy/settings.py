@@ -1,4 +1,4 @@
-"""The settings, read from the environment. Only cli and bootstrap read them; the README lists every one."""
+"""The settings, read from the environment. Only cli and bootstrap read them; docs/configuration.md lists every one."""
 
 import difflib
 import os
@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     storage_url: str | None = None
     s3_endpoint_url: str | None = None
     s3_region: str = "us-east-1"
+    s3_addressing: Literal["auto", "path", "virtual"] = "auto"
     openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(default=None, alias="OPENAI_BASE_URL")
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=64)] | None = None
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     api_key: SecretStr | None = None
     public_url: str | None = None
+    cors_origins: str = "*"
     generation_deadline: float = Field(default=300, gt=0, le=3600)
     max_generations: int = Field(default=64, ge=1, le=100_000)
     finish_slots: int = Field(default=8, ge=1, le=1000)
@@ -78,6 +80,17 @@ class Settings(BaseSettings):
         """Mounted secrets like to end with a line break, which no header takes."""
         if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
             raise ValueError("must be printable ASCII, without spaces and without a line break at its end")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def are_origins(cls, value: str) -> str:
+        """`*`, `none`, or origins as browsers send them."""
+        origins = value.split()
+        if value not in ("*", "none") and not all(
+            re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin) for origin in origins
+        ):
+            raise ValueError("must be *, none, or origins such as https://app.example, separated by spaces")
         return value
 
     @field_validator("public_url", "s3_endpoint_url", "openai_base_url")

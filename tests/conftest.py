@@ -1,15 +1,17 @@
 """Fixtures that several files share, and the end of the report: what ran on which real server."""
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from pixyproxy.web.log.format import TextFormatter
 from tests import planted
-from tests.servers import MariaDB, MySQL, SeaweedFS, SqlServer
+from tests.servers import ForeignMySQL, MariaDB, MySQL, SeaweedFS, SqlServer
 
 SERVERS = ("mysql", "mariadb", "seaweedfs")
 
@@ -52,18 +54,19 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 
 
 @pytest.fixture(scope="session")
-def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MySQL]:
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlServer]:
     """A MySQL server for the whole run."""
-    server = MySQL(tmp_path_factory.mktemp("mysql") / "server")
+    url = os.environ.get("PIXYPROXY_TEST_MYSQL_URL")
+    server = ForeignMySQL(url) if url else MySQL(tmp_path_factory.mktemp("mysql") / "server")
     VERSIONS["mysql"] = f"MySQL {server.version}"
     yield server
-    server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
+    if not url:
+        server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
 
 
 @pytest.fixture(params=["mysql", "mariadb"])
 def sql_server(request: pytest.FixtureRequest) -> SqlServer:
     """Each of the database servers, one after the other."""
-    request.node.used_servers = (request.param,)
     server: SqlServer = request.getfixturevalue(request.param)
     return server
 
@@ -79,9 +82,9 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 
 @pytest.fixture(scope="session")
 def unique() -> Callable[[], str]:
-    """Names that no other test of this run has, for databases and buckets."""
-    counter = iter(range(1, 1_000_000))
-    return lambda: f"pixy{next(counter):06d}"
+    """Names that no other test has, of this run or of an earlier one, for databases and buckets."""
+    run, counter = uuid4().hex[:8], iter(range(1, 1_000_000))
+    return lambda: f"pixy{run}{next(counter):06d}"
 
 
 @pytest.fixture
@@ -98,24 +101,29 @@ VERSIONS: dict[str, str] = {}
 LONGEST = ("test_real_stack.py", "test_faults.py", "test_crash_matrix.py", "test_deploy.py", "test_cli.py")
 
 
+def servers_of(item: pytest.Item) -> list[str]:
+    """The real servers that a test uses: by the names of its fixtures, by its parameters, and as it says itself."""
+    chosen = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    used = {*getattr(item, "fixturenames", ()), *getattr(item, "used_servers", ())}
+    used |= {each for each in chosen if isinstance(each, str)}
+    return [server for server in SERVERS if server in used]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a real server, and put the longest files first, so that no worker ends long after the others."""
     for item in items:
-        for server in SERVERS:
-            if server in getattr(item, "fixturenames", ()):
-                item.add_marker(server)
+        for server in servers_of(item):
+            item.add_marker(server)
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Note on which real servers a test ran, those included that it got by `getfixturevalue`."""
+    """Note on which real servers a test ran."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.when == "call":
-        for server in SERVERS:
-            if server in getattr(item, "funcargs", {}) or server in getattr(item, "used_servers", ()):
-                report.user_properties.append((server, VERSIONS[server]))
+        report.user_properties += [(server, VERSIONS[server]) for server in servers_of(item) if server in VERSIONS]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

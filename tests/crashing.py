@@ -1,6 +1,7 @@
 """A `pixyproxy serve` that is killed at one arrow of the life of a generation.
 
-It is built by bootstrap like the product, from the same settings, with failpoints put around its adapters.
+It is built by bootstrap like the product, from the same settings, with failpoints put around its adapters. At "drawing"
+the test kills it, when the upstream has the request.
 """
 
 import os
@@ -9,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +24,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pixyproxy.bootstrap.adapters import Adapters, open_adapters, open_generator
 from pixyproxy.bootstrap.services import build_services
 from pixyproxy.core.exceptions import StorageUnavailableError
-from pixyproxy.core.generations import Drawing, GenerationRequest
 from pixyproxy.core.protocols import ImageGenerator
 from pixyproxy.settings import read_settings
 from pixyproxy.web.app import create_app
 from pixyproxy.web.server.protocol import HttpProtocol
 from tests.command import enter
-
-DRAWING = 0.4
-"""Seconds after which a process is killed that waits for the upstream."""
 
 
 def die() -> None:
@@ -82,17 +79,6 @@ class StorageThatTakesNothing:
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:
         raise StorageUnavailableError("Told so.")
-
-
-class GeneratorThatIsKilled:
-    """An upstream whose answer this process does not live to see."""
-
-    def __init__(self, generator: ImageGenerator) -> None:
-        self._generator = generator
-
-    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
-        threading.Timer(DRAWING, die).start()
-        return await self._generator.draw(request, turn=turn)
 
 
 def die_in_the_commit_of(statement: str) -> None:
@@ -208,8 +194,6 @@ def serve(arrow: str, port: int, environment: Mapping[str, str], folder: Path, l
     same = {"moved": "put", "taken-over": "committed"}.get(arrow, arrow)
     if same in ARROWS:
         adapters = ARROWS[same](adapters)
-    if arrow == "drawing":
-        generator = GeneratorThatIsKilled(generator)
     if arrow in ("in-commit", "in-takeover"):
         die_in_the_commit_of("INSERT INTO images")
     if arrow == "in-park":

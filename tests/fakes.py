@@ -1,6 +1,6 @@
 """Fakes: the smallest implementations of the Protocols. Each passes the contract suite of the real thing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -58,6 +58,9 @@ class FakeImageRepository:
         if guid not in self.images:
             raise ImageNotFoundError
         return self.images[guid]
+
+    def note(self, guids: Iterable[UUID]) -> None:
+        pass
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         found = newest_first(self.images.values())

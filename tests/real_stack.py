@@ -1,4 +1,4 @@
-"""The real stack: `pixyproxy serve` over MariaDB, SeaweedFS and the demo upstream over HTTP, each behind a proxy."""
+"""The real stack: `pixyproxy serve` over an SQL server, SeaweedFS and the demo upstream, each behind a proxy."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import httpx2
 from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import planted
 from tests.listening import listening
-from tests.servers import MariaDB, PixyProxy, SeaweedFS, run_cli
+from tests.servers import PixyProxy, SeaweedFS, SqlServer, run_cli
 from tests.tcp_proxy import TcpProxy
 
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
@@ -53,7 +53,7 @@ class Stack:
 
 @contextmanager
 def real_stack(
-    mariadb: MariaDB,
+    server: SqlServer,
     seaweedfs: SeaweedFS,
     *,
     name: str,
@@ -62,12 +62,16 @@ def real_stack(
     replicas: int,
     settings: Mapping[str, str],
     label: str = "replica",
+    connecting: Mapping[str, object] | None = None,
 ) -> Iterator[Stack]:
-    """A stack with the database and the bucket of this name, which are made unless they exist."""
+    """A stack with the database and the bucket of this name, which are made unless they exist.
+
+    `connecting`: options of the database's URL.
+    """
     upstream = DemoUpstream(api_key=planted.UPSTREAM_KEY, keep=5000)
     with listening(upstream.app) as upstream_url:
         ports = {
-            "database": mariadb.port,
+            "database": server.port,
             "storage": seaweedfs.port,
             "upstream": int(upstream_url.rpartition(":")[2]),
         }
@@ -75,7 +79,7 @@ def real_stack(
 
         def environment(ports: Mapping[str, int]) -> dict[str, str]:
             return {
-                "PIXYPROXY_DATABASE_URL": mariadb.url(name, port=ports["database"]),
+                "PIXYPROXY_DATABASE_URL": server.url(name, port=ports["database"], options=connecting),
                 "PIXYPROXY_STORAGE_URL": f"s3://{name}/pictures",
                 "PIXYPROXY_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports['storage']}",
                 "PIXYPROXY_API_KEY": planted.API_KEY,
@@ -88,8 +92,8 @@ def real_stack(
             }
 
         direct, proxied = environment(ports), environment({part: proxy.port for part, proxy in proxies.items()})
-        if not mariadb.query("SHOW DATABASES LIKE %s", f"test_{name}"):
-            mariadb.create(name)
+        if not server.query("SHOW DATABASES LIKE %s", f"test_{name}"):
+            server.create(name)
             migrated = run_cli(folder, "migrate", "--create-bucket", environment=direct)
             assert migrated.returncode == 0, migrated.stderr
         started = [PixyProxy(folder / str(number), proxied) for number in range(replicas)]

@@ -1,6 +1,5 @@
 """Real servers for the tests: MariaDB, MySQL, SeaweedFS, PixyProxy itself, each on 127.0.0.1."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,21 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlencode
 
 import boto3
 import httpx2
 import pymysql
 import pytest
 from botocore.config import Config
+from sqlalchemy import make_url
 
 from tests import command, planted
+from tests.certificates import write_certificates
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 BIN = Path(sys.executable).parent
 MYSQL = BIN.parent / "mysql"
-"""Where `make test` unpacks MySQL."""
+"""Where `make test` unpacks MySQL, and makes a data folder to copy."""
 SHARES = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
 
 
@@ -106,6 +108,15 @@ class Process:
         """What it has written."""
         return self.log.read_text(errors="replace")
 
+    def output_with(self, text: str) -> str:
+        """What it has written, once this is in it: a log line is written some milliseconds after its request."""
+
+        def written() -> None:
+            assert text in self.output()
+
+        wait_until(written, seconds=10, what=f"a line with {text}")
+        return self.output()
+
 
 def missing(server: str, how: str) -> NoReturn:
     """With CI=true a missing server is a failure, elsewhere a skip."""
@@ -120,10 +131,12 @@ class SqlServer:
 
     product: str
     user = "pixyproxy"
+    user_host = "127.0.0.1"
 
     def __init__(self, folder: Path, command: list[str]) -> None:
         self.folder = folder
         (self.port,) = free_ports(1)
+        self.superuser: dict[str, Any] = {"unix_socket": str(folder / "socket"), "user": "root"}
         me = ["--user=root"] if os.geteuid() == 0 else []
         self.process = Process(
             [
@@ -141,9 +154,13 @@ class SqlServer:
             folder / f"{self.product.lower()}.log",
         )
         self.start()
-        password = planted.DATABASE_PASSWORD
-        self.query("CREATE USER %s@'127.0.0.1' IDENTIFIED BY %s", self.user, password)
-        self.query("GRANT ALL ON `test\\_%%`.* TO %s@'127.0.0.1'", self.user)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make the user of the product."""
+        user = (self.user, self.user_host)
+        self.query("CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY %s", *user, planted.DATABASE_PASSWORD)
+        self.query("GRANT ALL ON `test\\_%%`.* TO %s@%s", *user)
         self.version: str = self.query("SELECT VERSION()")[0][0]
 
     def start(self) -> None:
@@ -160,10 +177,8 @@ class SqlServer:
         wait_until(answers, seconds=60, what=self.product, process=self.process)
 
     def connect(self, database: str | None = None) -> "pymysql.connections.Connection[Any]":
-        """A connection of the superuser."""
-        return pymysql.connect(
-            unix_socket=str(self.folder / "socket"), user="root", database=database, charset="utf8mb4"
-        )
+        """A connection of the superuser, without TLS, which would take most of its time."""
+        return pymysql.connect(**self.superuser, database=database, charset="utf8mb4", ssl_disabled=True)
 
     def query(self, sql: str, *parameters: object, database: str | None = None) -> list[Any]:
         """The rows of a statement of the superuser: a look at the other side with plain SQL."""
@@ -177,10 +192,10 @@ class SqlServer:
         self.query(f"CREATE DATABASE `test_{name}`")
         return self.url(name)
 
-    def url(self, name: str, *, port: int | None = None) -> str:
-        """The URL of a database, through another port if one is given."""
-        password = planted.DATABASE_PASSWORD
-        return f"mysql+pymysql://{self.user}:{password}@127.0.0.1:{port or self.port}/test_{name}"
+    def url(self, name: str, *, port: int | None = None, options: Mapping[str, object] | None = None) -> str:
+        """The URL of a database, through another port if one is given, with options of the connection."""
+        password, query = planted.DATABASE_PASSWORD, f"?{urlencode(options)}" if options else ""
+        return f"mysql+pymysql://{self.user}:{password}@127.0.0.1:{port or self.port}/test_{name}{query}"
 
 
 class MariaDB(SqlServer):
@@ -209,39 +224,51 @@ class MariaDB(SqlServer):
 
 
 class MySQL(SqlServer):
-    """A MySQL server. It offers TLS with a certificate of its own making, and PyMySQL takes it."""
+    """A MySQL server that offers TLS with certificates of the tests, unless its arguments say otherwise."""
 
     product = "MySQL"
 
-    def __init__(self, folder: Path) -> None:
-        server = MYSQL / "mysqld"
-        if not server.exists():
-            missing("MySQL", "deploy/install-mysql .venv/mysql")
-        folder.mkdir(parents=True)
-        shutil.copytree(initialized(server), folder / "data")
-        super().__init__(folder, [str(server), "--mysqlx=OFF", "--secure-file-priv=NULL"])
-
-    @property
-    def certificate(self) -> Path:
-        """The certificate of the authority that vouches for the server's."""
-        return self.folder / "data" / "ca.pem"
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        if not MYSQL.exists():
+            missing("MySQL", f"deploy/install-mysql {MYSQL}, or PIXYPROXY_TEST_MYSQL_URL")
+        self.certificates = folder / "data"
+        shutil.copytree(MYSQL / "data", folder / "data")
+        (folder / "data" / "auto.cnf").unlink(missing_ok=True)  # each server makes an id of its own
+        write_certificates(self.certificates)
+        # Not to wait for the disk makes migrations twice as fast, and loses nothing when the server alone is killed.
+        fixed = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--skip-log-bin", "--innodb-flush-method=nosync"]
+        super().__init__(folder, [str(MYSQL / "mysqld"), *fixed, "--performance-schema=OFF", *arguments])
 
 
-def initialized(server: Path) -> Path:
-    """A data folder of MySQL that is ready to be copied: to make one takes 8 seconds, and is done once."""
-    data = server.parent / "data"
-    with (server.parent / "data.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not data.exists():
-            partial = server.parent / "data.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            me = ["--user=root"] if os.geteuid() == 0 else []
-            subprocess.run(
-                [str(server), "--initialize-insecure", f"--datadir={partial}", *me], check=True, capture_output=True
-            )
-            (partial / "auto.cnf").unlink(missing_ok=True)  # each server makes an id of its own
-            partial.rename(data)
-    return data
+class ForeignMySQL(SqlServer):
+    """A MySQL server of this machine that somebody else started, by the URL of its superuser.
+
+    A test that needs a server of its own is skipped: one that stops it, or changes what all connections share.
+    """
+
+    product = "MySQL"
+    user_host = "%"  # in a container, its clients come from elsewhere
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        if parsed.host != "127.0.0.1":
+            raise ValueError("PIXYPROXY_TEST_MYSQL_URL must name a server at 127.0.0.1")
+        self.port = parsed.port or 3306
+        self.superuser = {"host": parsed.host, "port": self.port, "user": parsed.username, "password": parsed.password}
+        self.prepare()
+
+    def query(self, sql: str, *parameters: object, database: str | None = None) -> list[Any]:
+        """The rows of a statement that concerns this test alone."""
+        if "GLOBAL" in sql or sql.startswith(("KILL", "ALTER USER")):
+            self.skip(sql)
+        return super().query(sql, *parameters, database=database)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        self.skip(name)
+
+    def skip(self, what: str) -> NoReturn:
+        """Skip the test that needs this."""
+        pytest.skip(f"the server of PIXYPROXY_TEST_MYSQL_URL is not the tests' own: {what}")
 
 
 class SeaweedFS:

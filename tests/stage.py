@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from pixyproxy.core.protocols import Stores
+from pixyproxy.data.cached import CachedApiKeyRepository
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -54,6 +55,7 @@ class Stage:
     sync_wait: float = 50
     model: str = "gpt-image-2"
     public_url: str | None = None
+    cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60
     clock: Callable[[], float] = time.monotonic
 
@@ -76,7 +78,7 @@ class Stage:
     def start(self) -> None:
         """Services as a new process has them, over the same fakes."""
         self.readiness = Readiness(database=self.database, storage=self.storage, clock=self.clock)
-        self.keys = KeyService(self.key_records, configured_key=planted.API_KEY)
+        self.keys = KeyService(CachedApiKeyRepository(self.key_records), configured_key=planted.API_KEY)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.runner = GenerationRunner(
             generations=self.generations,
@@ -103,6 +105,7 @@ class Stage:
             keys=self.keys,
             readiness=self.readiness,
             public_url=self.public_url,
+            cors_origins=self.cors_origins,
             client_patience=self.client_patience,
         )
         self.app: RequestLog = create_app(self.services, version="test")

@@ -42,7 +42,7 @@ UNKNOWN = "0f0e0d0c-0b0a-4908-8706-050403020100"
 CONTENT_HEADERS = {
     "cache-control": "public, max-age=31536000, immutable",
     "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; sandbox",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "cross-origin-resource-policy": "cross-origin",
 }
 
@@ -78,9 +78,16 @@ async def test_details_are_public_and_the_same_as_the_posts() -> None:
     stage = Stage()
     details = await stage.create()
     async with stage.client(key=False) as client:
-        for guid in (details["guid"], details["guid"].upper()):
-            response = await client.get(f"/image/{guid}")
-            assert (response.status_code, response.json()) == (200, details)
+        response = await client.get(f"/image/{details['guid']}")
+        assert (response.status_code, response.json()) == (200, details)
+
+
+@pytest.mark.parametrize("suffix", ["", "/content"])
+async def test_an_image_has_one_url_and_none_in_upper_case(suffix: str) -> None:
+    stage = Stage()
+    details = await stage.create()
+    async with stage.client(key=False) as client:
+        assert (await client.get(f"/image/{details['guid'].upper()}{suffix}")).status_code == 404
 
 
 async def test_urls_begin_with_the_public_url_if_there_is_one() -> None:

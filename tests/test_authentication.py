@@ -25,11 +25,10 @@ PUBLIC = {
     ("HEAD", "/readyz"),
     ("GET", "/readyz/process"),
     ("HEAD", "/readyz/process"),
-    *(
-        (method, path)
-        for method in ("GET", "HEAD")
-        for path in ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
-    ),
+    *((method, path) for method in ("GET", "HEAD") for path in ("/openapi.json",)),
+    *(("GET", f"/docs{path}") for path in ("", "/swagger-ui-bundle.js", "/swagger-ui.css", "/start.js")),
+    ("GET", "/favicon.ico"),
+    ("GET", "/favicon.svg"),
 }
 """Every route that answers without a key. Whatever is not here must answer 401."""
 

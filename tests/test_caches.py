@@ -426,7 +426,7 @@ def image(images: CountingImages) -> Image:
     return next(iter(images.images.values()))
 
 
-async def test_a_record_is_believed_for_so_long_and_no_longer(images: CountingImages, image: Image) -> None:
+async def test_a_record_is_valid_for_so_long_and_no_longer(images: CountingImages, image: Image) -> None:
     clock = Clock()
     cached = CachedImageRepository(images, ttl=30, clock=clock)
     for seconds, asked in ((0, 1), (29.9, 1), (0.1, 2), (29.9, 2), (100, 3)):
@@ -502,21 +502,35 @@ async def test_the_records_are_bounded_by_their_bytes_and_not_by_their_number(
         long = an_image(prompt="x" * 32_000)
         images.images[long.guid] = long
         await cached.get(long.guid)
-    assert len(cached._known) == 3
-    assert cached._known.currsize <= 500_000
+    assert len(cached._memory._found) == 3
+    assert cached._memory._found.currsize <= 500_000
 
 
-async def test_readers_at_the_same_time_ask_once_and_that_there_is_none_is_not_remembered(
+async def test_readers_at_the_same_time_ask_once_and_that_there_is_none_is_remembered_for_a_second(
     images: CountingImages, image: Image
 ) -> None:
-    cached = CachedImageRepository(images, ttl=30)
+    clock = Clock()
+    cached = CachedImageRepository(images, ttl=30, clock=clock)
     assert await asyncio.gather(*(cached.get(image.guid) for _ in range(50))) == [image] * 50
     assert images.asked == 1
     later = an_image()
     found = await asyncio.gather(*(cached.get(later.guid) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(each, ImageNotFoundError) for each in found)
+    assert images.asked == 2
+    images.images[later.guid] = later
+    clock.now += 1
+    assert await cached.get(later.guid) == later
+
+
+async def test_without_a_time_to_live_every_reader_asks(images: CountingImages, image: Image) -> None:
+    cached = CachedImageRepository(images, ttl=0)
+    await asyncio.gather(*(cached.get(image.guid) for _ in range(5)))
+    later = an_image()
+    with pytest.raises(ImageNotFoundError):
+        await cached.get(later.guid)
     images.images[later.guid] = later
     assert await cached.get(later.guid) == later
+    assert images.asked == 7
 
 
 async def test_a_reader_that_leaves_takes_no_record_from_the_others(images: CountingImages, image: Image) -> None:

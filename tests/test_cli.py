@@ -6,6 +6,7 @@ import re
 import signal
 import sqlite3
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +15,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from pixyproxy.cli.serve import SAMPLE_KEY
 from pixyproxy.service.keys import is_well_formed
 from pixyproxy.service.recovering.findings import Finding
 from tests import planted
-from tests.servers import MariaDB, PixyProxy, run_cli, wait_until
+from tests.servers import BIN, MariaDB, PixyProxy, clean_environment, run_cli, wait_until
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def test_sigterm_lets_a_running_generation_finish(started: Callable[..., PixyPro
 
 
 def post_has_begun(server: PixyProxy) -> None:
-    assert "REQUEST START POST /image" in server.process.output()
+    server.process.output_with("REQUEST START POST /image")
 
 
 def test_json_logs_are_json_line_by_line(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
@@ -172,12 +174,16 @@ def test_keys_are_made_shown_once_listed_and_revoked(started: Callable[..., Pixy
     assert is_well_formed(key)
     assert "only time" in made.stderr
     assert post(server, key).status_code == 201
-    assert "caller=laptop" in server.process.output()
+    server.process.output_with("caller=laptop")
     listed = run_cli(tmp_path, "keys", "list").stdout
     assert re.fullmatch(rf"laptop +{key[:8]}…  created \S+ \S+Z  in force\n", listed)
     assert key not in listed
     assert run_cli(tmp_path, "keys", "revoke", "laptop").stdout == "laptop is revoked.\n"
-    assert post(server, key).status_code == 401
+
+    def is_refused() -> None:
+        assert post(server, key).status_code == 401
+
+    wait_until(is_refused, seconds=10, what="another process to refuse the key")
     assert "revoked 20" in run_cli(tmp_path, "keys", "list").stdout
     again = run_cli(tmp_path, "keys", "create", "laptop")
     assert (again.returncode, again.stdout) == (1, "")
@@ -438,3 +444,45 @@ def test_version_and_help_name_every_command(tmp_path: Path) -> None:
     for command in ("serve", "migrate", "keys", "reconcile", "check", "demo-upstream"):
         assert command in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_takes_nothing_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [str(BIN / "pixyproxy"), "serve", "--port", "0"],
+            cwd=tmp_path,
+            env=clean_environment({}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "pixyproxy: output cannot be written (No space left on device)\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"PIXYPROXY_API_KEY": "local-only-api-key-change-me"}, ["PIXYPROXY_API_KEY is the sample"]),
+        ({"PIXYPROXY_HOST": "0.0.0.0"}, ["PIXYPROXY_PUBLIC_URL is not set"]),
+        ({"PIXYPROXY_HOST": "0.0.0.0", "PIXYPROXY_PUBLIC_URL": "https://pictures.example"}, []),
+        ({"PIXYPROXY_API_KEY": planted.API_KEY}, []),
+    ],
+)
+def test_what_is_wrong_in_production_is_a_warning_at_start(
+    tmp_path: Path, environment: dict[str, str], said: list[str]
+) -> None:
+    replica = PixyProxy(tmp_path, environment).start()
+    replica.process.stop()
+    warnings = [line for line in replica.process.output().splitlines() if line.startswith("Warning: ")]
+    assert len(warnings) == len(said)
+    assert all(text in warning for text, warning in zip(said, warnings, strict=True))
+
+
+def test_the_sample_key_is_the_one_of_the_example() -> None:
+    example = (Path(__file__).parent.parent / ".env.example").read_text()
+    assert f"PIXYPROXY_API_KEY={SAMPLE_KEY}\n" in example

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -100,6 +101,7 @@ class Stack:
     log: Path
     upstream: DemoUpstream
     seen: dict[Arrow, Seen] = field(default_factory=dict)
+    deleting: dict[Arrow, str] = field(default_factory=dict)
     check: str = ""
 
     def run(self) -> None:
@@ -116,12 +118,17 @@ class Stack:
 
     def kill_at(self, arrow: Arrow) -> None:
         """Have a process run into the arrow, and the replica that takes over into its own."""
-        self.upstream.delay = 4 * crashing.DRAWING if arrow.name == "drawing" else 0
-        with self.dying(arrow.name) as (process, url):
+        drawing = arrow.name == "drawing"
+        self.upstream.delay = 20 if drawing else 0
+        with self.dying(arrow.name) as (process, url), ThreadPoolExecutor() as killer:
+            killed = killer.submit(self.kill_when_asked, arrow, process) if drawing else None
             with suppress(httpx2.TransportError):
                 answer = httpx2.post(f"{url}/image", json=body(arrow), headers=headers(arrow), timeout=20)
                 if arrow.deletes:
+                    (self.deleting[arrow],) = (each["guid"] for each in generations_of(arrow, url))
                     httpx2.delete(f"{url}/image/{answer.json()['guid']}", headers=KEY, timeout=20)
+            if killed is not None:
+                killed.result()
             process.join(20)
             died = process.exitcode in (-signal.SIGKILL, -signal.SIGXFSZ)
         self.upstream.delay = 0
@@ -135,12 +142,19 @@ class Stack:
             assert finished.returncode == 0, finished.stderr
         self.seen[arrow] = Seen(died=died, requests=self.requests(arrow))
 
+    def kill_when_asked(self, arrow: Arrow, process: BaseProcess) -> None:
+        """Kill the process when the upstream has its request."""
+
+        def asked() -> None:
+            assert self.requests(arrow) == 1
+
+        wait_until(asked, seconds=20, what="the request to the upstream")
+        process.kill()
+
     def look(self, arrow: Arrow, url: str) -> None:
         """What the new process says of the arrow's generation, and what a retry under its key is answered."""
         seen = self.seen[arrow]
-        listed = httpx2.get(f"{url}/generation?limit=500", headers=KEY).json()
-        mine = [each for each in listed if each["request"]["prompt"] == arrow.said]
-        seen.outcome = outcome_of(mine, deletes=arrow.deletes)
+        seen.outcome = outcome_of(generations_of(arrow, url, guid=self.deleting.get(arrow)), deletes=arrow.deletes)
         retry = httpx2.post(f"{url}/image", json=body(arrow), headers=headers(arrow), timeout=20)
         seen.retry = str(retry.status_code) if retry.is_success else retry.json()["type"].rpartition(":")[2]
         seen.requests_in_all = self.requests(arrow)
@@ -191,12 +205,18 @@ def headers(arrow: Arrow) -> dict[str, str]:
     return {**KEY, "Idempotency-Key": f"{arrow.name} {arrow.takeover}"}
 
 
+def generations_of(arrow: Arrow, url: str, *, guid: str | None = None) -> list[dict[str, Any]]:
+    """The generations of the arrow's prompt. One whose image was deleted has lost its prompt, but not its guid."""
+    listed = httpx2.get(f"{url}/generation?limit=500", headers=KEY).json()
+    return [each for each in listed if each["request"]["prompt"] == arrow.said or each["guid"] == guid]
+
+
 def nothing_runs(url: str) -> None:
     """Raise while a generation is running."""
     assert httpx2.get(f"{url}/generation?state=running", headers=KEY).json() == []
 
 
-def outcome_of(generations: list[dict[str, object]], *, deletes: bool) -> str:
+def outcome_of(generations: list[dict[str, Any]], *, deletes: bool) -> str:
     """What a client that knows nothing else sees of the generations with one prompt."""
     if not generations:
         return NOTHING
@@ -211,7 +231,7 @@ def outcome_of(generations: list[dict[str, object]], *, deletes: bool) -> str:
     if not images:
         return DELETED
     served = httpx2.get(images[0]["url"])
-    prompt = str(generation["request"]["prompt"])  # type: ignore[index]
+    prompt = str(generation["request"]["prompt"])
     assert served.content == draw_picture(prompt, width=SIZE, height=SIZE)
     return KEPT if deletes else SERVED
 

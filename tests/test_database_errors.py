@@ -43,7 +43,10 @@ def sqlite_error(name: str) -> sqlite3.OperationalError:
 MEANINGS: dict[str, tuple[Exception, type[PixyProxyException]]] = {
     **{
         f"MySQL {code}": (pymysql.err.OperationalError(code, "text"), DatabaseUnavailableError)
-        for code in (1020, 1040, 1045, 1053, 1205, 1213, 1290, 1836, 1969, 2003, 2006, 2013, 3024)
+        for code in (
+            *(1020, 1021, 1040, 1041, 1045, 1047, 1053, 1114, 1205, 1213, 1226, 1290, 1792, 1836, 1874, 1969),
+            *(2003, 2006, 2013, 3024, 3032),
+        )
     },
     "MySQL duplicate": (pymysql.err.IntegrityError(1062, "text"), ConflictError),
     "MySQL wrong column": (pymysql.err.OperationalError(1054, "text"), DatabaseError),
@@ -53,6 +56,7 @@ MEANINGS: dict[str, tuple[Exception, type[PixyProxyException]]] = {
     "no number": (pymysql.err.InterfaceError("text"), DatabaseError),
     "SQLite busy": (sqlite_error("SQLITE_BUSY"), DatabaseUnavailableError),
     "SQLite snapshot": (sqlite_error("SQLITE_BUSY_SNAPSHOT"), DatabaseUnavailableError),
+    "SQLite too slow": (sqlite_error("SQLITE_INTERRUPT"), DatabaseUnavailableError),
     "SQLite full": (sqlite_error("SQLITE_FULL"), DatabaseUnavailableError),
     "SQLite read-only": (sqlite_error("SQLITE_READONLY"), DatabaseUnavailableError),
     "SQLite unique": (sqlite_error("SQLITE_CONSTRAINT_UNIQUE"), ConflictError),
@@ -373,6 +377,31 @@ async def test_a_read_only_server_is_unavailable_to_writers_alone(opened: Opened
     finally:
         opened.query("SET GLOBAL read_only = 0")
     await opened.assert_works(generation)
+
+
+async def test_a_server_that_was_read_only_for_new_sessions_is_written_to_by_the_same_pool_afterwards(
+    opened: Opened,
+) -> None:
+    opened.query("SET GLOBAL TRANSACTION READ ONLY")
+    try:
+        with pytest.raises(DatabaseUnavailableError, match="1792") as refused:
+            await a_recorded_generation(opened.database)
+        assert refused.value.cost == "none", "nothing was drawn"
+    finally:
+        opened.query("SET GLOBAL TRANSACTION READ WRITE")
+    await a_recorded_generation(opened.database)
+
+
+async def test_a_user_over_its_limit_is_unavailable_and_has_spent_nothing(opened: Opened) -> None:
+    user = f"'{opened.server.user}'@'127.0.0.1'"
+    opened.query(f"ALTER USER {user} WITH MAX_UPDATES_PER_HOUR 1")
+    try:
+        with pytest.raises(DatabaseUnavailableError, match="1226") as refused:
+            for _ in range(3):
+                await a_recorded_generation(opened.database)
+        assert refused.value.cost == "none"
+    finally:
+        opened.query(f"ALTER USER {user} WITH MAX_UPDATES_PER_HOUR 0")
 
 
 async def test_a_server_with_too_many_connections_is_unavailable_until_there_are_fewer(opened: Opened) -> None:

@@ -32,10 +32,10 @@ from tests import planted
 from tests.nginx import NGINX_CONF, Nginx
 from tests.servers import (
     BIN,
-    MariaDB,
     PixyProxy,
     Process,
     SeaweedFS,
+    SqlServer,
     clean_environment,
     free_ports,
     missing,
@@ -231,7 +231,7 @@ def test_every_variable_of_api_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert not settings.embedded
     assert settings.public_url == "http://localhost:8000"
     told = ("model", "quality", "generation_deadline", "max_generations", "log_format", "log_level", "s3_region")
-    for name in (*told, "sync_wait", "store_patience", "lease", "reconcile_interval", "orphan_grace"):
+    for name in (*told, "s3_addressing", "sync_wait", "store_patience", "lease", "reconcile_interval", "orphan_grace"):
         assert getattr(settings, name) == Settings.model_fields[name].default
 
 
@@ -303,7 +303,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(
-    mariadb: MariaDB,
+    mysql: SqlServer,
     seaweedfs: SeaweedFS,
     unique: Callable[[], str],
     logs: Path,
@@ -315,7 +315,7 @@ def stack(
     assert found["migrate"]["environment"] == environment
     # Only hosts, ports and credentials are others.
     environment |= {
-        "PIXYPROXY_DATABASE_URL": mariadb.create(unique()),
+        "PIXYPROXY_DATABASE_URL": mysql.create(unique()),
         "PIXYPROXY_S3_ENDPOINT_URL": seaweedfs.endpoint,
         "AWS_ACCESS_KEY_ID": planted.S3_ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": planted.S3_SECRET,
@@ -352,7 +352,7 @@ def test_it_is_ready_and_both_replicas_serve(stack: Stack) -> None:
         assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
         assert ready.headers["X-Request-ID"]
     for replica in stack.replicas:
-        assert "REQUEST END GET /readyz 200" in replica.process.output()
+        replica.process.output_with("REQUEST END GET /readyz 200")
 
 
 def test_an_image_drawn_through_the_proxy_is_served_by_every_replica(stack: Stack) -> None:

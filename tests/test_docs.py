@@ -1,4 +1,4 @@
-"""The README is true as far as a test can tell: it names every setting, command, route and problem, and no other."""
+"""The docs are true as far as a test can tell: they name every setting, command, route and problem, and no other."""
 
 import re
 from pathlib import Path
@@ -8,18 +8,58 @@ import pytest
 from pixyproxy.cli.main import build_parser
 from pixyproxy.core import exceptions
 from pixyproxy.core.exceptions import ConfigurationError, ObjectNotFoundError, PixyProxyException
-from pixyproxy.core.generations import GenerationRequest
 from pixyproxy.settings import Settings
+from pixyproxy.web.images.body import CreateImageBody
 from tests.servers import run_cli
 from tests.test_authentication import every_route
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
-def section(title: str) -> str:
-    """The text of a section."""
-    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+def page(name: str) -> str:
+    """The text of a page of docs/."""
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def section(name: str, title: str) -> str:
+    """The text of a section of a page."""
+    return page(name).split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_the_readme_is_the_first_ten_minutes_and_leads_to_every_page() -> None:
+    assert len(README.splitlines()) <= 150
+    for path in PAGES[1:]:
+        assert f"](docs/{path.name})" in README, path.name
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    text = path.read_text()
+    links = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    assert links
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("path", PAGES[1:], ids=lambda path: path.name)
+def test_every_page_begins_with_its_job(path: Path) -> None:
+    title, empty, job = path.read_text().splitlines()[:3]
+    assert (title.startswith("# "), empty) == (True, "")
+    assert job.startswith(("This page ", "A generation "))
 
 
 def every_exception() -> list[type[PixyProxyException]]:
@@ -28,8 +68,8 @@ def every_exception() -> list[type[PixyProxyException]]:
     return [kind for kind in found if issubclass(kind, PixyProxyException)]
 
 
-def test_every_setting_stands_in_the_readme_with_its_default_and_no_other() -> None:
-    configuration = section("Configuration")
+def test_every_setting_stands_in_the_docs_with_its_default_and_no_other() -> None:
+    configuration = page("configuration")
     table = configuration[configuration.index("| variable") :]
     settings = {field.alias or f"PIXYPROXY_{name.upper()}": field for name, field in Settings.model_fields.items()}
     first_cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
@@ -41,8 +81,8 @@ def test_every_setting_stands_in_the_readme_with_its_default_and_no_other() -> N
             assert f"`{default:g}`" in row if isinstance(default, float) else f"`{default}`" in row
 
 
-def test_every_command_stands_in_the_readme() -> None:
-    commands = section("Commands")
+def test_every_command_stands_in_the_docs() -> None:
+    commands = section("operations", "Commands")
     root = build_parser()
     names = [
         name for action in root._actions if hasattr(action, "choices") and action.choices for name in action.choices
@@ -64,14 +104,14 @@ def test_every_command_stands_in_the_readme() -> None:
         (["demo-upstream"], {"--host", "--port", "--delay"}),
     ],
 )
-def test_every_option_stands_in_the_readme(tmp_path: Path, arguments: list[str], options: set[str]) -> None:
-    assert all(option in section("Commands") for option in options)
+def test_every_option_stands_in_the_docs(tmp_path: Path, arguments: list[str], options: set[str]) -> None:
+    assert all(option in section("operations", "Commands") for option in options)
     said = run_cli(tmp_path, *arguments, "--help").stdout
     assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", said, re.M)) - {"--help"} == options
 
 
-def test_every_problem_stands_in_the_readme_with_its_status_and_no_other() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", section("Problems"), re.M)
+def test_every_problem_stands_in_the_docs_with_its_status_and_no_other() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", page("problems"), re.M)
     hidden = {PixyProxyException, ConfigurationError, ObjectNotFoundError, exceptions.UnavailableError}
     expected = {(kind.name, str(kind.status)) for kind in every_exception() if kind not in hidden}
     assert set(rows) == expected
@@ -98,40 +138,42 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
             assert getattr(exceptions, name).status == int(status)
 
 
-def test_every_route_stands_in_the_readme() -> None:
-    api = section("API")
+def test_every_route_stands_in_the_docs() -> None:
+    api = page("api")
     for method, path in every_route():
-        if path in ("/redoc", "/docs/oauth2-redirect", "/image/", "/generation/") or (
-            method == "HEAD" and "content" not in path
-        ):
+        if path in ("/image/", "/generation/") or (method == "HEAD" and "content" not in path):
             continue
         written = rf"`({method}|GET`, `HEAD) {re.escape(path)}[?`]"
         assert re.search(written, api) or f"`{path}`" in api, (method, path)
 
 
-def test_every_field_of_a_request_stands_in_the_readme() -> None:
-    for name in GenerationRequest.model_fields:
-        assert f"`{name}`" in section("API")
+def test_every_field_of_a_request_stands_in_the_docs() -> None:
+    for name in CreateImageBody.model_fields:
+        assert f"`{name}`" in page("api")
 
 
-def test_every_file_that_the_readme_names_exists() -> None:
-    for name in re.findall(r"`((?:web|service|data|storage|generation|core)/\w+\.py|\w+\.py)`", README):
+def test_every_file_of_the_code_that_the_docs_name_exists() -> None:
+    named = re.findall(r"`((?:web|service|data|storage|upstream|core|bootstrap|cli)/[\w/]+\.py)`", page("architecture"))
+    assert len(named) > 30
+    for name in named:
         assert (ROOT / "pixyproxy" / name).exists(), name
-    for name in re.findall(r'src="([^"]+)"', README):
-        assert (ROOT / name).exists(), name
 
 
-def test_every_target_of_make_that_the_readme_names_exists() -> None:
+def test_every_target_of_make_that_the_docs_name_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.M))
+    named = {name for path in PAGES for name in re.findall(r"(?:^|`)make ([a-z]+)", path.read_text(), re.M)}
     assert named <= targets
-    assert {"run", "test", "check", "format", "pins"} <= named
+    assert {"run", "test", "check", "format", "pins", "bench"} <= named
 
 
 def test_it_says_what_the_tests_run_against() -> None:
-    deployment = section("Deployment")
-    for said in ("MariaDB 10.11", "SeaweedFS 4.48", "moto", "MySQL and MinIO\nthemselves were not run"):
-        assert said in deployment
+    for said in ("MariaDB | 10.11", "MySQL | 9.7", "SeaweedFS | 4.48", "moto", "MySQL 8.4 and MinIO were not run"):
+        assert said in section("development", "What the tests run against")
+
+
+def test_the_settings_that_matter_are_settings() -> None:
+    named = set(re.findall(r"`(PIXYPROXY_\w+)`", README))
+    assert named <= {f"PIXYPROXY_{name.upper()}" for name in Settings.model_fields}
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -1,7 +1,7 @@
 """What was paid for survives every fault of every part, and is bought once.
 
 Each part of a real stack stands behind a proxy. A lane is a replica with proxies and an upstream of its own; all
-lanes share a database and a bucket, as replicas do, so that the cases of the table run beside each other.
+lanes share a database of MySQL and a bucket, as replicas do, so that the cases of the table run beside each other.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import httpx2
 import pytest
@@ -24,7 +24,7 @@ import pytest
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
-from tests.servers import MariaDB, SeaweedFS, run_cli, wait_until
+from tests.servers import SeaweedFS, SqlServer, run_cli, wait_until
 from tests.tcp_proxy import Cut, LoseAnswer, Mode, Slow
 
 LANES = 4
@@ -42,19 +42,23 @@ TYPE = "urn:pixyproxy:problem:"
 RESERVE, COMMIT = b"INSERT INTO generations", b"INSERT INTO images"
 """What a COMMIT must follow: the driver sends one, too, when it connects."""
 
-Start = Callable[[str, int, dict[str, str]], Stack]
+
+class Start(Protocol):
+    """Starts a stack with the database and the bucket of this name."""
+
+    def __call__(self, name: str, number: int, settings: dict[str, str], *, tls: bool) -> Stack: ...
 
 
 @pytest.fixture(scope="module")
 def start(
-    mariadb: MariaDB, seaweedfs: SeaweedFS, logs: Path, tmp_path_factory: pytest.TempPathFactory
+    mysql: SqlServer, seaweedfs: SeaweedFS, logs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Start]:
     """Starts a stack that lasts as long as this module."""
     with ExitStack() as stacks:
 
-        def start(name: str, number: int, settings: dict[str, str]) -> Stack:
+        def start(name: str, number: int, settings: dict[str, str], *, tls: bool) -> Stack:
             stack = real_stack(
-                mariadb,
+                mysql,
                 seaweedfs,
                 name=name,
                 folder=tmp_path_factory.mktemp(f"faults-{name}-{number}"),
@@ -62,6 +66,7 @@ def start(
                 replicas=1,
                 settings=settings,
                 label=f"faults-{name}-{number}",
+                connecting={} if tls else {"ssl_disabled": "true"},
             )
             return stacks.enter_context(stack)
 
@@ -70,17 +75,17 @@ def start(
 
 @pytest.fixture(scope="module")
 def lanes(start: Start, unique: Callable[[], str]) -> list[Stack]:
-    """Replicas of one service, each behind proxies of its own."""
+    """Replicas of one service, each behind proxies of its own, which read SQL: without TLS."""
     name = unique()
-    first = start(name, 0, SETTINGS)
+    first = start(name, 0, SETTINGS, tls=False)
     with ThreadPoolExecutor() as pool:
-        return [first, *pool.map(lambda number: start(name, number, SETTINGS), range(1, LANES))]
+        return [first, *pool.map(lambda number: start(name, number, SETTINGS, tls=False), range(1, LANES))]
 
 
 @pytest.fixture(scope="module")
 def alone(start: Start, unique: Callable[[], str]) -> Stack:
     """A service of one replica, which soon parks what it cannot put: nobody else moves it."""
-    return start(unique(), 0, IMPATIENT)
+    return start(unique(), 0, IMPATIENT, tls=True)
 
 
 @pytest.fixture(autouse=True)
@@ -114,12 +119,12 @@ def eventually(holds: Callable[[], object], *, what: str, seconds: float = 30) -
 class Look:
     """A look at the other side: what the database says of the generations of a prompt."""
 
-    mariadb: MariaDB
+    mysql: SqlServer
     stack: Stack
 
     def generations(self, prompt: str) -> list[dict[str, Any]]:
         """Each generation of the prompt, with the number of its images."""
-        rows = self.mariadb.query(
+        rows = self.mysql.query(
             "SELECT generations.guid, state, error, COUNT(images.id) FROM generations "
             "LEFT JOIN images ON generations.id = generation_id WHERE JSON_VALUE(request, '$.prompt') = %s "
             "GROUP BY generations.id ORDER BY generations.id",
@@ -137,7 +142,7 @@ class Look:
 
     def parked(self) -> int:
         """How many pictures, or parts of them, wait in the database."""
-        return int(self.mariadb.query("SELECT COUNT(*) FROM parked_images", database=self.stack.database)[0][0])
+        return int(self.mysql.query("SELECT COUNT(*) FROM parked_images", database=self.stack.database)[0][0])
 
 
 def post(stack: Stack, prompt: str, *, wait: int = 15, key: str | None = None) -> httpx2.Response:
@@ -176,7 +181,7 @@ class BlackHole:
 @pytest.fixture(scope="module")
 def black_hole(start: Start, unique: Callable[[], str]) -> BlackHole:
     """Begun early: a put gives up after a minute, and all other tests run meanwhile."""
-    stack = start(unique(), 0, IMPATIENT)
+    stack = start(unique(), 0, IMPATIENT, tls=True)
     stack.upstream.delay = 1
     prompt = f"{planted.PROMPT} in a black hole"
     with ThreadPoolExecutor() as pool:
@@ -302,12 +307,12 @@ class Seen:
     requests_again: int
 
 
-def run_case(case: str, lane: Stack, mariadb: MariaDB) -> Seen:
+def run_case(case: str, lane: Stack, mysql: SqlServer) -> Seen:
     """Have the case happen, mend the part, wait until all has settled, and try the same key again."""
     part, moment, fault, expected = CASES[case]
     number = list(CASES).index(case)  # the name may hold what a proxy looks for
     key = f"case-{number}"
-    look, prompt = Look(mariadb, lane), f"{planted.PROMPT}, case {number}"
+    look, prompt = Look(mysql, lane), f"{planted.PROMPT}, case {number}"
     proxy, asked = lane.proxies[part], lane.upstream.received
     trouble = len(troubles(lane))
     try:
@@ -356,7 +361,7 @@ def retried(stack: Stack, prompt: str, *, key: str) -> httpx2.Response:
 
 
 @pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest, lanes: list[Stack], mariadb: MariaDB) -> dict[str, Seen | Exception]:
+def outcomes(request: pytest.FixtureRequest, lanes: list[Stack], mysql: SqlServer) -> dict[str, Seen | Exception]:
     """All cases that were chosen, run on the lanes beside each other."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
     chosen = [str(item.callspec.params["case"]) for item in items if "outcomes" in item.fixturenames]
@@ -368,7 +373,7 @@ def outcomes(request: pytest.FixtureRequest, lanes: list[Stack], mariadb: MariaD
     def run(case: str) -> Seen | Exception:
         lane = free.get()
         try:
-            return run_case(case, lane, mariadb)
+            return run_case(case, lane, mysql)
         except Exception as failure:  # raised by the test of this case
             return failure
         finally:
@@ -380,13 +385,13 @@ def outcomes(request: pytest.FixtureRequest, lanes: list[Stack], mariadb: MariaD
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_was_paid_for_is_kept_and_bought_once(
-    case: str, outcomes: dict[str, Seen | Exception], mariadb: MariaDB
+    case: str, outcomes: dict[str, Seen | Exception], mysql: SqlServer
 ) -> None:
     part, moment, fault, expected = CASES[case]
     seen = outcomes[case]
     if isinstance(seen, Exception):
         raise seen
-    look = Look(mariadb, seen.lane)
+    look = Look(mysql, seen.lane)
     body = seen.answer.json()
     assert seen.answer.status_code in expected.statuses, body
     assert (body.get("type"), body.get("cost")) == (expected.type, expected.cost)
@@ -420,12 +425,12 @@ def test_after_all_of_the_faults_both_stores_agree(lanes: list[Stack]) -> None:
 # --- Clients, signals, replicas ---------------------------------------------------------------------------------------
 
 
-def test_a_client_that_hangs_up_changes_nothing(lanes: list[Stack], mariadb: MariaDB) -> None:
+def test_a_client_that_hangs_up_changes_nothing(lanes: list[Stack], mysql: SqlServer) -> None:
     lane, prompt = lanes[0], f"{planted.PROMPT} for nobody"
     asked, lane.upstream.delay = lane.upstream.received, 1.5
     with pytest.raises(httpx2.ReadTimeout):
         httpx2.post(f"{lane.replicas[0].url}/image", json={"prompt": prompt, "size": "32x16"}, headers=KEY, timeout=0.3)
-    look = Look(mariadb, lane)
+    look = Look(mysql, lane)
     eventually(lambda: look.state(prompt) == "succeeded", what="the generation's end")
     assert_kept(lane, look, prompt)
     assert lane.upstream.received == asked + 1
@@ -467,7 +472,7 @@ def test_a_process_that_is_told_to_end_finishes_what_it_draws_and_begins_nothing
 
 
 def test_what_a_killed_replica_drew_is_marked_by_another_and_not_bought_again(
-    lanes: list[Stack], mariadb: MariaDB
+    lanes: list[Stack], mysql: SqlServer
 ) -> None:
     killed, other = lanes[0], lanes[1]
     prompt, key = f"{planted.PROMPT} by the dead", "killed"
@@ -478,7 +483,7 @@ def test_what_a_killed_replica_drew_is_marked_by_another_and_not_bought_again(
         killed.replicas[0].process.stop(how=signal.SIGKILL)
         with pytest.raises(httpx2.HTTPError):
             waiting.result()
-    look = Look(mariadb, other)
+    look = Look(mysql, other)
     eventually(lambda: look.state(prompt) == "failed", what="the mark", seconds=20)
     again = post(other, prompt, key=key)
     assert (again.status_code, again.json()["type"]) == (409, f"{TYPE}outcome-unknown")
@@ -486,7 +491,7 @@ def test_what_a_killed_replica_drew_is_marked_by_another_and_not_bought_again(
     assert (killed.upstream.received, len(look.generations(prompt))) == (asked + 1, 1)
 
 
-def test_200_who_come_with_one_key_to_two_processes_learn_of_one_image(lanes: list[Stack], mariadb: MariaDB) -> None:
+def test_200_who_come_with_one_key_to_two_processes_learn_of_one_image(lanes: list[Stack], mysql: SqlServer) -> None:
     prompt = f"{planted.PROMPT} for all"
     two = lanes[:2]
     asked = sum(lane.upstream.received for lane in two)
@@ -515,7 +520,7 @@ def test_200_who_come_with_one_key_to_two_processes_learn_of_one_image(lanes: li
 
     answers = asyncio.run(all_of_them())
     assert {answer.status_code for answer in answers} == {201}, {answer.text for answer in answers}
-    guid = assert_kept(two[0], Look(mariadb, two[0]), prompt)
+    guid = assert_kept(two[0], Look(mysql, two[0]), prompt)
     assert {answer.json()["guid"] for answer in answers} == {guid}
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
     assert sum(lane.upstream.received for lane in two) == asked + 1
@@ -551,8 +556,8 @@ def drawn_without(stack: Stack, prompt: str, *parts: Part) -> None:
     eventually(lambda: len(troubles(stack)) > trouble, what="trouble")
 
 
-def test_a_storage_that_stays_away_finds_the_picture_parked_in_the_database(alone: Stack, mariadb: MariaDB) -> None:
-    look, prompt = Look(mariadb, alone), f"{planted.PROMPT}, parked"
+def test_a_storage_that_stays_away_finds_the_picture_parked_in_the_database(alone: Stack, mysql: SqlServer) -> None:
+    look, prompt = Look(mysql, alone), f"{planted.PROMPT}, parked"
     drawn_without(alone, prompt, "storage")
     eventually(look.parked, what="a parked picture")
     assert look.state(prompt) == "running"
@@ -562,8 +567,8 @@ def test_a_storage_that_stays_away_finds_the_picture_parked_in_the_database(alon
     assert look.parked() == 0
 
 
-def test_storage_and_database_away_after_the_drawing_and_back_again(alone: Stack, mariadb: MariaDB) -> None:
-    look, prompt = Look(mariadb, alone), f"{planted.PROMPT}, nowhere to go"
+def test_storage_and_database_away_after_the_drawing_and_back_again(alone: Stack, mysql: SqlServer) -> None:
+    look, prompt = Look(mysql, alone), f"{planted.PROMPT}, nowhere to go"
     drawn_without(alone, prompt, "storage", "database")
     time.sleep(3)  # longer than the storage's patience and than the lease
     assert look.state(prompt) == "running"
@@ -574,8 +579,8 @@ def test_storage_and_database_away_after_the_drawing_and_back_again(alone: Stack
     assert look.parked() == 0
 
 
-def test_an_ending_process_parks_its_picture_in_the_database(alone: Stack, mariadb: MariaDB) -> None:
-    look, prompt = Look(mariadb, alone), f"{planted.PROMPT}, parked at the end"
+def test_an_ending_process_parks_its_picture_in_the_database(alone: Stack, mysql: SqlServer) -> None:
+    look, prompt = Look(mysql, alone), f"{planted.PROMPT}, parked at the end"
     drawn_without(alone, prompt, "storage")
     alone.replicas[0].process.stop()
     assert look.parked() > 0
@@ -588,9 +593,9 @@ def test_an_ending_process_parks_its_picture_in_the_database(alone: Stack, maria
 
 
 def test_an_ending_process_without_storage_and_database_leaves_a_file_for_the_next(
-    alone: Stack, mariadb: MariaDB
+    alone: Stack, mysql: SqlServer
 ) -> None:
-    look, prompt = Look(mariadb, alone), f"{planted.PROMPT}, in a file"
+    look, prompt = Look(mysql, alone), f"{planted.PROMPT}, in a file"
     drawn_without(alone, prompt, "storage", "database")
     replica = alone.replicas[0]
     assert replica.process.folder is not None
@@ -609,10 +614,10 @@ def test_an_ending_process_without_storage_and_database_leaves_a_file_for_the_ne
 
 
 def test_a_storage_that_hangs_for_longer_than_the_patience_gets_its_picture_later(
-    black_hole: BlackHole, mariadb: MariaDB
+    black_hole: BlackHole, mysql: SqlServer
 ) -> None:
     stack = black_hole.stack
-    look = Look(mariadb, stack)
+    look = Look(mysql, stack)
     eventually(look.parked, what="a parked picture", seconds=120)
     assert look.state(black_hole.prompt) == "running"
     stack.mend()

@@ -1,15 +1,17 @@
 """The schema: the same from every start, migrated once however many start at the same time."""
 
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
-from pixyproxy.data.init import migrate, open_engine, require_current_schema
+from pixyproxy.core.exceptions import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from pixyproxy.data.init import MIGRATIONS, migrate, open_engine, require_current_schema
 from tests.servers import MySQL, SqlServer, free_ports
 
 VERSIONS = {"alembic_version", "schema_version"}
@@ -22,7 +24,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str
     """An empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/pixyproxy.db"
-    request.node.used_servers = (request.param,)
     server: SqlServer = request.getfixturevalue(request.param)
     return server.create(unique())
 
@@ -164,6 +165,42 @@ def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str)
         assert is_current(url)
 
 
+LATER = """
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{down_revision}"
+
+
+def upgrade() -> None:
+    op.execute("{sql}")
+"""
+
+
+def test_a_failed_migration_leaves_those_before_it_recorded_or_on_sqlite_changes_nothing(
+    url: str, tmp_path: Path
+) -> None:
+    migrate(url)
+    scripts = tmp_path / "scripts"
+    shutil.copytree(MIGRATIONS, scripts)
+    head = ScriptDirectory(str(scripts)).get_current_head()
+    for revision, down_revision, sql in (
+        ("9001", head, "INSERT INTO api_keys (name, prefix, sha256, created_at) VALUES ('a', 'b', 'c', '2026-01-01')"),
+        ("9002", "9001", "UPDATE no_such_table SET id = 1"),
+    ):
+        script = LATER.format(revision=revision, down_revision=down_revision, sql=sql)
+        (scripts / "versions" / f"{revision}_later.py").write_text(script)
+    with pytest.raises(DatabaseError):
+        migrate(url, scripts=scripts)
+    engine = open_engine(url, use="writing")
+    with engine.connect() as connection:
+        recorded = connection.execute(text("SELECT version_num FROM schema_version")).scalar()
+        keys = connection.execute(text("SELECT COUNT(*) FROM api_keys")).scalar()
+    all_or_nothing = engine.dialect.name == "sqlite"
+    engine.dispose()
+    assert (recorded, keys) == ((head, 0) if all_or_nothing else ("9001", 1))
+
+
 def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
     sql_server: SqlServer, unique: Callable[[], str]
 ) -> None:
@@ -172,7 +209,7 @@ def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
     isolation = "@@transaction_isolation" if mysql else "@@tx_isolation"
     statement_timeout = "@@max_execution_time / 1000" if mysql else "@@max_statement_time"
     seen = {}
-    for use in ("reading", "writing", "migrating"):
+    for use in ("reading", "searching", "writing", "migrating"):
         engine = open_engine(url, use=cast(Any, use))
         with engine.connect() as connection:
             seen[use] = connection.execute(
@@ -180,13 +217,15 @@ def test_connections_are_in_utc_read_committed_and_bounded_by_their_use(
             ).one()
         engine.dispose()
     common = ("+00:00", "READ-COMMITTED")
-    assert tuple(seen["reading"]) == (*common, 4.0, 50)
+    assert tuple(seen["reading"]) == tuple(seen["searching"]) == (*common, 4.0, 50)
     assert tuple(seen["writing"]) == (*common, 0.0, 2)
     assert tuple(seen["migrating"]) == (*common, 0.0, 50)
 
 
-def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(sql_server: SqlServer, tmp_path: Path) -> None:
-    right = sql_server.create("contact")
+def test_what_is_wrong_with_a_url_is_said_at_the_first_contact(
+    sql_server: SqlServer, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    right = sql_server.create("contact_" + unique())
     (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
     wrong = {
         right.replace("planted-database-password", "planted-wrong-password"): "1045",

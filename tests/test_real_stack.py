@@ -1,4 +1,4 @@
-"""The real stack: two `pixyproxy serve` over MariaDB, SeaweedFS and the demo upstream over HTTP."""
+"""The real stack: two `pixyproxy serve` over an SQL server, SeaweedFS and the demo upstream over HTTP."""
 
 import asyncio
 import hashlib
@@ -15,22 +15,34 @@ import pytest
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
-from tests.servers import MariaDB, PixyProxy, SeaweedFS, wait_until
+from tests.servers import MySQL, PixyProxy, SeaweedFS, SqlServer, wait_until
 from tests.tcp_proxy import Mode
+
+
+@pytest.fixture(scope="module", params=["mariadb", "mysql"])
+def server(request: pytest.FixtureRequest) -> SqlServer:
+    """Each of the SQL servers."""
+    found: SqlServer = request.getfixturevalue(request.param)
+    return found
+
+
+ON_MYSQL = pytest.mark.parametrize("server", ["mysql"], indirect=True)
+"""For tests that are not about the database: one server is enough."""
 
 
 @pytest.fixture(scope="module")
 def stack(
-    mariadb: MariaDB,
+    server: SqlServer,
     seaweedfs: SeaweedFS,
     unique: Callable[[], str],
     logs: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    """The stack, for this module."""
+    """The stack, for this module. MySQL is reached with TLS, and its certificate is verified."""
     folder = tmp_path_factory.mktemp("stack")
+    tls = {"ssl_ca": server.certificates / "ca.pem"} if isinstance(server, MySQL) else {}
     with real_stack(
-        mariadb, seaweedfs, name=unique(), folder=folder, logs=logs, replicas=2, settings={}
+        server, seaweedfs, name=unique(), folder=folder, logs=logs, replicas=2, settings={}, connecting=tls
     ) as two_replicas:
         yield two_replicas
 
@@ -52,7 +64,7 @@ def working(stack: Stack) -> Iterator[None]:
 
 
 def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
-    stack: Stack, mariadb: MariaDB, seaweedfs: SeaweedFS
+    stack: Stack, server: SqlServer, seaweedfs: SeaweedFS
 ) -> None:
     prompt = f"{planted.PROMPT}, 🗼 منارة"
     made = stack.post(0, prompt=prompt)
@@ -68,7 +80,7 @@ def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
     assert served.content == picture
     assert served.headers["content-type"] == "image/png"
 
-    (row,) = mariadb.query(
+    (row,) = server.query(
         "SELECT filename, guid, prompt, size_bytes, sha256, model, width, height, content_type "
         "FROM images WHERE guid = %s",
         details["guid"],
@@ -77,9 +89,9 @@ def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
     digest = hashlib.sha256(picture).hexdigest()
     filename = f"{details['guid']}.png"
     assert row == (filename, details["guid"], prompt, len(picture), digest, "gpt-image-2.5-flare", 32, 16, "image/png")
-    unique_indexes = mariadb.query("SHOW INDEX FROM images WHERE Non_unique = 0", database=stack.database)
+    unique_indexes = server.query("SHOW INDEX FROM images WHERE Non_unique = 0", database=stack.database)
     assert {index[4] for index in unique_indexes} == {"id", "guid", "filename"}
-    ((state, caller, usage),) = mariadb.query(
+    ((state, caller, usage),) = server.query(
         "SELECT state, api_key_id, `usage` FROM generations JOIN images ON generations.id = generation_id "
         "WHERE images.guid = %s",
         details["guid"],
@@ -92,6 +104,7 @@ def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
     assert (stored["Body"].read(), stored["ContentType"]) == (picture, "image/png")
 
 
+@ON_MYSQL
 def test_the_upstream_received_the_official_clients_request_once(stack: Stack) -> None:
     before = stack.upstream.received
     assert stack.post(size="64x32", output_format="webp").status_code == 201
@@ -108,6 +121,7 @@ def test_the_upstream_received_the_official_clients_request_once(stack: Stack) -
     assert received["headers"]["user-agent"].startswith("AsyncOpenAI/Python")
 
 
+@ON_MYSQL
 def test_the_upstreams_own_refusal_comes_through(stack: Stack) -> None:
     refused = stack.post(size="1000x1000")
     assert refused.status_code == 422
@@ -115,10 +129,13 @@ def test_the_upstreams_own_refusal_comes_through(stack: Stack) -> None:
 
 
 PARTS = {"database": "database-unavailable", "storage": "storage-unavailable"}
+EACH_PART = pytest.mark.parametrize(
+    ("server", "part"), [("mariadb", "database"), ("mysql", "database"), ("mysql", "storage")], indirect=["server"]
+)
 
 
 @pytest.mark.parametrize("mode", ["refuse", "silent"])
-@pytest.mark.parametrize("part", PARTS)
+@EACH_PART
 def test_a_part_that_is_away_costs_nothing_and_is_named(stack: Stack, part: str, mode: Mode) -> None:
     details = stack.post().json()
     stack.proxies[part].mode = mode
@@ -142,7 +159,7 @@ def test_a_part_that_is_away_costs_nothing_and_is_named(stack: Stack, part: str,
     assert stack.get(f"/image/{details['guid']}/content").status_code == 200
 
 
-@pytest.mark.parametrize("part", PARTS)
+@EACH_PART
 def test_many_callers_of_a_silent_part_all_hear_within_fifteen_seconds(stack: Stack, part: str) -> None:
     stack.proxies[part].mode = "silent"
     time.sleep(6)
@@ -164,6 +181,7 @@ def test_many_callers_of_a_silent_part_all_hear_within_fifteen_seconds(stack: St
     assert stack.upstream.received == before
 
 
+@ON_MYSQL
 def test_an_upstream_that_is_away_is_said_after_one_try(stack: Stack) -> None:
     stack.proxies["upstream"].mode = "refuse"
     before = stack.upstream.received
@@ -181,7 +199,7 @@ def test_an_upstream_that_is_away_is_said_after_one_try(stack: Stack) -> None:
     assert stack.upstream.received - before <= 2
 
 
-def test_a_generation_holds_no_database_connection_while_it_is_drawn(stack: Stack, mariadb: MariaDB) -> None:
+def test_a_generation_holds_no_database_connection_while_it_is_drawn(stack: Stack, server: SqlServer) -> None:
     stack.upstream.delay = 3
 
     async def crowd() -> list[int]:
@@ -202,31 +220,32 @@ def test_a_generation_holds_no_database_connection_while_it_is_drawn(stack: Stac
     assert asyncio.run(crowd()) == [201] * 40
 
 
-def test_the_database_stopped_and_started_again_needs_no_restart(stack: Stack, mariadb: MariaDB) -> None:
+def test_the_database_stopped_and_started_again_needs_no_restart(stack: Stack, server: SqlServer) -> None:
     assert stack.post().status_code == 201
-    mariadb.process.stop()
+    server.process.stop()
     refused = stack.post()
     assert (refused.status_code, refused.json()["type"]) == (503, "urn:pixyproxy:problem:database-unavailable")
-    mariadb.start()
+    server.start()
     wait_until(lambda: is_ready(stack), seconds=30, what="the stack")
     assert stack.post().status_code == 201
 
 
-def test_killed_connections_and_a_read_only_server_need_no_restart(stack: Stack, mariadb: MariaDB) -> None:
+def test_killed_connections_and_a_read_only_server_need_no_restart(stack: Stack, server: SqlServer) -> None:
     assert stack.post().status_code == 201
-    for (process,) in mariadb.query("SELECT id FROM information_schema.processlist WHERE user = %s", mariadb.user):
-        mariadb.query(f"KILL {int(process)}")
+    for (process,) in server.query("SELECT id FROM information_schema.processlist WHERE user = %s", server.user):
+        server.query(f"KILL {int(process)}")
     assert stack.post().status_code == 201, "the pool notices before it hands a dead connection out"
-    mariadb.query("SET GLOBAL read_only = 1")
+    server.query("SET GLOBAL read_only = 1")
     try:
         refused = stack.post()
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:pixyproxy:problem:database-unavailable")
         assert stack.get("/image").status_code == 200
     finally:
-        mariadb.query("SET GLOBAL read_only = 0")
+        server.query("SET GLOBAL read_only = 0")
     assert stack.post().status_code == 201
 
 
+@ON_MYSQL
 def test_the_storage_paused_and_resumed_needs_no_restart(stack: Stack, seaweedfs: SeaweedFS) -> None:
     details = stack.post().json()
     seaweedfs.process.pause()
@@ -243,6 +262,26 @@ def test_the_storage_paused_and_resumed_needs_no_restart(stack: Stack, seaweedfs
     assert stack.get(f"/image/{details['guid']}/content").status_code == 200
 
 
+def test_a_deletion_does_not_wait_for_a_silent_storage_and_is_finished_later(
+    stack: Stack, server: SqlServer, seaweedfs: SeaweedFS
+) -> None:
+    details = stack.post().json()
+    stack.proxies["storage"].mode = "silent"
+    started = time.monotonic()
+    url = f"{stack.replicas[0].url}/image/{details['guid']}"
+    assert httpx2.delete(url, headers=KEY, timeout=TIMEOUT).status_code == 204
+    assert time.monotonic() - started < 15  # the storage's own timeouts add up to a minute
+    assert stack.get(f"/image/{details['guid']}").status_code == 404
+    stack.mend()
+
+    def is_removed() -> None:
+        assert server.query("SELECT id FROM images WHERE guid = %s", details["guid"], database=stack.database) == []
+        listed = seaweedfs.client().list_objects_v2(Bucket=stack.bucket, Prefix=f"pictures/{details['filename']}")
+        assert listed["KeyCount"] == 0
+
+    wait_until(is_removed, seconds=90, what="the deletion")
+
+
 def resident_kilobytes(server: PixyProxy) -> int:
     """The process's resident memory."""
     status = Path(f"/proc/{server.process.handle.pid}/status").read_text()
@@ -251,16 +290,17 @@ def resident_kilobytes(server: PixyProxy) -> int:
     return int(found[1])
 
 
+@ON_MYSQL
 def test_a_thousand_in_turn_and_64_at_once_leave_rows_objects_and_no_growth(
-    stack: Stack, mariadb: MariaDB, seaweedfs: SeaweedFS
+    stack: Stack, server: SqlServer, seaweedfs: SeaweedFS
 ) -> None:
     def counts() -> tuple[int, int]:
-        ((rows,),) = mariadb.query("SELECT COUNT(*) FROM images", database=stack.database)
+        ((rows,),) = server.query("SELECT COUNT(*) FROM images", database=stack.database)
         pages = seaweedfs.client().get_paginator("list_objects_v2").paginate(Bucket=stack.bucket)
         return rows, sum(page["KeyCount"] for page in pages)
 
     def states() -> dict[str, int]:
-        return dict(mariadb.query("SELECT state, COUNT(*) FROM generations GROUP BY state", database=stack.database))
+        return dict(server.query("SELECT state, COUNT(*) FROM generations GROUP BY state", database=stack.database))
 
     rows_before, objects_before = counts()
     states_before = states()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,7 +28,7 @@ from pixyproxy.service.recovering.findings import Finding, Found
 from pixyproxy.service.recovering.reconciler import BATCH, Reconciler
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
-from tests.fakes import FakeImageRepository, FakeStorage, tiny_picture
+from tests.fakes import FakeImageRepository, FakeParkingFolder, FakeStorage, tiny_picture
 from tests.stage import Stage
 from tests.virtual_time import VirtualTimeLoop
 
@@ -245,6 +245,20 @@ async def test_a_dry_run_says_what_it_would_do_and_does_nothing() -> None:
     assert list(stage.images.deleted) == [image.guid]
 
 
+@pytest.mark.parametrize("count", [BATCH - 1, BATCH, BATCH + 1, 5 * BATCH + 7])
+async def test_a_dry_run_sees_more_than_a_batch(count: int) -> None:
+    stage = Stage()
+    for _ in range(count):
+        await left_behind(stage)
+        failed = await left_behind(stage)
+        await stage.generations.fail(failed, error=GenerationInterruptedError().document())
+        await put(stage, failed)
+        image = an_image()
+        stage.images.deleted[image.guid] = image
+    reconciler = await settled(stage, apply=False)
+    assert reconciler.counts == {Finding.INTERRUPTED: count, Finding.COMPLETED: count, Finding.DELETION: count}
+
+
 async def test_who_asks_hears_of_every_finding() -> None:
     stage = Stage()
     generation = await left_behind(stage)
@@ -374,6 +388,44 @@ async def test_files_and_objects_complete_a_generation_together() -> None:
     assert stage.folder.files == {}
 
 
+class SlowFolder(FakeParkingFolder):
+    """Calls `meanwhile` before it looks for a picture."""
+
+    meanwhile: Callable[[], Awaitable[object]]
+
+    async def get(self, file: ParkedFile) -> bytes:
+        await self.meanwhile()
+        return await super().get(file)
+
+
+async def test_a_file_that_another_replica_took_up_meanwhile_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    generation = await left_behind(stage)
+    stage.folder.files = {ParkedFile(generation.guid, index, 2): tiny_picture(str(index)) for index in (0, 1)}
+    folder = SlowFolder()
+    folder.files, folder.meanwhile = stage.folder.files, lambda: settled(stage)
+    reconciler = await settled(stage.replica(folder=folder))
+    assert folder.files == {}
+    assert (await state_of(stage, generation), await images_in(stage, generation)) == (GenerationState.SUCCEEDED, 2)
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+    assert reconciler.counts == reconciler.fixed
+
+
+async def test_a_file_that_is_gone_and_was_not_taken_up_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    generation = await left_behind(stage, lease=30)
+    folder = SlowFolder()
+    folder.files = {ParkedFile(generation.guid, 0, 1): PICTURE}
+
+    async def lose() -> None:
+        folder.files.clear()
+
+    folder.meanwhile = lose
+    reconciler = await settled(stage.replica(folder=folder))
+    assert (reconciler.counts, reconciler.fixed[Finding.FILE]) == ({Finding.FILE: 1}, 0)
+    assert [str(generation.guid) in record.getMessage() for record in caplog.records if record.levelno > 20] == [True]
+
+
 async def test_a_file_of_an_older_version_is_taken_up() -> None:
     stage = Stage()
     generation = await left_behind(stage)
@@ -461,6 +513,47 @@ async def test_an_image_is_hidden_before_its_object_goes() -> None:
     await stage.private.delete(UUID(details["guid"]))
     assert storage.served == (0,)
     assert (storage.objects, stage.images.images, stage.images.deleted) == ({}, {}, {})
+
+
+class SlowDeletions(FakeStorage):
+    """Removes an object when it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = asyncio.Event()
+
+    async def delete(self, key: str) -> None:
+        await self.release.wait()
+        await super().delete(key)
+
+
+async def test_a_deletion_does_not_wait_for_a_storage_that_hangs() -> None:
+    storage = SlowDeletions()
+    stage = Stage(storage=storage)
+    details = await stage.create()
+    async with stage.client() as client:
+        began = asyncio.get_running_loop().time()
+        deletion = client.delete(f"/image/{details['guid']}")
+        response = await asyncio.wait_for(deletion, 3)
+        assert 2 <= asyncio.get_running_loop().time() - began <= 3
+        assert response.status_code == 204
+        assert (await client.get(f"/image/{details['guid']}")).status_code == 404
+    assert (list(storage.objects), list(stage.images.deleted)) == ([details["filename"]], [UUID(details["guid"])])
+    storage.release.set()  # what began goes on without the request
+    await asyncio.sleep(1)
+    assert (storage.objects, stage.images.deleted) == ({}, {})
+
+
+async def test_a_deletion_that_hangs_is_finished_by_a_reconciler() -> None:
+    storage = SlowDeletions()
+    stage = Stage(storage=storage)
+    details = await stage.create()
+    await asyncio.wait_for(stage.private.delete(UUID(details["guid"])), 3)
+    working = FakeStorage()
+    working.objects, working.written = storage.objects, storage.written
+    await settled(stage.replica(storage=working))
+    assert (storage.objects, stage.images.deleted) == ({}, {})
+    storage.release.set()
 
 
 async def test_a_deletion_whose_storage_is_away_is_finished_later() -> None:

@@ -32,7 +32,7 @@ from pixyproxy.core.protocols import (
 )
 from pixyproxy.data import settling
 from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.cached import CachedImageRepository
+from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.conversions import cursor_after
 from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generations import SqlGenerationRepository
@@ -114,13 +114,18 @@ def repositories(
         fake = FakeImageRepository()
         images = CachedImageRepository(fake, ttl=30) if request.param == "cached" else fake
         generations = FakeGenerationRepository(fake)
-        yield Repositories(images, generations, FakeParkedImageRepository(generations), FakeApiKeyRepository())
+        keys = FakeApiKeyRepository()
+        yield Repositories(
+            images,
+            generations,
+            FakeParkedImageRepository(generations),
+            CachedApiKeyRepository(keys) if request.param == "cached" else keys,
+        )
         return
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/pixyproxy.db"
         migrate(url)
     else:
-        request.node.used_servers = (request.param,)
         server: SqlServer = request.getfixturevalue(request.param)
         if request.param not in migrated:
             migrated[request.param] = server.create(unique())

@@ -56,7 +56,8 @@ async def test_the_two_lines_have_the_form_of_the_design(log: Lines) -> None:
     head = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO (\S+) \[(\d+)\] "
     first = re.fullmatch(head + r"\[web\.log\.request_log:\d+\] REQUEST START POST /image", start)
     last = re.fullmatch(
-        head + r"\[web\.log\.request_log:\d+\] REQUEST END POST /image 201 \d+\.\dms (\d+)B caller=PIXYPROXY_API_KEY",
+        head + r"\[web\.log\.request_log:\d+\] REQUEST END POST /image 201 \d+\.\dms (\d+)B address=127\.0\.0\.1 "
+        r"caller=PIXYPROXY_API_KEY",
         end,
     )
     assert first

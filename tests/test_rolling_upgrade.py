@@ -15,7 +15,7 @@ from pixyproxy.data.init import open_database
 from tests import planted
 from tests.examples import a_generation
 from tests.fakes import tiny_picture
-from tests.servers import MariaDB, PixyProxy, clean_environment, run_cli
+from tests.servers import PixyProxy, SqlServer, clean_environment, run_cli
 
 ROOT = Path(__file__).parent.parent
 RELEASE_BEFORE = "b0f475d"
@@ -103,9 +103,9 @@ def assert_serves(server: PixyProxy, images: list[dict[str, object]]) -> None:
 
 @pytest.mark.anyio
 async def test_the_release_before_lives_restarts_and_reconciles_beside_the_newest(
-    release_before: Path, mariadb: MariaDB, unique: Callable[[], str], tmp_path: Path
+    release_before: Path, mysql: SqlServer, unique: Callable[[], str], tmp_path: Path
 ) -> None:
-    url = mariadb.create(unique())
+    url = mysql.create(unique())
     images = tmp_path / "images"
     images.mkdir()
     environment = {

@@ -11,7 +11,7 @@ import pytest
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageError, StorageUnavailableError
 from pixyproxy.storage.s3 import reading as s3_reading
 from pixyproxy.storage.s3.client import open_s3_storage, proxy_to
-from pixyproxy.storage.s3.reading import BUFFER, Route, S3Reading
+from pixyproxy.storage.s3.reading import BUFFER, MAX_ERROR, Route, S3Reading
 from tests.servers import free_ports
 
 pytestmark = pytest.mark.anyio
@@ -26,11 +26,17 @@ def refusal(status: int, body: bytes = b"", *headers: str) -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
+Answer = bytes | tuple[bytes, bytes] | None
+
+
 @dataclass
 class Bucket:
-    """A server that gives its answers in turn, the last one again and again; None: it hangs up without one."""
+    """A server that gives its answers in turn, the last one again and again; None: it hangs up without one.
 
-    answers: list[bytes | None]
+    A pair is an answer in two pieces, the second one sent a moment later.
+    """
+
+    answers: list[Answer]
     requests: list[bytes] = field(default_factory=list)
     signed: list[str] = field(default_factory=list)
     port: int = 0
@@ -46,6 +52,12 @@ class Bucket:
                 answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
                 if answer is None:
                     return
+                if isinstance(answer, tuple):
+                    writer.write(answer[0])
+                    await writer.drain()
+                    await asyncio.sleep(0.1)  # a piece of its own for the client
+                    writer.write(answer[1])
+                    continue
                 for start in range(0, len(answer), 65_536):
                     writer.write(answer[start : start + 65_536])
                     await writer.drain()
@@ -67,7 +79,7 @@ class Bucket:
 
 
 @asynccontextmanager
-async def bucket(*answers: bytes | None) -> AsyncIterator[tuple[Bucket, S3Reading]]:
+async def bucket(*answers: Answer) -> AsyncIterator[tuple[Bucket, S3Reading]]:
     """The server, and what reads from it."""
     found = Bucket(list(answers))
     server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
@@ -165,6 +177,21 @@ async def test_another_part_than_the_one_that_was_asked_for_is_not_passed_on(
         with pytest.raises(PixyProxyException) as caught:
             await reading.open("a", part=range(2, 4))
     assert type(caught.value) is kind
+
+
+async def test_a_refusal_that_comes_in_pieces_is_read_to_its_end() -> None:
+    body = b"<Error><Code>NoSuchBucket</Code></Error>"
+    async with bucket((refusal(404, body).removesuffix(body[9:]), body[9:])) as (_, reading):
+        with pytest.raises(StorageUnavailableError, match="NoSuchBucket"):
+            await reading.open("a", part=None)
+
+
+async def test_no_more_of_a_refusal_is_read_than_its_bound() -> None:
+    endless = b"HTTP/1.1 404 No\r\nContent-Length: 1000000000\r\n\r\n" + b" " * MAX_ERROR
+    async with bucket((endless, b"")) as (server, reading):
+        with pytest.raises(ObjectNotFoundError):
+            await reading.open("a", part=None)
+        await asyncio.wait_for(server.gone.wait(), 10)
 
 
 async def test_a_part_is_asked_for_with_its_range() -> None:

@@ -150,6 +150,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         "PIXYPROXY_S3_ENDPOINT_URL",
     ),
     "region": (REAL | {"PIXYPROXY_S3_REGION": "planted bad"}, "PIXYPROXY_STORAGE_URL"),
+    "addressing": (REAL | {"PIXYPROXY_S3_ADDRESSING": "planted-bad"}, "PIXYPROXY_S3_ADDRESSING"),
     "upstream key with a line break": ({"OPENAI_API_KEY": "planted-bad\n"}, "OPENAI_API_KEY"),
     "upstream key not ASCII": ({"OPENAI_API_KEY": "planted-bad-ü"}, "OPENAI_API_KEY"),
     "upstream URL": ({"OPENAI_BASE_URL": "ftp://planted-bad"}, "OPENAI_BASE_URL"),

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -123,6 +123,9 @@ class Gated:
 
     def __init__(self, name: str, part: Any, *, world: "World", process: "Process") -> None:
         self._name, self._part, self._world, self._process = name, part, world, process
+
+    def note(self, guids: Iterable[UUID]) -> None:
+        self._part.note(guids)  # it is about this process alone, and no step of another one comes between
 
     def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any, **named: Any) -> Any:

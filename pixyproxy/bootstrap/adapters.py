@@ -96,7 +96,10 @@ def open_bucket(settings: Settings) -> S3ImageStorage:
     """The storage, which must be a bucket; `ConfigurationError` names the setting if it is not."""
     with setting_in_errors(f"{PREFIX}STORAGE_URL"):
         return open_s3_storage(
-            settings.storage_url or "", endpoint_url=settings.s3_endpoint_url, region=settings.s3_region
+            settings.storage_url or "",
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            addressing=settings.s3_addressing,
         )
 
 

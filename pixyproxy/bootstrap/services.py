@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pixyproxy.bootstrap.adapters import Adapters, database_url, setting_in_errors
 from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
 from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.cached import CachedImageRepository
+from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.init import open_database
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
@@ -77,9 +77,10 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             ending=readiness.ending,
         ),
         runner=runner,
-        keys=build_key_service(settings, adapters.keys),
+        keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),
         readiness=readiness,
         public_url=settings.public_url,
+        cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )
     return Parts(
         adapters=adapters,
@@ -90,9 +91,8 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
 
 
 def with_caches(settings: Settings, stores: Stores) -> Stores:
-    """The stores with the caches that the settings ask for."""
-    if settings.cache_ttl:
-        stores = replace(stores, images=CachedImageRepository(stores.images, ttl=settings.cache_ttl))
+    """The stores with the caches that the settings ask for. Without `cache_ttl` records are read each time."""
+    stores = replace(stores, images=CachedImageRepository(stores.images, ttl=settings.cache_ttl))
     if settings.content_cache_mb:
         capacity = settings.content_cache_mb * 1024 * 1024
         stores = replace(stores, storage=CachedImageStorage(stores.storage, capacity=capacity))

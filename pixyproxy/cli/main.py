@@ -37,8 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return EXIT_FAILURE
+    except OSError as error:
+        discard_output()
+        print(f"pixyproxy: output cannot be written ({error.strerror or type(error).__name__})", file=sys.stderr)
+        return EXIT_FAILURE
+
+
+def discard_output() -> None:
+    """Make stdout the null device: what is still in its buffer could not be written at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,15 +2,19 @@
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 
 from pixyproxy.bootstrap.app import build
-from pixyproxy.cli.addresses import require_free_port, url_of
+from pixyproxy.cli.addresses import ANY_ADDRESS, require_free_port, url_of
 from pixyproxy.cli.arguments import Commands, port, positive, program_name
 from pixyproxy.cli.start import prepare, prepare_database
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.web.log.format import log_config
 from pixyproxy.web.server.run import serve
+
+SAMPLE_KEY = "local-only-api-key-change-me"
+"""The key of .env.example."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -29,6 +33,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     prepare_database(settings)
     number = require_free_port(host, number, remedy=f"{PREFIX}HOST, {PREFIX}PORT, --host or --port")
     key_file = asyncio.run(prepare(settings, parts))
+    warn(settings, host=host)
     greet(settings, address=url_of(host, number), key_file=key_file)
     serve(
         "pixyproxy.bootstrap.app:app_from_environment",
@@ -39,6 +44,21 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0
+
+
+def warn(settings: Settings, *, host: str) -> None:
+    """Warn of settings that work on a laptop and are wrong in production."""
+    if settings.api_key is not None and settings.api_key.get_secret_value() == SAMPLE_KEY:
+        print(
+            f"Warning: {PREFIX}API_KEY is the sample of .env.example, which everybody knows: choose another",
+            file=sys.stderr,
+        )
+    if host in ANY_ADDRESS and settings.public_url is None:
+        print(
+            f"Warning: {PREFIX}PUBLIC_URL is not set, and PixyProxy listens on all addresses: the URLs in its answers "
+            "begin with the Host that each client sends",
+            file=sys.stderr,
+        )
 
 
 def greet(settings: Settings, *, address: str, key_file: Path | None) -> None:

@@ -20,8 +20,9 @@ Prompt = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT), AfterValidator(without_nul)
 ]
 SearchText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(without_nul)]
-Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*\z", max_length=64)]
-"""A short word of the upstream's own vocabulary, which grows: a model's name, a size, a quality."""
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=64)]
+"""A short word of the upstream's own vocabulary, which grows: a model's name, a size, a quality. OpenAPI shows the
+pattern, so it must be one of ECMA-262 too. pydantic's `$` matches at the end only, not before a line break."""
 
 
 class Model(BaseModel):

@@ -1,6 +1,6 @@
 """What the services need from the outside; the adapters fulfil it, and one contract suite holds each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -27,10 +27,13 @@ class ImageRepository(Protocol):
         `fresh`: as it is recorded now, whatever is remembered.
         """
 
+    def note(self, guids: Iterable[UUID]) -> None:
+        """These images are recorded. An earlier lookup that did not find them no longer counts."""
+
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """Images whose prompt contains `q` (any if None), newest first, from `cursor` on, at most `limit`.
 
-        Raises `InvalidRequestError` for a cursor that no page ever carried.
+        Raises `InvalidRequestError` for a cursor that no page ever carried, `SearchTooSlowError` if `q` takes too long.
         """
 
     async def mark_deleted(self, guid: UUID) -> Image:

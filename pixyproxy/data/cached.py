@@ -1,88 +1,84 @@
-"""Keeps the records of images in memory for a short while: most public reads are of few images."""
+"""Keeps records in memory for a short while: of images, since most public reads are of few, and of API keys."""
 
-import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
-from cachetools import TLRUCache
-
+from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
 from pixyproxy.core.images import Image, ImagePage
-from pixyproxy.core.protocols import ImageRepository
+from pixyproxy.core.keys import ApiKey
+from pixyproxy.core.protocols import ApiKeyRepository, ImageRepository
+from pixyproxy.core.threads import Gate
+from pixyproxy.data.memory import Memory
 
 SIZE = 20 * 1024 * 1024
-"""Bytes of memory, as `size_of` reckons them."""
+"""Bytes of memory for the records of images, as `size_of` estimates them."""
+KEYS = 10_000
+"""API keys whose records are remembered, at most: 10 MB."""
+KEY_TTL = 1.0
+"""Seconds for which the record of an API key is valid: the longest that another process still accepts a revoked one."""
+
+# Lookups at once of guids, and of keys, that this process has never found. Together with the other reads they share
+# the readers' connections (see `init.READERS`), of which they can never take all.
+UNSEEN_IMAGES = 4
+UNSEEN_KEYS = 2
+PATIENCE = 3.0
+"""Seconds that the lookup of one waits for its turn."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """A record, and until when it may be believed."""
-
-    image: Image
-    until: float
-
-
-def size_of(known: Known) -> int:
+def size_of(image: Image) -> int:
     """Bytes that a record takes at the most: those of its prompt, and of all the rest."""
-    return 2048 + 4 * len(known.image.prompt)
+    return 2048 + 4 * len(image.prompt)
+
+
+def too_many(what: str) -> Callable[[], DatabaseUnavailableError]:
+    """The refusal of a lookup whose turn did not come."""
+    return lambda: DatabaseUnavailableError(f"Too many requests with {what} that this process has not seen before.")
 
 
 class CachedImageRepository:
-    """`ImageRepository` before another one. A record is believed for `ttl` seconds from before it was read.
+    """`ImageRepository` before another one. A record is valid for `ttl` seconds from before it was read.
 
-    A deletion through this repository is seen at once, one by another process within `ttl` seconds. Readers that want
-    one record at the same time ask for it once. That there is no such image is never remembered.
+    A deletion through this repository is seen at once, one by another process within `ttl` seconds. That there is no
+    such image is remembered for a second at most, and forgotten at once when `note` or a page of `search` names it.
+    Lookups of guids that were never found here wait for each other, and for nobody else:
+    `DatabaseUnavailableError` after `PATIENCE` seconds.
     """
 
     def __init__(self, images: ImageRepository, *, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._images = images
-        self._ttl = ttl
-        self._clock = clock
-        self._known: TLRUCache[UUID, Known] = TLRUCache(
-            SIZE, ttu=lambda _, known, __: known.until, timer=clock, getsizeof=size_of
+        self._memory: Memory[UUID, Image] = Memory(
+            images.get,
+            absent=ImageNotFoundError,
+            gate=Gate(UNSEEN_IMAGES, patience=PATIENCE, busy=too_many("guids")),
+            ttl=ttl,
+            capacity=SIZE,
+            size_of=size_of,
+            clock=clock,
         )
-        self._reading: dict[UUID, asyncio.Task[Image]] = {}
 
     async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
         """The image with this guid; `ImageNotFoundError` if there is none. `fresh`: what is known is forgotten."""
         if fresh:
-            self._forget(guid)
-        known = self._known.get(guid)
-        if known is not None:
-            return known.image
-        reading = self._reading.get(guid)
-        if reading is None:
-            reading = asyncio.create_task(self._read(guid))
-            self._reading[guid] = reading
-        return await asyncio.shield(reading)
+            self._memory.forget(guid)
+        return await self._memory.get(guid)
 
-    def _forget(self, guid: UUID) -> None:
-        self._reading.pop(guid, None)
-        self._known.pop(guid, None)
-
-    async def _read(self, guid: UUID) -> Image:
-        until = self._clock() + self._ttl
-        this = asyncio.current_task()
-        try:
-            image = await self._images.get(guid)
-            if self._reading.get(guid) is this:  # else it was deleted meanwhile
-                self._known[guid] = Known(image, until)
-            return image
-        finally:
-            if self._reading.get(guid) is this:
-                del self._reading[guid]
+    def note(self, guids: Iterable[UUID]) -> None:
+        """These images are recorded. An earlier lookup that did not find them no longer counts."""
+        self._memory.note(guids)
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """A page of the list, as it is recorded now."""
-        return await self._images.search(limit=limit, cursor=cursor, q=q)
+        page = await self._images.search(limit=limit, cursor=cursor, q=q)
+        self.note(image.guid for image in page.images)
+        return page
 
     async def mark_deleted(self, guid: UUID) -> Image:
         """Hide the image from every reader, from those of this process at once."""
         try:
             return await self._images.mark_deleted(guid)
         finally:
-            self._forget(guid)
+            self._memory.forget(guid)
 
     async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
         """Images that are marked as deleted and still recorded."""
@@ -99,3 +95,48 @@ class CachedImageRepository:
     async def has(self, filename: str) -> bool:
         """Whether an image with this key is recorded now."""
         return await self._images.has(filename)
+
+
+class CachedApiKeyRepository:
+    """`ApiKeyRepository` before another one. A record is valid for `ttl` seconds from before it was read.
+
+    What is added or revoked through this repository is known at once, what another process adds or revokes within
+    `ttl` seconds. Lookups of keys that were never found here wait for each other, and for nobody else:
+    `DatabaseUnavailableError` after `PATIENCE` seconds.
+    """
+
+    def __init__(
+        self, keys: ApiKeyRepository, *, ttl: float = KEY_TTL, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keys = keys
+        self._memory: Memory[str, ApiKey] = Memory(
+            lambda sha256: keys.get(sha256=sha256),
+            absent=lambda: NotFoundError("No API key has this digest."),
+            gate=Gate(UNSEEN_KEYS, patience=PATIENCE, busy=too_many("keys")),
+            ttl=ttl,
+            capacity=KEYS,
+            size_of=lambda _: 1,
+            clock=clock,
+        )
+
+    async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
+        """Record a key; `ConflictError` if any key, revoked or not, has this name or this digest."""
+        try:
+            return await self._keys.add(name=name, prefix=prefix, sha256=sha256)
+        finally:
+            self._memory.forget(sha256)
+
+    async def get(self, *, sha256: str) -> ApiKey:
+        """The key with this digest, revoked or not; `NotFoundError` if there is none."""
+        return await self._memory.get(sha256)
+
+    async def list(self) -> tuple[ApiKey, ...]:
+        """All keys, oldest first, as they are recorded now."""
+        return await self._keys.list()
+
+    async def revoke(self, *, name: str) -> None:
+        """End the key with this name; `NotFoundError` if no unrevoked key has it."""
+        try:
+            await self._keys.revoke(name=name)
+        finally:
+            self._memory.forget_all()  # which digest has the name is not known here

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -21,21 +22,27 @@ Row = RowMapping
 
 # 1205 lock wait, 1213 deadlock, 1020 record changed: the transaction may simply be run again.
 RETRYABLE = frozenset({1020, 1205, 1213})
-# The server refuses us: the user, the password, the rights, the database. A rotated password is mended elsewhere.
+# The server refuses the user, the password, the rights or the database. A rotated password is fixed elsewhere.
 REFUSED = frozenset({1044, 1045, 1049, 1698})
-# The server goes away or refuses work for now (MySQL and MariaDB server errors 1xxx to 4xxx, client errors 2xxx).
-# 3024 and 1969 are the statement timeouts of MySQL and MariaDB.
+# The server ended a statement that ran too long: MariaDB, MySQL.
+TOO_SLOW = frozenset({1969, 3024})
+# 1053 shutdown; 1290, 1792, 1836, 1874 read-only after a failover; 3032 offline; 1047 a Galera node outside of its
+# cluster. The pooled connection must be replaced, which SQLAlchemy does not know.
+DISCONNECTING = frozenset({1047, 1053, 1290, 1792, 1836, 1874, 3032})
+# The server does not answer, or refuses work for now (server errors 1xxx to 4xxx, client errors 2xxx). Among them 1021
+# and 1114: full; 1041: out of memory; 1226: a limit of the user.
 UNAVAILABLE = (
     RETRYABLE
     | REFUSED
+    | TOO_SLOW
+    | DISCONNECTING
     | {
-        *(1040, 1053, 1129, 1158, 1159, 1160, 1161, 1203, 1290, 1836, 1927, 1969),
-        *(2002, 2003, 2006, 2013, 2014, 2045, 2055, 3024, 4031),
+        *(1021, 1040, 1041, 1114, 1129, 1158, 1159, 1160, 1161, 1203, 1226, 1927),
+        *(2002, 2003, 2006, 2013, 2014, 2045, 2055, 4031),
     }
 )
-# The pooled connection is of no more use, which SQLAlchemy does not know of these: shutdown, read-only.
-DISCONNECTING = frozenset({1053, 1290, 1836})
 DUPLICATE = frozenset({1062})
+SQLITE_TOO_SLOW = "SQLITE_INTERRUPT"
 SQLITE_UNAVAILABLE = tuple(
     f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "FULL", "IOERR", "NOTADB", "READONLY")
 )
@@ -66,11 +73,20 @@ def domain_error(error: exc.SQLAlchemyError) -> PixyProxyException:
             return ConflictError("A record with this name or key exists already.")
         if code in REFUSED:
             return DatabaseUnavailableError(f"The database refuses PixyProxy's user or password ({code}).")
+        if code in TOO_SLOW or code == SQLITE_TOO_SLOW:
+            return DatabaseUnavailableError(f"The database ended a statement that took too long ({code}).")
         if code in UNAVAILABLE or error.connection_invalidated:
             return DatabaseUnavailableError(f"The database does not answer ({code or type(error).__name__}).")
         if isinstance(code, str) and code.startswith(SQLITE_UNAVAILABLE):
             return DatabaseUnavailableError(f"The database file cannot be used now ({code}).")
     return DatabaseError()
+
+
+def is_too_slow(error: PixyProxyException) -> bool:
+    """Whether the database ended a statement because it ran longer than it may."""
+    cause = error.__cause__
+    code = error_code(cause) if isinstance(cause, exc.DBAPIError) else 0
+    return code in TOO_SLOW or code == SQLITE_TOO_SLOW
 
 
 @contextmanager
@@ -112,20 +128,30 @@ class Transaction:
         return self._run(sql, parameters).rowcount
 
 
+@dataclass(frozen=True)
+class Pool:
+    """An engine, and how many connections it has."""
+
+    engine: Engine
+    size: int
+
+
 class SqlDatabase:
     """The three verbs and transactions, for async callers; each runs in a thread with a pooled connection.
 
-    Readers and writers have engines and threads of their own: no crowd of readers, and no slow search, keeps what
-    was paid for from being recorded. Raises `DatabaseUnavailableError`, `ConflictError` for a duplicate,
-    `DatabaseError` for everything else.
+    Readers, searchers and writers have pools and threads of their own: no crowd of readers keeps what was paid for from
+    being recorded, and no slow search delays a read by guid or key. Raises `DatabaseUnavailableError`, `ConflictError`
+    for a duplicate, `DatabaseError` for everything else.
     """
 
-    def __init__(self, *, reader: Engine, writer: Engine, connections: int) -> None:
+    def __init__(self, *, reader: Pool, searcher: Pool, writer: Pool) -> None:
         def busy() -> DatabaseUnavailableError:
-            return DatabaseUnavailableError("Every database connection is busy.")
+            return DatabaseUnavailableError("Every database connection for this kind of request is busy.")
 
-        self._reader, self._reading = reader, Threads(connections, patience=PATIENCE, busy=busy)
-        self._writer, self._writing = writer, Threads(connections, patience=PATIENCE, busy=busy)
+        self._reader, self._searcher, self._writer = reader.engine, searcher.engine, writer.engine
+        self._reading, self._searching, self._writing = (
+            Threads(pool.size, patience=PATIENCE, busy=busy) for pool in (reader, searcher, writer)
+        )
 
     async def one(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
@@ -172,12 +198,19 @@ class SqlDatabase:
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """What `work`, which changes nothing, finds on one connection."""
+        return await self._reading.run(lambda: guarded(lambda: _read(self._reader, work)))
 
-        def read() -> T:
-            with self._reader.connect() as connection:
-                return work(Transaction(connection))
+    async def search(self, work: Callable[[Transaction], T]) -> T:
+        """What `work`, which changes nothing and may take seconds, finds on one connection.
 
-        return await self._reading.run(lambda: guarded(read))
+        `DatabaseUnavailableError` if it takes too long: `is_too_slow` says whether it was that.
+        """
+        return await self._searching.run(lambda: guarded(lambda: _read(self._searcher, work)))
+
+
+def _read(engine: Engine, work: Callable[[Transaction], T]) -> T:
+    with engine.connect() as connection:
+        return work(Transaction(connection))
 
 
 def guarded(work: Callable[[], T]) -> T:

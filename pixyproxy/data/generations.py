@@ -207,7 +207,7 @@ class SqlGenerationRepository:
                 generations=with_images(transaction, rows[:limit]), next_cursor=next_cursor(rows, limit=limit)
             )
 
-        return await self._database.read(page)
+        return await self._database.search(page)
 
     async def succeed(
         self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None

@@ -7,11 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.exceptions import DatabaseError, ImageNotFoundError
+from pixyproxy.core.exceptions import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    ImageNotFoundError,
+    SearchTooSlowError,
+)
 from pixyproxy.core.generations import DELETED_PROMPT, Generation
 from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.data.conversions import column_to_time, json_to_column, next_cursor, position_of, time_to_column
-from pixyproxy.data.database import Row, SqlDatabase, Transaction
+from pixyproxy.data.database import Row, SqlDatabase, Transaction, is_too_slow
 
 SELECT = """
     SELECT guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
@@ -147,13 +152,25 @@ class SqlImageRepository:
             return image
         raise DatabaseError(f"This version cannot read the record of image {guid}.")
 
+    def note(self, guids: Iterable[UUID]) -> None:
+        """Nothing is remembered here."""
+
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """A page of the list: by keyset, so that a late page costs what the first one does.
 
         Records that this version cannot read are left out.
         """
         created_at, guid = position_of(cursor)
-        rows = await self._database.all(PAGE, created_at=created_at, guid=guid, pattern=containing(q), rows=limit + 1)
+
+        def page(transaction: Transaction) -> Sequence[Row]:
+            return transaction.all(PAGE, created_at=created_at, guid=guid, pattern=containing(q), rows=limit + 1)
+
+        try:
+            rows = await self._database.search(page)
+        except DatabaseUnavailableError as error:
+            if q is not None and is_too_slow(error):
+                raise SearchTooSlowError from error
+            raise
         return ImagePage(
             images=tuple(image for _, image in readable(rows[:limit])), next_cursor=next_cursor(rows, limit=limit)
         )

@@ -1,10 +1,12 @@
 """Initialization of the database: engine and pool, and the schema, migrated to its newest version."""
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import alembic.command
 import alembic.config
@@ -15,11 +17,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
 from pixyproxy.data import schema
-from pixyproxy.data.database import DISCONNECTING, SqlDatabase, driver_errors, error_code
+from pixyproxy.data.database import DISCONNECTING, Pool, SqlDatabase, driver_errors, error_code
 from pixyproxy.data.tls import connect
 
-CONNECTIONS = 10
-"""Pooled connections of one process for readers, and as many for writers, and threads that use them."""
+READERS, SEARCHERS, WRITERS = 10, 4, 10
+"""Pooled connections of one process by their use, and the threads that use them."""
 
 # A database that accepts a connection and never answers costs one read timeout for the ping of a pooled
 # connection and one for the handshake of its successor: the 503 comes within 2 * READ_TIMEOUT + 3 s.
@@ -27,13 +29,16 @@ CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 5
 WRITE_TIMEOUT = 5
 STATEMENT_TIMEOUT = 4
-"""Seconds after which the server itself gives up a reader's statement, so that no search outlives its reader."""
+"""Seconds after which the server ends a statement of a reader or a searcher, and SQLite a searcher's."""
+SQLITE_STEPS = 10_000
+"""Instructions of SQLite's virtual machine between two looks at the clock: well under a millisecond."""
 LOCK_TIMEOUT = 2
 """Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
 
 LOCK_WAIT = 5
 """Seconds that SQLite waits for the lock of its file."""
 
+MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = "pixyproxy-migrations"
 MIGRATION_PATIENCE = 300
 """Seconds that a process waits while another one migrates."""
@@ -65,7 +70,7 @@ def parse_url(text: str) -> URL:
     raise ConfigurationError("only mysql+pymysql:// and sqlite:// are known")
 
 
-Use = Literal["reading", "writing", "migrating"]
+Use = Literal["reading", "searching", "writing", "migrating"]
 
 
 def open_database(url: str) -> tuple[SqlDatabase, Callable[[], None]]:
@@ -73,17 +78,22 @@ def open_database(url: str) -> tuple[SqlDatabase, Callable[[], None]]:
 
     Raises `ConfigurationError` for a URL that cannot be used.
     """
+
+    def open_pool(use: Use, size: int) -> Pool:
+        return Pool(open_engine(url, use=use, connections=size), size)
+
     with _first_contact():
-        reader, writer = open_engine(url, use="reading"), open_engine(url, use="writing")
+        reader, searcher = open_pool("reading", READERS), open_pool("searching", SEARCHERS)
+        writer = open_pool("writing", WRITERS)
 
     def close() -> None:
-        reader.dispose()
-        writer.dispose()
+        for pool in (reader, searcher, writer):
+            pool.engine.dispose()
 
-    return SqlDatabase(reader=reader, writer=writer, connections=CONNECTIONS), close
+    return SqlDatabase(reader=reader, searcher=searcher, writer=writer), close
 
 
-def open_engine(url: str, *, use: Use, connections: int = CONNECTIONS) -> Engine:
+def open_engine(url: str, *, use: Use, connections: int = 1) -> Engine:
     """An engine with its pool. Nothing is connected yet. Parameters never reach a log or an error text."""
     parsed = parse_url(url)
     common: dict[str, Any] = {
@@ -95,10 +105,12 @@ def open_engine(url: str, *, use: Use, connections: int = CONNECTIONS) -> Engine
     }
     if parsed.drivername == "sqlite":
         engine = create_engine(
-            parsed, **common, connect_args={"timeout": MIGRATION_PATIENCE if use == "migrating" else 5}
+            parsed, **common, connect_args={"timeout": MIGRATION_PATIENCE if use == "migrating" else LOCK_WAIT}
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        if use == "searching":
+            event.listen(engine, "begin", _limit_sqlite)
         return engine
     timeouts = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT, "write_timeout": WRITE_TIMEOUT}
     engine = create_engine(
@@ -128,11 +140,17 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _limit_sqlite(connection: Connection) -> None:
+    until = time.monotonic() + STATEMENT_TIMEOUT
+    driver_connection = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+    driver_connection.set_progress_handler(lambda: time.monotonic() > until, SQLITE_STEPS)
+
+
 def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry, *, use: Use) -> None:
     statements = ["SET time_zone = '+00:00'"]
-    if use == "reading" and "mariadb" in connection.get_server_info().lower():
+    if use in ("reading", "searching") and "mariadb" in connection.get_server_info().lower():
         statements.append(f"SET SESSION max_statement_time = {STATEMENT_TIMEOUT}")
-    elif use == "reading":
+    elif use in ("reading", "searching"):
         statements.append(f"SET SESSION max_execution_time = {STATEMENT_TIMEOUT * 1000}")
     elif use == "writing":
         statements.append(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
@@ -148,9 +166,9 @@ def _notice_disconnect(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def _alembic() -> alembic.config.Config:
+def _alembic(scripts: Path) -> alembic.config.Config:
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("script_location", str(scripts))
     return config
 
 
@@ -177,6 +195,7 @@ WRONG_URL: dict[int | str, str] = {
     1045: "the server refuses the user or the password (1045); in a URL @ : / and # are percent-encoded",
     1049: "the server has no such database (1049)",
     1698: "the server refuses the user or the password (1698)",
+    2026: "its options ask for TLS, which the server does not offer (2026)",
     "SQLITE_CANTOPEN": "the file cannot be opened; an absolute path needs four slashes: sqlite:////path/pixyproxy.db",
     "SQLITE_NOTADB": "the file is not an SQLite database",
 }
@@ -185,20 +204,21 @@ WRONG_URL: dict[int | str, str] = {
 def require_current_schema(url: str) -> None:
     """Return if this version can work with the schema; `ConfigurationError` says what is wrong with it or the URL."""
     with _first_contact():
-        engine = open_engine(url, use="writing", connections=1)
+        engine = open_engine(url, use="writing")
         try:
             with engine.connect() as connection:
-                usable = schema.is_usable(connection, _alembic())
+                usable = schema.is_usable(connection, _alembic(MIGRATIONS))
         finally:
             engine.dispose()
     if not usable:
         raise ConfigurationError(schema.OLDER)
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
     """Bring the schema to this version. Processes that start together wait for each other.
 
-    A newer schema that is compatible stays as it is; `ConfigurationError` for one that is not.
+    A newer schema that is compatible stays as it is; `ConfigurationError` for one that is not. If a migration fails,
+    those before it stay on MySQL and MariaDB. On SQLite nothing changes.
     """
     parsed = parse_url(url)
     with _first_contact():
@@ -208,7 +228,7 @@ def migrate(url: str) -> None:
             # A change of a large table takes what it takes: the timeouts of the service are not for this.
             waiting = str(MIGRATION_PATIENCE * 100)
             parsed = parsed.update_query_dict({"read_timeout": waiting, "write_timeout": waiting})
-        engine = open_engine(parsed.render_as_string(hide_password=False), use="migrating", connections=1)
+        engine = open_engine(parsed.render_as_string(hide_password=False), use="migrating")
         try:
             connection = engine.connect()
         except BaseException:
@@ -216,10 +236,12 @@ def migrate(url: str) -> None:
             raise
     try:
         with driver_errors(), connection, _migration_lock(connection):
-            config = _alembic()
+            config = _alembic(scripts)
             config.attributes["connection"] = connection
             if not schema.is_usable(connection, config):
                 schema.adopt_first_release(connection)
+                if connection.dialect.name != "sqlite":
+                    connection.commit()  # inside an open transaction Alembic commits no migration
                 alembic.command.upgrade(config, "head")
                 schema.record_compatibility(connection)
             connection.commit()
@@ -230,7 +252,7 @@ def migrate(url: str) -> None:
 @contextmanager
 def _migration_lock(connection: Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite":
-        # One transaction around all: SQLite's DDL is transactional, and the write lock is the migration lock.
+        # One transaction around all: SQLite's DDL is transactional, and its write lock is the migration lock.
         connection.execution_options(writes=True)
         connection.begin()
         yield

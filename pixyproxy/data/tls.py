@@ -1,35 +1,65 @@
-"""Connections to MySQL that share one TLS context.
+"""TLS to MySQL and MariaDB: connections with the same options share one SSLContext.
 
-PyMySQL makes a context for each connection, and loads the system's certificates into it: 56 ms of CPU a connection
-against 2.3 with a shared context (benchmarks/connects.py). MySQL offers TLS by default, and PyMySQL takes it. What is
-verified is PyMySQL's: with `ssl_ca` in the URL the server's certificate and name, without it nothing.
+PyMySQL makes a context for each connection, even to a server without TLS, and reads the system's certificates for it:
+that takes twenty times the CPU of a connection that shares one.
 """
 
 import ssl
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from threading import Lock
+from typing import Any
 
-import pymysql.connections
+from pymysql.connections import Connection
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import asbool
 
-if TYPE_CHECKING:
-    PyMySQLConnection = pymysql.connections.Connection[Any]
-else:
-    PyMySQLConnection = pymysql.connections.Connection
-
-_contexts: dict[str, ssl.SSLContext] = {}
-
-
-class Connection(PyMySQLConnection):
-    """PyMySQL's connection, whose contexts are shared by all connections with the same TLS options."""
-
-    def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
-        if isinstance(sslp, ssl.SSLContext):
-            return sslp
-        options = repr(sorted(sslp.items()))
-        if options not in _contexts:
-            _contexts[options] = super()._create_ssl_ctx(sslp)  # type: ignore[misc]  # a private method
-        return _contexts[options]
+_lock = Lock()
+_contexts: dict[frozenset[tuple[str, Any]], tuple[tuple[int, ...], ssl.SSLContext]] = {}
+"""By the options: when their files were written, and the context that was made of them."""
 
 
-def connect(_dialect: Any, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> Connection:
-    """Connect; the `do_connect` event of SQLAlchemy."""
-    return Connection(*arguments, **parameters)
+def connect(_: Dialect, __: ConnectionPoolEntry, arguments: list[Any], options: dict[str, Any]) -> Connection:
+    """Connect as the URL says. Listens to SQLAlchemy's `do_connect`; `ValueError` for a switch that is no boolean."""
+    return _SharingConnection(*arguments, **_with_one_set_of_tls_options(options))
+
+
+class _SharingConnection(Connection):
+    """PyMySQL's connection, with one method replaced. tests/test_tls.py fails if PyMySQL stops calling it."""
+
+    def _create_ssl_ctx(self, sslp: dict[str, Any]) -> ssl.SSLContext:
+        options = frozenset(sslp.items())
+        files = (Path(sslp[name]) for name in ("ca", "capath", "cert", "key") if sslp.get(name))
+        written = tuple(file.stat().st_mtime_ns for file in files)
+        with _lock:  # connections that are opened together must not each make a context
+            known, context = _contexts.get(options, (None, None))
+            if context is None or known != written:  # a renewed certificate is read
+                context = self._create_context(sslp)
+                _contexts[options] = written, context
+        return context
+
+    def _create_context(self, options: dict[str, Any]) -> ssl.SSLContext:
+        context: ssl.SSLContext = super()._create_ssl_ctx(options)  # type: ignore[misc]
+        if options.get("check_hostname"):
+            context.check_hostname = True  # PyMySQL drops this without a CA of one's own; the system's CAs count too
+        return context
+
+
+def _with_one_set_of_tls_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with all of TLS in the dictionary `ssl`.
+
+    SQLAlchemy puts some of the URL's there, and leaves others to PyMySQL, which then forgets the first ones.
+    """
+    plain = dict(options)
+    tls: dict[str, Any] = plain.pop("ssl", {})
+    if "ssl_verify_cert" in plain:
+        tls["verify_mode"] = asbool(plain.pop("ssl_verify_cert"))
+    if "ssl_verify_identity" in plain:
+        tls["check_hostname"] = asbool(plain.pop("ssl_verify_identity"))
+        if tls["check_hostname"]:
+            tls["verify_mode"] = True
+    if "ssl_key_password" in plain:
+        tls["password"] = plain.pop("ssl_key_password")
+    if "ssl_disabled" in plain:
+        plain["ssl_disabled"] = asbool(plain["ssl_disabled"])
+    return {**plain, "ssl": tls}

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState
-from pixyproxy.core.images import ImagePage
+from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.model import Model, SearchText
 from pixyproxy.core.protocols import Stores
@@ -21,6 +21,8 @@ from pixyproxy.service.validation import revalidated
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
+DELETION_PATIENCE = 2.5
+"""Seconds that a DELETE waits for the storage."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class PrivateImageService:
         self._quality = quality
         self._sync_wait = sync_wait
         self._ending = ending
+        self._removals: set[asyncio.Task[None]] = set()  # asyncio itself holds a task only weakly
 
     async def create(
         self,
@@ -106,11 +109,11 @@ class PrivateImageService:
         seconds = (self._sync_wait or None) if wait is None else wait
         if idempotency_key is None:
             running = await self._runner.begin(filled, caller=caller)
-            return Created(require_success(await running.wait(seconds)))
+            return self._created(await running.wait(seconds))
         key = parse_idempotency_key(idempotency_key)
         begun = await self._beginner.begin(filled, caller=caller, key=key, asked=request)
         if isinstance(begun, RunningGeneration):
-            return Created(require_success(await begun.wait(seconds)))
+            return self._created(await begun.wait(seconds))
         if begun.state is GenerationState.RUNNING:
             if wait is None:
                 raise GenerationRunningError(
@@ -120,7 +123,7 @@ class PrivateImageService:
                     extra={"generation": str(begun.guid)},
                 )
             begun = await self._join(begun, seconds)
-        return Created(require_success(begun, replayed=True), replayed=True)
+        return self._created(begun, replayed=True)
 
     async def list(self, query: ImageQuery) -> ImagePage:
         """A page of all images, newest first; `InvalidRequestError` for a cursor that no page carried."""
@@ -128,11 +131,22 @@ class PrivateImageService:
         return await self._stores.images.search(limit=query.limit, cursor=query.cursor, q=query.q)
 
     async def delete(self, guid: UUID) -> None:
-        """Delete an image: its record is gone at once, and its bytes now, or when the storage answers again.
+        """Delete an image: its record is gone at once, its bytes within `DELETION_PATIENCE` or later.
 
         `ImageNotFoundError` if there is no such image.
         """
         image = await self._stores.images.mark_deleted(revalidated(_GUID, guid))
+        removal = asyncio.create_task(self._remove(image))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+        done, _ = await asyncio.wait({removal}, timeout=DELETION_PATIENCE)
+        if done:
+            removal.result()
+        else:
+            logger.warning("image %s: the storage is slow: the deletion is finished later", image.guid)
+
+    async def _remove(self, image: Image) -> None:
+        """Remove the object and the record of an image that is marked as deleted, or leave it to a reconciler."""
         try:
             await self._stores.storage.delete(image.filename)
             await self._stores.images.delete(image.guid)
@@ -141,12 +155,25 @@ class PrivateImageService:
 
     async def generation(self, guid: UUID) -> Generation:
         """The generation, whichever replica runs it; `GenerationNotFoundError` if there is no such generation."""
-        return await self._stores.generations.get(revalidated(_GUID, guid))
+        generation = await self._stores.generations.get(revalidated(_GUID, guid))
+        self._note_images(generation)
+        return generation
 
     async def generations(self, query: GenerationQuery) -> GenerationPage:
         """A page of all generations, newest first; `InvalidRequestError` for a cursor that no page carried."""
         query = revalidated(_GENERATIONS, query)
-        return await self._stores.generations.list(limit=query.limit, cursor=query.cursor, state=query.state)
+        page = await self._stores.generations.list(limit=query.limit, cursor=query.cursor, state=query.state)
+        self._note_images(*page.generations)
+        return page
+
+    def _created(self, generation: Generation, *, replayed: bool = False) -> Created:
+        succeeded = require_success(generation, replayed=replayed)
+        self._note_images(succeeded)
+        return Created(succeeded, replayed=replayed)
+
+    def _note_images(self, *generations: Generation) -> None:
+        """Make the images of an answer readable here at once, even if somebody asked for them too early."""
+        self._stores.images.note(image.guid for generation in generations for image in generation.images)
 
     async def _join(self, generation: Generation, seconds: float | None) -> Generation:
         """A generation that another request began, when it has ended, after so many seconds, or at `ending`."""

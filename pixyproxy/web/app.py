@@ -1,21 +1,26 @@
-"""The application: routes, the exception handler, and the request log around everything."""
+"""The application: routes, the exception handler, and what stands around all requests."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from pixyproxy.core.exceptions import PixyProxyException
-from pixyproxy.web import health
+from pixyproxy.web import documentation, health
+from pixyproxy.web.api_document import complete_document
 from pixyproxy.web.dependencies import Services
+from pixyproxy.web.dialects import Dialect
 from pixyproxy.web.generations import routes as generations
+from pixyproxy.web.http.compression import Gzip
+from pixyproxy.web.http.cors import PublicCors
+from pixyproxy.web.http.head import HeadAsGet
 from pixyproxy.web.images import private, public
 from pixyproxy.web.log.request_log import RequestLog, record_route
 from pixyproxy.web.plain_route import PlainRoutes
-from pixyproxy.web.problems import Problem, handle_exception
+from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
 
 DESCRIPTION = """
@@ -27,7 +32,22 @@ does not expire. Errors are RFC 9457 problems; every answer carries `X-Request-I
 Background = Callable[[], AbstractAsyncContextManager[None]]
 
 
-def create_api(services: Services, *, version: str, background: Background | None = None) -> FastAPI:
+OWN_DIALECT = Dialect(
+    prefix="",
+    routers=(private.router, generations.router, health.router, documentation.router),
+    render=render_problem,
+)
+DIALECTS = (OWN_DIALECT,)
+"""Every dialect. A new one has a folder of its own beside `images/` and `generations/`, and an entry here."""
+
+
+def create_api(
+    services: Services,
+    *,
+    version: str,
+    background: Background | None = None,
+    dialects: tuple[Dialect, ...] = DIALECTS,
+) -> FastAPI:
     """The FastAPI application; `background` is what runs while it serves."""
 
     @asynccontextmanager
@@ -42,41 +62,38 @@ def create_api(services: Services, *, version: str, background: Background | Non
         description=DESCRIPTION,
         dependencies=[Depends(record_route)],
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
-        # It would hand bodies and stack traces to whatever collector the environment names.
+        # It would export bodies and stack traces to the collector that the environment names.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     api.state.services = services
+    api.state.dialects = dialects
     public.add_routes(api.router)
-    for router in (private.router, generations.router, health.router):
-        api.include_router(router)
+    for dialect in dialects:
+        for router in dialect.routers:
+            api.include_router(router, prefix=dialect.prefix)
     for kind in (PixyProxyException, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, handle_exception)
-    describe_problems(api)
+    complete_document(api, public_url=services.public_url)
     return api
 
 
-def describe_problems(api: FastAPI) -> None:
-    """Put the schema of problems into OpenAPI, and take out what FastAPI believes of validation errors."""
-    generate = api.openapi
+def create_app(
+    services: Services,
+    *,
+    version: str,
+    background: Background | None = None,
+    dialects: tuple[Dialect, ...] = DIALECTS,
+) -> RequestLog:
+    """The whole as an ASGI application.
 
-    def openapi() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            schema = generate()
-            schemas = schema["components"]["schemas"]
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= {**problem.pop("$defs"), "Problem": problem}
-            del schemas["HTTPValidationError"], schemas["ValidationError"]
-            for operations in schema["paths"].values():
-                for operation in operations.values():
-                    # A path that does not parse is a 404; the routes that answer 422 say so themselves.
-                    if "HTTPValidationError" in str(operation["responses"].get("422")):
-                        del operation["responses"]["422"]
-        return api.openapi_schema or {}
-
-    api.openapi = openapi  # type: ignore[method-assign]
-
-
-def create_app(services: Services, *, version: str, background: Background | None = None) -> RequestLog:
-    """The whole as an ASGI application."""
-    return RequestLog(PlainRoutes(create_api(services, version=version, background=background)))
+    What stands around all requests is an ASGI wrapper of this list, the innermost first. The FastAPI application has no
+    middleware of its own: plain routes would go past it.
+    """
+    app: ASGIApp = PlainRoutes(create_api(services, version=version, background=background, dialects=dialects))
+    app = Gzip(app)
+    app = HeadAsGet(app)
+    app = PublicCors(app, origins=services.cors_origins)
+    return RequestLog(app)

@@ -17,8 +17,9 @@ from pixyproxy.service.readiness import Readiness
 class Services:
     """What the application is made of.
 
-    `public_url` begins the URLs in answers; None: the request's own. `client_patience`: seconds that a client has to
-    send a body, or to take a chunk of a picture; one that stalls must not keep the process from ending.
+    `public_url` begins the URLs in answers; None: the request's own. `cors_origins`: whose scripts may read the public
+    routes. `client_patience`: seconds that a client has to send a body, or to take a chunk of a picture; one that
+    stalls must not keep the process from ending.
     """
 
     public: PublicImageService
@@ -27,6 +28,7 @@ class Services:
     keys: KeyService
     readiness: Readiness
     public_url: str | None = None
+    cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60.0
 
 

@@ -1,4 +1,4 @@
-"""The one exception handler: every exception becomes an RFC 9457 problem."""
+"""The one exception handler: every exception becomes a problem, which the dialect of the request renders."""
 
 import logging
 from typing import Any
@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 
 from pixyproxy.core.exceptions import (
@@ -23,6 +23,7 @@ from pixyproxy.core.exceptions import (
     PixyProxyException,
     UnsupportedMediaTypeError,
 )
+from pixyproxy.web.dialects import dialect_of
 from pixyproxy.web.log.request_log import record_of
 
 MEDIA_TYPE = "application/problem+json"
@@ -68,15 +69,21 @@ def responses_for(*errors: type[PixyProxyException]) -> dict[int | str, dict[str
 SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
-async def handle_exception(request: Request, exception: Exception) -> JSONResponse:
+async def handle_exception(request: Request, exception: Exception) -> Response:
     """The answer to an exception; the log line of those that are our fault or an adapter's."""
     problem = problem_of(request, exception)
     record = record_of(request.scope)
     if "aborted" not in record.facts:
         record.facts["problem"] = problem.name
         log_problem(problem, exception)
+    return dialect_of(request).render(problem, request)
+
+
+def render_problem(problem: PixyProxyException, request: Request) -> Response:
+    """The answer of our own dialect: an RFC 9457 document."""
+    request_id = record_of(request.scope).request_id
     return JSONResponse(
-        problem.document(request_id=record.request_id, bought=request.method == "POST"),  # no other method buys
+        problem.document(request_id=request_id, bought=request.method == "POST"),  # no other method buys
         status_code=problem.status,
         headers={"Cache-Control": "no-store", **problem.headers},
         media_type=MEDIA_TYPE,
@@ -118,11 +125,14 @@ def http_problem(request: Request, exception: HTTPException) -> PixyProxyExcepti
 def allowed_methods(request: Request) -> list[str]:
     """The methods that some route has for this path: Starlette names only those of the first one."""
     routes: list[BaseRoute] = request.app.routes
-    return [
+    allowed = {
         method
         for method in METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
-    ]
+    }
+    if "GET" in allowed:
+        allowed.add("HEAD")  # see HeadAsGet
+    return [method for method in METHODS if method in allowed]
 
 
 def validation_problem(request: Request, exception: RequestValidationError) -> PixyProxyException:

@@ -2,6 +2,7 @@
 
 PixyProxyException
  ├─ InvalidRequestError                422  the request's body or parameters break a rule
+ ├─ SearchTooSlowError                 422  the search took longer than the database may work on it
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
  ├─ RequestTimeoutError                408  the body did not arrive in time
@@ -85,6 +86,7 @@ from pixyproxy.core.exceptions.request import (
     PreconditionFailedError,
     RangeNotSatisfiableError,
     RequestTimeoutError,
+    SearchTooSlowError,
     UnsupportedMediaTypeError,
 )
 from pixyproxy.core.exceptions.root import RETRY_AFTER, TYPE_PREFIX, Cost, PixyProxyException
@@ -130,6 +132,7 @@ __all__ = [
     "PreconditionFailedError",
     "RangeNotSatisfiableError",
     "RequestTimeoutError",
+    "SearchTooSlowError",
     "ShuttingDownError",
     "StorageError",
     "StorageUnavailableError",

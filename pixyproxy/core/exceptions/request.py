@@ -58,6 +58,20 @@ class PreconditionFailedError(PixyProxyException):
     default_detail = "If-Match or If-Unmodified-Since asks for something else than what is at this URL."
 
 
+class SearchTooSlowError(PixyProxyException):
+    """The database ended a search that took too long. The same search again would end in the same way."""
+
+    status = 422
+    name = "search-too-slow"
+    title = "The search takes too long"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database ended this search because it took too long. Ask for fewer entries with limit, or for a text "
+            "that more of the newest prompts contain; or read the list without q, page by page, and search in it."
+        )
+
+
 class RangeNotSatisfiableError(PixyProxyException):
     """The range lies behind the picture's end; the headers say its size (RFC 9110, section 15.5.17)."""
 
@@ -114,7 +128,7 @@ class ImageNotFoundError(NotFoundError):
 
     default_detail = (
         "No image has this guid. It may have been deleted, or the URL was copied incompletely: "
-        "a guid is a UUID of 36 characters."
+        "a guid is a UUID of 36 characters, in lower case."
     )
 
 

@@ -5,7 +5,8 @@ from alembic import context
 from pixyproxy.data.schema import VERSION_TABLE
 
 connection = context.config.attributes["connection"]
-# DDL commits by itself on MySQL: a failed migration leaves those before it recorded.
+# MySQL commits DDL implicitly: each migration is recorded as it ends, so that a failed one leaves those before it
+# recorded. SQLite's connection comes with an open transaction, which Alembic leaves alone: all migrations or none.
 context.configure(connection=connection, version_table=VERSION_TABLE, transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()

@@ -7,9 +7,11 @@ another replica that does the same.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import groupby
+from typing import TypeVar
 from uuid import UUID
 
 import anyio
@@ -19,6 +21,7 @@ from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     GenerationInterruptedError,
     GenerationNotFoundError,
+    ObjectNotFoundError,
     PixyProxyException,
     StorageError,
     StorageUnavailableError,
@@ -28,6 +31,8 @@ from pixyproxy.core.protocols import ParkedFile, Stores
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
 from pixyproxy.service.recovering.recover import Recovery
+
+T = TypeVar("T")
 
 BATCH = 100
 """Generations, or deletions, that are asked for at once."""
@@ -44,8 +49,8 @@ logger = logging.getLogger(__name__)
 class Reconciler:
     """Brings storage and database into agreement. With `apply` False it changes nothing.
 
-    `lease` is in seconds. `report` hears of every disagreement; `counts` and `fixed` have their numbers. `compare` is
-    `Comparison.run`.
+    `lease` is in seconds. `report` is called with every disagreement; `counts` and `fixed` have their numbers.
+    `compare` is `Comparison.run`.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class Reconciler:
         self.compare = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply).run
 
     async def run(self, *, interval: float) -> None:
-        """Settle what is left behind, every `interval` seconds from start to start, for ever."""
+        """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled."""
         while True:
             began = anyio.current_time()
             try:
@@ -110,6 +115,12 @@ class Reconciler:
                 await self._folder.delete(file)
         except DatabaseUnavailableError:
             raise
+        except ObjectNotFoundError:  # files are removed after the commit: if another replica did it, it shows
+            if (await self._generations.get(guid)).state is GenerationState.SUCCEEDED:
+                logger.info("generation %s: another replica took up its parked files", guid)
+                return True
+            logger.error("generation %s: a parked file of it was removed, and it is not completed", guid)
+            return False
         except StorageUnavailableError:
             return False
         except GenerationNotFoundError:
@@ -122,7 +133,7 @@ class Reconciler:
 
     async def _finish_generations(self) -> None:
         while True:
-            expired = await self._generations.expired(limit=BATCH)
+            expired = await self._batch(self._generations.expired)
             pictureless: list[tuple[Generation, datetime | None]] = []
             began = anyio.current_time()
             for generation in expired:
@@ -151,7 +162,7 @@ class Reconciler:
 
     async def _look_again(self) -> None:
         """Complete what was failed as interrupted a while ago, and was put after all by a process that was cut off."""
-        for generation in await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH):
+        for generation in await self._batch(partial(self._generations.interrupted, within=LOOK_AGAIN)):
             try:
                 recovered = await self._recovery.collect(generation)
             except StorageUnavailableError:
@@ -178,7 +189,7 @@ class Reconciler:
     async def _interrupt(self, pictureless: list[tuple[Generation, datetime | None]]) -> None:
         """Fail those that have no picture, unless their owner turns out to live.
 
-        It has the time of more than a renewal for that: it may have been cut off from the database until just now.
+        Wait half a lease first: an owner that was cut off from the database gets a chance to renew.
         """
         if pictureless and self._apply:
             await asyncio.sleep(self._lease / 2)
@@ -193,12 +204,12 @@ class Reconciler:
             self._findings.add(Finding.INTERRUPTED, str(generation.guid), fixed=self._apply)
 
     async def _finish_deletions(self) -> None:
-        while marked := await self._images.list_deleted(limit=BATCH):
+        while marked := await self._batch(self._images.list_deleted):
             if not self._apply:
                 await asyncio.sleep(IN_PROGRESS)
-                left = await self._images.list_deleted(limit=BATCH)
+                left = {image.guid for image in await self._batch(self._images.list_deleted)}
                 for image in marked:
-                    if image in left:
+                    if image.guid in left:
                         self._findings.add(Finding.DELETION, str(image.guid), fixed=False)
                 return
             fixed = 0
@@ -216,3 +227,14 @@ class Reconciler:
                     self._findings.add(Finding.DELETION, str(image.guid), fixed=True)
             if fixed < BATCH:
                 return
+
+    async def _batch(self, ask: Callable[..., Awaitable[Sequence[T]]]) -> Sequence[T]:
+        """The first `BATCH` of what `ask` finds. A dry run, which leaves each where it is, gets all of them."""
+        limit, found = BATCH, await ask(limit=BATCH)
+        while not self._apply:
+            limit *= 4
+            more = await ask(limit=limit)
+            if len(more) == len(found):  # not compared with the limit: records that cannot be read are left out
+                break
+            found = more
+        return found

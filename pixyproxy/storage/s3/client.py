@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import boto3
 import botocore.session
@@ -12,18 +12,26 @@ from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
 from pixyproxy.core.exceptions import ConfigurationError
+from pixyproxy.storage.s3.address import parse_url
 from pixyproxy.storage.s3.reading import Route
+from pixyproxy.storage.s3.storage import CONNECTIONS, PROBING, Patience, S3ImageStorage
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-from pixyproxy.storage.s3.address import parse_url
-from pixyproxy.storage.s3.storage import CONNECTIONS, PROBING, Patience, S3ImageStorage
 
 CONNECT_TIMEOUT = 3
 
 
-def open_s3_storage(url: str, *, endpoint_url: str | None, region: str) -> S3ImageStorage:
+Addressing = Literal["auto", "path", "virtual"]
+
+
+def open_s3_storage(
+    url: str, *, endpoint_url: str | None, region: str, addressing: Addressing = "auto"
+) -> S3ImageStorage:
     """The storage of an `s3://` URL, with credentials from boto3's own chain.
+
+    `addressing` says where the bucket's name stands: in the path, in the host's name (`virtual`), or, with `auto`, in
+    the path at an endpoint of its own and in the host's name at AWS.
 
     Raises `ConfigurationError` if the URL is wrong or the chain finds no credentials.
     """
@@ -39,11 +47,14 @@ def open_s3_storage(url: str, *, endpoint_url: str | None, region: str) -> S3Ima
             "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give an instance role"
         )
 
+    style: Literal["path", "virtual"] = addressing if addressing != "auto" else "path" if endpoint_url else "virtual"
+
     def client(patience: Patience) -> "S3Client":
         config = Config(
             signature_version="s3v4",  # for a custom endpoint boto3 would presign with SigV2
-            # "auto" would presign for the endpoint of all regions, which redirects for hours after a bucket was made.
-            s3={"addressing_style": "path" if endpoint_url else "virtual"},
+            # boto3's "auto" would presign for the endpoint of all regions, which redirects for hours after a bucket was
+            # made.
+            s3={"addressing_style": style},
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=patience.read_timeout,
             retries={"mode": "standard", "total_max_attempts": patience.attempts},

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import urllib3.exceptions
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from pixyproxy.core.exceptions import ObjectNotFoundError, StorageError, StorageUnavailableError
+from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageError, StorageUnavailableError
 
-# What the server says when it, or our right to use it, is away for now. Everything else is a fault.
+# What the server says when it does not work now, or when we may not use it now. Every other code is a fault.
 UNAVAILABLE = frozenset(
     {
         *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "RequestTimeTooSkewed"),
@@ -20,21 +21,43 @@ UNAVAILABLE = frozenset(
 )
 MISSING = frozenset({"NoSuchKey", "404", "InvalidRange", "416"})
 """No such object, or it has no such bytes."""
+WRONG_REGION = frozenset(
+    {
+        *("PermanentRedirect", "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"),
+        "IllegalLocationConstraintException",
+    }
+)
+"""The request was signed for another region than the bucket's, or sent to it."""
+
+
+def wrong_region_error(reason: str, *, region: str | None) -> StorageUnavailableError:
+    """The error that names the setting, and the bucket's region if the server said it."""
+    bucket = "the bucket's region" if region is None else f"{region}, the bucket's region"
+    return StorageUnavailableError(f"{reason}: set PIXYPROXY_S3_REGION to {bucket}.")
+
+
+def meaning(error: ClientError) -> PixyProxyException:
+    """What an answer of the server means: no such object, unavailable, or a fault of ours."""
+    response: dict[str, Any] = {**error.response}
+    refusal, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    code, status = refusal.get("Code", ""), metadata.get("HTTPStatusCode", 0)
+    region = refusal.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    if code in MISSING:
+        return ObjectNotFoundError("The bucket holds no such object.")
+    if code in WRONG_REGION or (code == "301" and region):
+        return wrong_region_error(f"The storage refused the request ({code})", region=region)
+    if code in UNAVAILABLE or status == 429 or status >= 500:
+        return StorageUnavailableError(f"The storage refused the request ({code}).")
+    return StorageError()
 
 
 @contextmanager
 def s3_errors() -> Iterator[None]:
-    """Exactly two answers of a server have a meaning of their own: no such object, and unavailable."""
+    """Every error that leaves the block is one of ours, chained to the library's."""
     try:
         yield
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in MISSING:
-            raise ObjectNotFoundError("The bucket holds no such object.") from error
-        if code in UNAVAILABLE or status == 429 or status >= 500:
-            raise StorageUnavailableError(f"The storage refused the request ({code}).") from error
-        raise StorageError from error
+        raise meaning(error) from error
     except ParamValidationError as error:  # a bug of ours: nothing was asked
         raise StorageError from error
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:

@@ -4,13 +4,14 @@ A reader holds no thread, and a slow one no more than aiohttp's buffer: what it 
 """
 
 import asyncio
+import contextlib
 import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from botocore.exceptions import ClientError
@@ -35,7 +36,10 @@ SIGNATURE_AGE = 300.0
 SIGNATURES = 4096
 PAUSES = (0.1, 0.5)
 """Seconds before a second and a third attempt."""
+PROBE_PATIENCE = 3.0
+"""Seconds for the whole answer to a probe."""
 MAX_ERROR = 16 * 1024
+"""Bytes of an error's body that are read."""
 TRANSFER = (aiohttp.ClientError, TimeoutError, OSError)
 """No answer, or half of one."""
 
@@ -50,7 +54,7 @@ class Route:
 
 @contextmanager
 def transfer_errors() -> "Iterator[None]":
-    """What breaks off is a storage that is away."""
+    """A transfer that breaks off means that the storage is unavailable."""
     try:
         yield
     except TRANSFER as error:
@@ -118,6 +122,25 @@ class S3Reading:
             await asyncio.sleep(pause or 0)
         raise AssertionError("unreachable")
 
+    async def probe(self, url: str) -> None:
+        """Return if this signed URL, which leads to no object, is answered as one that is missing.
+
+        One attempt, with every setting that `open` uses. Raises what the answer means if it is another one.
+        """
+        try:
+            async with asyncio.timeout(PROBE_PATIENCE):
+                response = await self._client().get(
+                    URL(url, encoded=True), proxy=self._route.proxy, allow_redirects=False
+                )
+                if response.status in (200, 206):  # somebody made such an object
+                    response.close()
+                    return
+                refusal = await error_from_answer(response)
+        except TRANSFER as error:
+            raise StorageUnavailableError("The storage does not answer.") from error
+        with contextlib.suppress(ObjectNotFoundError), s3_errors():
+            raise refusal
+
     async def aclose(self) -> None:
         """Close every connection."""
         if self._session is not None:
@@ -157,16 +180,22 @@ def object_from_answer(response: aiohttp.ClientResponse, *, part: range | None) 
 
 
 async def error_from_answer(response: aiohttp.ClientResponse) -> ClientError:
-    """The answer of a server that refuses, as botocore would raise it."""
+    """The answer of a server that refuses, as botocore would raise it. Reads the body to its end or to `MAX_ERROR`."""
+    text = b""
     try:
-        text = await response.content.read(MAX_ERROR)
+        async with asyncio.timeout(PATIENCE):
+            while len(text) < MAX_ERROR and (piece := await response.content.read(MAX_ERROR - len(text))):
+                text += piece
     finally:
         response.close()
-    code = re.search(rb"<Code>([A-Za-z0-9.]{1,64})</Code>", text)
-    return ClientError(
-        {
-            "Error": {"Code": code[1].decode() if code else str(response.status)},
-            "ResponseMetadata": {"HTTPStatusCode": response.status},  # type: ignore[typeddict-item]
-        },
-        "GetObject",
-    )
+    found = {
+        name: match[1].decode()
+        for name in ("Code", "Region")
+        if (match := re.search(rb"<%b>([A-Za-z0-9.-]{1,64})</%b>" % (name.encode(), name.encode()), text))
+    }
+    region = found.get("Region") or response.headers.get("x-amz-bucket-region", "")
+    answer: Any = {
+        "Error": {"Code": found.get("Code", str(response.status)), "Region": region},
+        "ResponseMetadata": {"HTTPStatusCode": response.status},
+    }
+    return ClientError(answer, "GetObject")

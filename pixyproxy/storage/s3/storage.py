@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
 
-from pixyproxy.core.exceptions import ObjectNotFoundError, StorageUnavailableError
+from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
 from pixyproxy.core.threads import Threads
 from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
-from pixyproxy.storage.s3.errors import s3_errors
-from pixyproxy.storage.s3.reading import OpenS3Object, Route, S3Reading
+from pixyproxy.storage.s3.address import BucketAddress
+from pixyproxy.storage.s3.errors import s3_errors, wrong_region_error
+from pixyproxy.storage.s3.reading import SIGNED_FOR, OpenS3Object, Route, S3Reading
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-from pixyproxy.storage.s3.address import BucketAddress
 
 T = TypeVar("T")
 CONNECTIONS = 32
@@ -24,6 +24,8 @@ PATIENCE = 3.0
 """Seconds that a reader waits for a free thread."""
 AFTER_DRAWING = 100.0
 """Seconds that a picture that was paid for waits for one: a round of puts that use up all of `WRITING`."""
+PROBED = ".pixyproxy-probe"
+"""An object that cannot exist: no image has such a key. Below the prefix, where our rights are."""
 PAGE = 1000
 """Keys of one ListObjectsV2: the most that S3 gives."""
 
@@ -39,12 +41,12 @@ class Patience:
 WRITING = Patience(read_timeout=20, attempts=3)
 """A picture that was paid for is worth waiting for."""
 READING = Patience(read_timeout=6, attempts=2)
-"""A reader hears of a storage that hangs within some 15 s."""
+"""A reader gets its error within some 15 s if the storage hangs."""
 PROBING = Patience(read_timeout=3, attempts=1)
 
 
 def busy() -> StorageUnavailableError:
-    """What a request hears that found no free connection."""
+    """The error of a request that found no free connection."""
     return StorageUnavailableError("Every connection to the storage is busy.")
 
 
@@ -85,11 +87,11 @@ class S3ImageStorage:
 
     async def _signed(self, name: str, seconds: int) -> str:
         """The URL of an object, signed for so long. In a thread: the credentials of a role may have to be fetched."""
-        return await self._run(
-            lambda: self._reader.generate_presigned_url(
-                "get_object", Params={"Bucket": self._address.bucket, "Key": name}, ExpiresIn=seconds
-            ),
-            self._reading,
+        return await self._run(lambda: self._presign(self._reader, name, seconds), self._reading)
+
+    def _presign(self, client: "S3Client", name: str, seconds: int) -> str:
+        return client.generate_presigned_url(
+            "get_object", Params={"Bucket": self._address.bucket, "Key": name}, ExpiresIn=seconds
         )
 
     async def head(self, key: str) -> int:
@@ -131,16 +133,28 @@ class S3ImageStorage:
         await self._run(lambda: self._writer.delete_object(Bucket=self._address.bucket, Key=name), self._writing)
 
     async def probe(self) -> None:
-        """Return if the bucket exists and may be used by us: one HeadBucket, one attempt."""
+        """Return if the bucket exists and its objects can be read: one HeadBucket and one signed GET, one attempt each.
 
-        def head_bucket() -> None:
+        boto3 follows a bucket into another region and readers do not: the GET is what says that pictures can be read.
+        """
+        name = self._address.prefix + PROBED
+
+        def head_bucket() -> tuple[str | None, str]:
             try:
                 with s3_errors():
-                    self._prober.head_bucket(Bucket=self._address.bucket)
+                    region = self._prober.head_bucket(Bucket=self._address.bucket).get("BucketRegion")
+                    return region, self._presign(self._prober, name, SIGNED_FOR)
             except ObjectNotFoundError as error:
                 raise StorageUnavailableError("The bucket does not exist.") from error
 
-        await self._probing.run(head_bucket)
+        region, url = await self._probing.run(head_bucket)
+        try:
+            await self._content.probe(url)
+        except PixyProxyException as error:
+            ours = self._prober.meta.region_name
+            if region is None or region == ours:
+                raise
+            raise wrong_region_error(f"The storage cannot be read with region {ours}", region=region) from error
 
     async def create_bucket(self, *, region: str) -> bool:
         """Make the bucket unless it exists; whether it was made."""

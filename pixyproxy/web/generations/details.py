@@ -3,10 +3,23 @@
 from typing import Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from pixyproxy.core.exceptions import Cost
 from pixyproxy.core.generations import Generation, GenerationState
 from pixyproxy.web.images.details import ImageDetails
+
+
+class RecordedProblem(BaseModel):
+    """The problem that a generation failed with: an RFC 9457 document, without the members of one request."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(default="about:blank", examples=["urn:pixyproxy:problem:upstream-refused"])
+    title: str = ""
+    status: int = 500
+    detail: str = ""
+    cost: Cost | None = Field(default=None, description="What the generation has cost.")
 
 
 class GenerationDetails(BaseModel):
@@ -22,7 +35,7 @@ class GenerationDetails(BaseModel):
     usage: dict[str, Any] | None = Field(
         description="What the upstream says that it cost, in the upstream's own terms."
     )
-    error: dict[str, Any] | None = Field(
+    error: RecordedProblem | None = Field(
         description="The problem that it failed with; `cost` says whether it may have been billed."
     )
     created_at: AwareDatetime
@@ -37,7 +50,7 @@ class GenerationDetails(BaseModel):
             request=generation.request.values,
             images=[ImageDetails.of(image, base_url=base_url) for image in generation.images],
             usage=generation.usage,
-            error=generation.error,
+            error=None if generation.error is None else RecordedProblem.model_construct(**generation.error),
             created_at=generation.created_at,
             updated_at=generation.updated_at,
         )

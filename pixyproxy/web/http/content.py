@@ -61,7 +61,7 @@ def content_headers(image: Image, validators: Validators, *, attachment: bool) -
         **caching_headers(validators),
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "Cross-Origin-Resource-Policy": "cross-origin",
     }
 

@@ -8,9 +8,9 @@ from pydantic import BeforeValidator
 
 
 def canonical(value: str) -> str:
-    """Refuse the other spellings of a UUID that Python reads: an image has one URL."""
-    if len(value) != 36:
-        raise ValueError("must be a UUID of 36 characters")
+    """Refuse the other spellings of a UUID, upper case included: an image has one URL, and one copy in a cache."""
+    if len(value) != 36 or value != value.lower():
+        raise ValueError("must be a UUID of 36 characters, in lower case")
     return value
 
 

@@ -1,18 +1,35 @@
 """The body of POST /image. Unknown fields are refused."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from pixyproxy.core.generations import Background, GenerationRequest, Moderation, OutputFormat, Percent
-from pixyproxy.core.model import Model, Prompt, Token
+from pixyproxy.core.model import MAX_PROMPT, Model, Prompt, Token
+
+TRIMMED = {
+    "type": "string",
+    "minLength": 1,
+    "pattern": r"\S",
+    "description": f"What to draw. White space at both ends is removed; then 1 to {MAX_PROMPT} characters are allowed.",
+    "examples": ["a lighthouse at dawn, watercolour"],
+}
+"""JSON Schema has no trimming: a maximum here would refuse a prompt whose white space makes it too long."""
 
 
 class CreateImageBody(Model):
     """What to draw. A parameter that is not set is not sent to the upstream, but for model and quality."""
 
-    prompt: Prompt = Field(
-        description="What to draw: 1 to 32,000 characters after trimming.",
-        examples=["a lighthouse at dawn, watercolour"],
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "a lighthouse at dawn, watercolour"},
+                {"prompt": "a lighthouse at dawn", "size": "1024x1024", "output_format": "webp"},
+            ]
+        }
     )
+
+    prompt: Annotated[Prompt, WithJsonSchema(TRIMMED)]
     model: Token | None = Field(default=None, description="The upstream's model; default `PIXYPROXY_MODEL`.")
     size: Token | None = Field(default=None, description="`auto` or `WIDTHxHEIGHT`.", examples=["1024x1024"])
     quality: Token | None = Field(default=None, description="`low`, `medium`, `high`, …; default `PIXYPROXY_QUALITY`.")

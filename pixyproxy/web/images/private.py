@@ -19,6 +19,7 @@ from pixyproxy.core.exceptions import (
     OutcomeUnknownError,
     PayloadTooLargeError,
     RequestTimeoutError,
+    SearchTooSlowError,
     ShuttingDownError,
     StorageUnavailableError,
     TooManyGenerationsError,
@@ -41,7 +42,7 @@ from pixyproxy.web.dependencies import BaseUrl, Private
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.guids import Guid
 from pixyproxy.web.http.idempotency import idempotency_key
-from pixyproxy.web.http.links import next_link
+from pixyproxy.web.http.links import next_link, path_of
 from pixyproxy.web.http.preferences import Preferences, requested_preferences
 from pixyproxy.web.images.body import CreateImageBody
 from pixyproxy.web.images.details import ImageDetails
@@ -49,7 +50,6 @@ from pixyproxy.web.log.request_log import add_facts
 from pixyproxy.web.problems import responses_for
 
 router = private_router()
-LIST = responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError)
 CREATE = {
     202: {
         "model": GenerationDetails,
@@ -116,17 +116,18 @@ async def create_image(
         return accepted_response(generation, base_url=base_url, headers=dict(headers))
     image = generation.images[0]
     add_facts(guid=str(image.guid))
-    headers["Location"] = f"/image/{image.guid}"
+    headers["Location"] = f"{path_of(base_url)}/image/{image.guid}"
     return ImageDetails.of(image, base_url=base_url)
 
 
 def accepted_response(generation: Generation, *, base_url: str, headers: dict[str, str]) -> Response:
     """The 202 of a generation that has not ended."""
+    location = f"{path_of(base_url)}/generation/{generation.guid}"
     return Response(
         GenerationDetails.of(generation, base_url=base_url).model_dump_json(),
         status_code=202,
         media_type="application/json",
-        headers={**headers, "Location": f"/generation/{generation.guid}", "Retry-After": str(POLL_AFTER)},
+        headers={**headers, "Location": location, "Retry-After": str(POLL_AFTER)},
     )
 
 
@@ -134,7 +135,7 @@ def accepted_response(generation: Generation, *, base_url: str, headers: dict[st
     "/image",
     summary="The list of images",
     tags=["private"],
-    responses=responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError),
+    responses=responses_for(AuthenticationError, InvalidRequestError, SearchTooSlowError, DatabaseUnavailableError),
 )
 @router.get("/image/", include_in_schema=False)
 async def list_images(

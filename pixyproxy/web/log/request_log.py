@@ -1,7 +1,7 @@
 """The request log: two lines a request, whatever happens to it, and a request-id on every line and answer.
 
 `RequestLog` is pure ASGI and stands outside the whole application, so that nothing escapes it. The dependency
-`record_route` tells it what only a route knows. The format is described in DESIGN and in the README.
+`record_route` tells it what only a route knows. docs/operations.md describes the format.
 """
 
 import asyncio
@@ -151,6 +151,8 @@ class RequestLog:
             path=printable(scope.get("raw_path", scope["path"].encode()).decode("latin-1")),
             client_request_id=client_request_id(scope),
         )
+        if scope.get("client"):  # behind a trusted proxy, the address that it forwards
+            record.facts["address"] = printable(scope["client"][0])
         scope[SCOPE_KEY] = record
         token = current.set(record)
         status, size, whole = 0, 0, False

@@ -1,0 +1,33 @@
+"""Dialects: routes below a prefix, and the form of their errors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixyproxy.core.exceptions import PixyProxyException
+
+Render = Callable[[PixyProxyException, Request], Response]
+"""The answer to a problem of a request, in a dialect's own form."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Routers whose URLs begin with `prefix`, and the form of every error below it, unknown URLs included."""
+
+    prefix: str
+    routers: tuple[APIRouter, ...]
+    render: Render
+
+    def speaks(self, path: str) -> bool:
+        """Whether the URL belongs to this dialect."""
+        return path == self.prefix or path.startswith(f"{self.prefix}/")
+
+
+def dialect_of(request: Request) -> Dialect:
+    """The dialect of a request: the one with the longest prefix of its path."""
+    dialects: tuple[Dialect, ...] = request.app.state.dialects
+    path: str = request.scope["path"]
+    return max((each for each in dialects if each.speaks(path)), key=lambda each: len(each.prefix))

@@ -1,0 +1,81 @@
+"""The page at /docs: Swagger UI from a package, so that it works without internet and runs no foreign script."""
+
+from functools import cache
+from importlib.resources import files
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+router = APIRouter(include_in_schema=False)
+
+CACHED = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>PixyProxy: API</title>
+<link rel="icon" href="favicon.svg">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</html>
+"""
+START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  tryItOutEnabled: true,
+  displayRequestDuration: true,
+  validatorUrl: null,
+});
+"""
+FAVICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
+<rect width="32" height="32" rx="7" fill="#1f3a5f"/>
+<path d="M4 25 12 13l6 8 4-5 6 9z" fill="#e8eef6"/>
+<circle cx="23" cy="9" r="3.5" fill="#ffc857"/>
+</svg>
+"""
+
+
+@cache
+def swagger_file(name: str) -> bytes:
+    """A file of Swagger UI, which the package fastapi-swagger carries; pinned by its hash in requirements.txt."""
+    return files("fastapi_swagger.resources").joinpath(name).read_bytes()
+
+
+@router.get("/docs")
+async def docs() -> Response:
+    """The description of the API, to be tried out."""
+    headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    return Response(PAGE, media_type="text/html", headers=headers)
+
+
+@router.get("/docs/swagger-ui-bundle.js")
+async def swagger_script() -> Response:
+    """Swagger UI's script."""
+    return Response(swagger_file("swagger-ui-bundle.js"), media_type="text/javascript", headers=CACHED)
+
+
+@router.get("/docs/swagger-ui.css")
+async def swagger_style() -> Response:
+    """Swagger UI's style."""
+    return Response(swagger_file("swagger-ui.css"), media_type="text/css", headers=CACHED)
+
+
+@router.get("/docs/start.js")
+async def start_script() -> Response:
+    """Starts Swagger UI. A file of its own: the page's policy allows no script in it."""
+    return Response(START, media_type="text/javascript", headers=CACHED)
+
+
+@router.get("/favicon.svg")
+@router.get("/favicon.ico")
+async def favicon() -> Response:
+    """The icon of the service."""
+    headers = {**CACHED, "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+    return Response(FAVICON, media_type="image/svg+xml", headers=headers)

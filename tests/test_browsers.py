@@ -1,0 +1,276 @@
+"""What browsers and other clients of HTTP expect: CORS, gzip, HEAD, the page at /docs, OpenAPI, other dialects."""
+
+import gzip
+import json
+import re
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import APIRouter
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from pixyproxy.core.exceptions import ImageNotFoundError, PixyProxyException
+from pixyproxy.core.model import Token
+from pixyproxy.web.app import OWN_DIALECT, create_api, create_app
+from pixyproxy.web.dialects import Dialect
+from pixyproxy.web.images.body import CreateImageBody
+from tests import planted
+from tests.stage import BASE_URL, KEY, Stage
+
+pytestmark = pytest.mark.anyio
+
+ORIGIN = {"Origin": "https://app.example"}
+PREFLIGHT = {**ORIGIN, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
+MISSING = "0f0e0d0c-0b0a-4908-8706-050403020100"
+
+
+async def ask(stage: Stage, method: str, path: str, *, key: Any = False, **headers: Any) -> httpx2.Response:
+    """The answer to one request; `_` stands for `-` in the names of headers."""
+    async with stage.client(key=key) as client:
+        return await client.request(
+            method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
+
+
+# CORS
+
+
+@pytest.mark.parametrize("suffix", ["", "/content"])
+@pytest.mark.parametrize("headers", [{}, ORIGIN], ids=["without an origin", "with one"])
+async def test_scripts_of_every_origin_may_read_images(suffix: str, headers: dict[str, str]) -> None:
+    stage = Stage()
+    guid = (await stage.create())["guid"]
+    for method in ("GET", "HEAD"):
+        answer = await ask(stage, method, f"/image/{guid}{suffix}", **headers)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+        assert {"etag", "content-range", "x-request-id"} <= exposed(answer)
+    missing = await ask(stage, "GET", f"/image/{MISSING}{suffix}", **headers)
+    assert (missing.status_code, missing.headers["access-control-allow-origin"]) == (404, "*")
+
+
+def exposed(answer: httpx2.Response) -> set[str]:
+    """The headers that scripts may read."""
+    return {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
+
+
+async def test_a_preflight_allows_to_read_and_nothing_else() -> None:
+    answer = await ask(Stage(), "OPTIONS", f"/image/{MISSING}/content", **PREFLIGHT)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
+    assert "range" in answer.headers["access-control-allow-headers"].lower()
+    assert "access-control-allow-credentials" not in answer.headers
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/image"), ("POST", "/image"), ("GET", "/generation"), ("DELETE", f"/image/{MISSING}")]
+)
+async def test_private_routes_are_for_no_script_of_another_origin(method: str, path: str) -> None:
+    answer = await ask(Stage(), method, path, key=True, **ORIGIN)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_named_origins_are_allowed_alone_and_caches_are_informed() -> None:
+    stage = Stage(cors_origins=("https://app.example",))
+    guid = (await stage.create())["guid"]
+    named = await ask(stage, "GET", f"/image/{guid}", **ORIGIN)
+    assert (named.headers["access-control-allow-origin"], named.headers["vary"]) == ("https://app.example", "Origin")
+    other = await ask(stage, "GET", f"/image/{guid}", Origin="https://other.example")
+    assert ("access-control-allow-origin" in other.headers, other.headers["vary"]) == (False, "Origin")
+
+
+async def test_no_origin_is_allowed_where_none_is_configured() -> None:
+    stage = Stage(cors_origins=())
+    guid = (await stage.create())["guid"]
+    assert "access-control-allow-origin" not in (await ask(stage, "GET", f"/image/{guid}", **ORIGIN)).headers
+
+
+# gzip and HEAD
+
+
+async def raw(stage: Stage, path: str, **headers: str) -> tuple[dict[str, str], bytes]:
+    """Headers and bytes as they are sent."""
+    transport = httpx2.ASGITransport(app=stage.app)
+    async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers=KEY) as client:
+        async with client.stream("GET", path, headers={"Accept-Encoding": "identity", **headers}) as answer:
+            return dict(answer.headers), b"".join([chunk async for chunk in answer.aiter_raw()])
+
+
+async def test_a_list_over_1_kb_is_compressed_for_who_accepts_it() -> None:
+    stage = Stage()
+    for _ in range(5):
+        await stage.create()
+    _, plain = await raw(stage, "/image")
+    headers, packed = await raw(stage, "/image", **{"Accept-Encoding": "gzip"})
+    assert (headers["content-encoding"], "accept-encoding" in headers["vary"].lower()) == ("gzip", True)
+    assert gzip.decompress(packed) == plain
+    assert len(packed) < len(plain) / 2
+
+
+async def test_a_small_answer_and_a_picture_are_not_compressed() -> None:
+    stage = Stage()
+    details = await stage.create()
+    for path in (f"/image/{details['guid']}", f"/image/{details['guid']}/content", "/healthz"):
+        headers, _ = await raw(stage, path, **{"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in headers
+
+
+async def test_compressed_details_have_a_weak_tag_that_still_revalidates() -> None:
+    stage = Stage()
+    guid = (await stage.create(prompt="a very long prompt " * 100))["guid"]
+    strong, _ = await raw(stage, f"/image/{guid}")
+    headers, _ = await raw(stage, f"/image/{guid}", **{"Accept-Encoding": "gzip"})
+    assert headers["etag"] == f"W/{strong['etag']}"
+    assert (await ask(stage, "GET", f"/image/{guid}", If_None_Match=headers["etag"])).status_code == 304
+
+
+async def test_head_is_answered_wherever_get_is_with_the_same_headers() -> None:
+    stage = Stage()
+    details = await stage.create()
+    generation = (await ask(stage, "GET", "/generation", key=True)).json()[0]
+    for path in (
+        f"/image/{details['guid']}",
+        "/image",
+        "/generation",
+        f"/generation/{generation['guid']}",
+        "/docs",
+        "/openapi.json",
+    ):
+        got = await ask(stage, "GET", path, key=True)
+        head = await ask(stage, "HEAD", path, key=True)
+        assert (head.status_code, head.content) == (200, b""), path
+        same = {"content-type", "content-length", "etag", "cache-control"}
+        assert {name: head.headers.get(name) for name in same} == {name: got.headers.get(name) for name in same}
+    assert (await ask(stage, "HEAD", "/image")).status_code == 401
+    assert (await ask(stage, "HEAD", f"/image/{MISSING}")).status_code == 404
+
+
+# URLs
+
+
+async def test_a_location_has_the_path_of_the_public_url() -> None:
+    stage = Stage(public_url="https://pictures.example/base")
+    async with stage.client() as client:
+        made = await client.post("/image", json={"prompt": "a dot"})
+        waiting = await client.post("/image", json={"prompt": "a dot"}, headers={"Prefer": "respond-async"})
+    assert made.headers["location"] == f"/base/image/{made.json()['guid']}"
+    assert waiting.headers["location"] == f"/base/generation/{waiting.json()['guid']}"
+
+
+# The page at /docs
+
+
+async def test_the_page_at_docs_needs_no_other_host_and_runs_no_inline_script() -> None:
+    stage = Stage()
+    page = await ask(stage, "GET", "/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "https://" not in page.text
+    assert "script-src 'self';" in page.headers["content-security-policy"]
+    assert re.findall(r"<script(?! src)", page.text) == []
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(linked) == 4
+    for name in linked:
+        answer = await ask(stage, "GET", f"/{name}")
+        assert (answer.status_code, answer.headers["x-content-type-options"]) == (200, "nosniff")
+        assert len(answer.content) > 100
+    assert (await ask(stage, "GET", "/redoc")).status_code == 404
+
+
+async def test_there_is_a_favicon() -> None:
+    for path in ("/favicon.ico", "/favicon.svg"):
+        answer = await ask(Stage(), "GET", path)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+
+
+# OpenAPI
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document, as a client reads it."""
+    api = create_api(Stage(public_url="https://pictures.example").services, version="test")
+    found: dict[str, Any] = json.loads(json.dumps(api.openapi()))
+    return found
+
+
+async def test_every_example_of_a_body_can_be_posted() -> None:
+    schema = document()["components"]["schemas"]["CreateImageBody"]
+    assert len(schema["examples"]) >= 1
+    async with Stage().client() as client:
+        for body in schema["examples"]:
+            assert (await client.post("/image", json=body)).status_code == 201
+
+
+def test_every_pattern_is_one_of_ecma_262_and_refuses_a_line_break_at_the_end() -> None:
+    text = json.dumps(document())
+    for pattern in re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', text):
+        assert not re.search(r"\\\\[AzZ]|\(\?[P<i]", pattern), pattern
+    tokens: TypeAdapter[str] = TypeAdapter(Token)
+    assert tokens.validate_python("gpt-image-2") == "gpt-image-2"
+    for wrong in ("gpt-image-2\n", "\ngpt-image-2", "a b", ""):
+        with pytest.raises(ValidationError):
+            tokens.validate_python(wrong)
+
+
+async def test_a_prompt_is_trimmed_before_its_length_counts() -> None:
+    async with Stage().client() as client:
+        made = await client.post("/image", json={"prompt": " " * 20_000 + "a dot" + "\n" * 20_000})
+        assert (made.status_code, made.json()["prompt"]) == (201, "a dot")
+        assert (await client.post("/image", json={"prompt": " \n\t "})).status_code == 422
+    prompt = CreateImageBody.model_json_schema()["properties"]["prompt"]
+    assert ("maxLength" in prompt, prompt["pattern"]) == (False, r"\S")
+
+
+def test_public_operations_need_no_key_and_headers_are_described() -> None:
+    found = document()
+    assert found["servers"][0]["url"] == "https://pictures.example"
+    paths = found["paths"]
+    for path in ("/image/{guid}", "/image/{guid}/content", "/healthz", "/readyz"):
+        assert paths[path]["get"]["security"] == []
+    responses = paths["/image"]["post"]["responses"]
+    assert {"Location", "X-Request-ID", "Idempotent-Replayed"} <= responses["201"]["headers"].keys()
+    assert {"Location", "Retry-After"} <= responses["202"]["headers"].keys()
+    assert "Retry-After" in responses["503"]["headers"]
+    assert "Link" in paths["/image"]["get"]["responses"]["200"]["headers"]
+    assert "ETag" in paths["/image/{guid}/content"]["get"]["responses"]["304"]["headers"]
+    error = found["components"]["schemas"]["GenerationDetails"]["properties"]["error"]
+    assert {"$ref": "#/components/schemas/RecordedProblem"} in error["anyOf"]
+
+
+# Another dialect
+
+
+def render_shout(problem: PixyProxyException, request: Request) -> Response:
+    return JSONResponse({"shout": problem.name.upper()}, status_code=problem.status, headers=problem.headers)
+
+
+SHOUTS = APIRouter()
+
+
+@SHOUTS.get("/picture")
+async def picture() -> None:
+    raise ImageNotFoundError
+
+
+async def test_the_dialect_of_a_route_renders_its_errors_and_those_of_unknown_urls_beside_it() -> None:
+    stage = Stage()
+    shouting = Dialect(prefix="/shouts", routers=(SHOUTS,), render=render_shout)
+    stage.app = create_app(stage.services, version="test", dialects=(OWN_DIALECT, shouting))
+    assert (await ask(stage, "GET", "/shouts/picture")).json() == {"shout": "IMAGE-NOT-FOUND"}
+    assert (await ask(stage, "GET", "/shouts/nothing")).json() == {"shout": "NOT-FOUND"}
+    assert (await ask(stage, "POST", "/shouts/picture")).json() == {"shout": "METHOD-NOT-ALLOWED"}
+    assert (await ask(stage, "GET", f"/image/{MISSING}")).json()["type"] == "urn:pixyproxy:problem:image-not-found"
+    assert (await ask(stage, "GET", "/shoutsless")).json()["type"] == "urn:pixyproxy:problem:not-found"
+
+
+# The log
+
+
+async def test_the_log_has_the_clients_address(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="pixyproxy")
+    await ask(Stage(), "GET", "/healthz")
+    assert "address=127.0.0.1" in caplog.messages[-1]
+    assert planted.PROMPT not in caplog.text
