@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.pictures import png
 from pixyproxy.settings import Settings
 from tests import planted
-from tests.servers import BIN, MariaDB, PixyProxy, SeaweedFS, clean_environment
+from tests.servers import BIN, WITHOUT_DELAY, MariaDB, PixyProxy, SeaweedFS, clean_environment
 
 PREFIX = "pictures/"
 QUIET = {"PIXYPROXY_RECONCILE_INTERVAL": "3600"}
@@ -69,7 +69,8 @@ class Store:
     def serve(self, name: str, **settings: str) -> PixyProxy:
         """A PixyProxy over the store; settings without their prefix."""
         wanted = {**QUIET, **{f"PIXYPROXY_{each}": value for each, value in settings.items()}}
-        return PixyProxy(self.folder / name, {**self.environment, **known(wanted)}).start()
+        environment = {**self.environment, **known(wanted)}
+        return PixyProxy(self.folder / name, environment, defaults=known(WITHOUT_DELAY)).start()
 
     def plant(self, count: int, *, size_bytes: int, first: int = 0) -> list[Planted]:
         """So many images of that size, each with a picture of its own."""

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     sync_wait: float = Field(default=50, ge=0, le=3600)
     store_patience: float = Field(default=600, ge=0, le=86_400)
     lease: float = Field(default=30, ge=1, le=3600)
+    drain_delay: float = Field(default=5, ge=0, le=3600)
     reconcile_interval: float = Field(default=30, ge=0.1, le=3600)
     orphan_grace: float = Field(default=86_400, ge=0, le=10 * 365 * 86_400)
     content_cache_mb: int = Field(default=64, ge=0, le=1_048_576)

@@ -350,11 +350,20 @@ class SeaweedFS:
         return f"s3://{name}"
 
 
+WITHOUT_DELAY = {"PIXYPROXY_DRAIN_DELAY": "0"}
+"""No load balancer stands before what the tests start."""
+
+
 class PixyProxy:
     """`pixyproxy serve`, or another command that listens, as a process that sees only the environment given."""
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], *, arguments: tuple[str, ...] = ("serve",)
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        arguments: tuple[str, ...] = ("serve",),
+        defaults: Mapping[str, str] = WITHOUT_DELAY,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (self.port,) = free_ports(1)
@@ -362,14 +371,14 @@ class PixyProxy:
         self.process = Process(
             [str(BIN / "pixyproxy"), *arguments, "--port", str(self.port)],
             folder / "pixyproxy.log",
-            environment=clean_environment(environment),
+            environment=clean_environment({**defaults, **environment}),
             folder=folder,
         )
 
     def start(self, *, path: str = "/healthz") -> "PixyProxy":
         """Start it, and wait until it answers anything at all."""
         self.process.start()
-        wait_until(lambda: httpx2.get(self.url + path), seconds=30, what="PixyProxy", process=self.process)
+        wait_until(lambda: httpx2.get(self.url + path), seconds=60, what="PixyProxy", process=self.process)
         return self
 
 

@@ -99,6 +99,7 @@ class Stage:
             model=self.model,
             quality="medium",
             sync_wait=self.sync_wait,
+            ending=self.readiness.ending,
         )
         self.services = Services(
             public=self.public,

@@ -341,7 +341,7 @@ async def test_storage_faults_of_content_are_problems() -> None:
 async def test_health_and_readiness() -> None:
     stage = Stage()
     async with stage.client(key=False) as client:
-        for path in ("/healthz", "/readyz"):
+        for path in ("/healthz", "/readyz", "/readyz/process"):
             assert (await client.get(path)).status_code == 200
             assert (await client.head(path)).status_code == 200
 
@@ -355,11 +355,22 @@ async def test_readiness_names_the_part_that_does_not_answer(parts: list[str]) -
         stage.storage.failure = StorageUnavailableError("away")
     async with stage.client(key=False) as client:
         response = await client.get("/readyz")
-        assert (await client.get("/healthz")).status_code == 200
+        for path in ("/healthz", "/readyz/process"):
+            assert (await client.get(path)).status_code == 200
     assert response.status_code == 503
     assert response.json()["failed"] == parts
     assert response.json()["type"] == "urn:pixyproxy:problem:not-ready"
     assert response.headers["retry-after"]
+
+
+async def test_a_process_whose_end_is_announced_is_not_ready_and_still_begins_generations() -> None:
+    stage = Stage()
+    stage.readiness.announce_end()
+    async with stage.client() as client:
+        for path in ("/readyz", "/readyz/process"):
+            response = await client.get(path)
+            assert (response.status_code, response.json()["failed"]) == (503, ["process"])
+        assert (await client.post("/image", json={"prompt": "a dot"})).status_code == 201
 
 
 async def test_every_answer_carries_its_own_request_id() -> None:
@@ -706,6 +717,28 @@ async def test_who_joins_a_generation_that_another_replica_runs_hears_of_its_end
     assert len(stage.generator.requests) == 1
 
 
+async def test_a_request_that_waits_for_another_replica_is_202_when_its_process_ends() -> None:
+    stage = Stage()
+    async with stage.client() as client, drawing_until_the_end_of(stage):
+        headers = with_key("order-66", Prefer="respond-async")
+        begun = await client.post("/image", json={"prompt": "a dot"}, headers=headers)
+        other = stage.replica()
+        answers: list[httpx2.Response] = []
+
+        async def join() -> None:
+            async with other.client() as joining:
+                headers = with_key("order-66", Prefer="wait=3600")
+                answers.append(await joining.post("/image", json={"prompt": "a dot"}, headers=headers))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(2):  # one that waits already, and one that comes later
+                    tasks.start_soon(join)
+                    await anyio.sleep(0.1)
+                    other.readiness.ending.set()
+    assert [(each.status_code, each.headers["location"]) for each in answers] == [(202, begun.headers["location"])] * 2
+
+
 async def test_of_many_requests_with_a_new_key_at_once_one_buys_and_all_hear_of_its_image() -> None:
     stage = Stage()
     answers: list[httpx2.Response] = []
@@ -923,7 +956,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     paths = document["paths"]
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content"),
-        *("/generation", "/generation/{guid}", "/healthz", "/readyz"),
+        *("/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
     }
     for path, operations in paths.items():
         for method, operation in operations.items():

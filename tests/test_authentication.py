@@ -23,6 +23,8 @@ PUBLIC = {
     ("HEAD", "/healthz"),
     ("GET", "/readyz"),
     ("HEAD", "/readyz"),
+    ("GET", "/readyz/process"),
+    ("HEAD", "/readyz/process"),
     *((method, path) for method in ("GET", "HEAD") for path in ("/openapi.json",)),
     *(("GET", f"/docs{path}") for path in ("", "/swagger-ui-bundle.js", "/swagger-ui.css", "/start.js")),
     ("GET", "/favicon.ico"),

@@ -26,6 +26,7 @@ from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.storage.s3 import client as s3_client
 from pixyproxy.storage.s3 import storage as s3_storage
 from pixyproxy.web.server.client import FLUSH_PATIENCE
+from pixyproxy.web.server.draining import FIRST_REQUEST
 from pixyproxy.web.server.run import KEEP_ALIVE
 from tests import planted
 from tests.nginx import NGINX_CONF, Nginx
@@ -248,14 +249,15 @@ def test_the_address_follows_the_port() -> None:
 
 
 def test_every_time_is_longer_than_the_one_inside_it() -> None:
-    # At SIGTERM a generation may have its whole deadline before it; then one try to put its picture, and one to record
-    # or to park it. Then the answers are flushed.
+    # A generation may begin when the drain delay ends. It has its whole deadline; then one try to put its picture, and
+    # one to record or to park it. Then the answers are flushed.
     putting = s3_storage.AFTER_DRAWING + s3_storage.WRITING.attempts * (
         s3_storage.WRITING.read_timeout + s3_client.CONNECT_TIMEOUT
     )
     recording = generations.AFTER_DRAWING + 3 * (2 * READ_TIMEOUT + CONNECT_TIMEOUT)
-    ending = putting + recording + FLUSH_PATIENCE
-    deadline = Settings.model_fields["generation_deadline"].default + ending
+    ending = putting + recording + FLUSH_PATIENCE + FIRST_REQUEST
+    fields = Settings.model_fields
+    deadline = fields["drain_delay"].default + fields["generation_deadline"].default + ending
     assert seconds(nginx_value("proxy_read_timeout")) > Settings.model_fields["sync_wait"].default
     found = services(env_example())
     assert seconds(found["api"]["stop_grace_period"]) > deadline

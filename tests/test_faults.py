@@ -436,17 +436,31 @@ def test_a_client_that_hangs_up_changes_nothing(lanes: list[Stack], mysql: SqlSe
     assert lane.upstream.received == asked + 1
 
 
+def refuses(url: str) -> bool:
+    """Whether a new connection is refused."""
+    try:
+        httpx2.get(url, timeout=TIMEOUT)
+    except httpx2.ConnectError:
+        return True
+    return False
+
+
 def test_a_process_that_is_told_to_end_finishes_what_it_draws_and_begins_nothing(lanes: list[Stack]) -> None:
     lane, prompt = lanes[1], f"{planted.PROMPT} at the end"
     asked, lane.upstream.delay = lane.upstream.received, 2
     process = lane.replicas[0].process.handle
-    with ThreadPoolExecutor() as pool:
+    url = lane.replicas[0].url
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        kept = [stack.enter_context(httpx2.Client(headers=KEY, timeout=TIMEOUT)) for _ in range(2)]
+        for client in kept:
+            client.get(f"{url}/healthz")
         running = pool.submit(post, lane, prompt)
         eventually(lambda: lane.upstream.received == asked + 1, what="the request to the upstream")
         process.send_signal(signal.SIGTERM)
-        eventually(lambda: lane.get("/readyz").status_code == 503, what="the word that it ends")
-        assert lane.get("/readyz").json()["failed"] == ["process"]
-        refused = post(lane, prompt)
+        eventually(lambda: refuses(url), what="the end of listening")
+        ready = kept[0].get(f"{url}/readyz")
+        assert (ready.status_code, ready.json()["failed"]) == (503, ["process"])
+        refused = kept[1].post(f"{url}/image", json={"prompt": prompt})
         assert (refused.status_code, refused.json()["type"]) == (503, f"{TYPE}shutting-down")
         assert refused.headers["retry-after"]
         made = running.result()

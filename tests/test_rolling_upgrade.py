@@ -72,7 +72,7 @@ class Release:
 
     def serve(self) -> PixyProxy:
         """Start the server."""
-        self.server = PixyProxy(self.folder, self.environment)
+        self.server = PixyProxy(self.folder, self.environment, defaults={})  # settings that both releases know
         if self.package is not None:
             self.server.process.command[:1] = [sys.executable, "-m", "pixyproxy.cli"]
         return self.server.start(path="/readyz")

@@ -61,6 +61,8 @@ BOUNDS = [
     ("SYNC_WAIT", "0"),
     ("SYNC_WAIT", "3600"),
     ("SYNC_WAIT", "0.5"),
+    ("DRAIN_DELAY", "0"),
+    ("DRAIN_DELAY", "3600"),
     ("STORE_PATIENCE", "0"),
     ("STORE_PATIENCE", "86400"),
     ("LEASE", "1"),
@@ -91,6 +93,7 @@ def test_a_time_that_is_empty_is_its_default(environment: pytest.MonkeyPatch, na
 
 OUT_OF_BOUNDS = {
     "SYNC_WAIT": ("-1", "3601"),
+    "DRAIN_DELAY": ("-1", "3601"),
     "STORE_PATIENCE": ("-1", "86401"),
     "LEASE": ("0", "0.9", "-30", "3601"),
     "RECONCILE_INTERVAL": ("0", "0.05", "-1", "3601"),

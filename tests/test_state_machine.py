@@ -212,6 +212,7 @@ class Process:
             model="gpt-image-2",
             quality=None,
             sync_wait=50,
+            ending=self.readiness.ending,
         )
         self.renewing = world.spawn(self, self.runner.renew_leases())
 

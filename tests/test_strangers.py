@@ -228,7 +228,12 @@ async def test_an_image_that_was_asked_for_too_early_is_found_by_whoever_is_told
     stage = Stage()
     cached = CachedImageRepository(stage.images, ttl=30, clock=Clock())
     private = PrivateImageService(
-        replace(stage.stores, images=cached), runner=stage.runner, model=stage.model, quality=None, sync_wait=50
+        replace(stage.stores, images=cached),
+        runner=stage.runner,
+        model=stage.model,
+        quality=None,
+        sync_wait=50,
+        ending=stage.readiness.ending,
     )
     public = PublicImageService(images=cached, storage=stage.storage)
     stage.app = create_app(replace(stage.services, public=public, private=private), version="test")

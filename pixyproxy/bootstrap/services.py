@@ -74,6 +74,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             model=settings.model or (DEMO_MODEL if settings.draws_demo else DEFAULT_MODEL),
             quality=settings.quality or None,
             sync_wait=settings.sync_wait,
+            ending=readiness.ending,
         ),
         runner=runner,
         keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),

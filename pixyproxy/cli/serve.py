@@ -41,6 +41,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         port=number,
         workers=options.workers,
         max_connections=settings.max_connections,
+        drain_delay=settings.drain_delay,
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0

@@ -62,11 +62,19 @@ class Created:
 class PrivateImageService:
     """What callers may do. `model` and `quality` fill in what a request leaves open; no quality is not sent.
 
-    `sync_wait`: seconds that a request waits for its generation unless it says otherwise; 0: without a limit.
+    `sync_wait`: seconds that a request waits for its generation unless it says otherwise; 0: without a limit. From
+    `ending` on no request waits for a generation of another replica.
     """
 
     def __init__(
-        self, stores: Stores, *, runner: GenerationRunner, model: str, quality: str | None, sync_wait: float
+        self,
+        stores: Stores,
+        *,
+        runner: GenerationRunner,
+        model: str,
+        quality: str | None,
+        sync_wait: float,
+        ending: asyncio.Event,
     ) -> None:
         self._stores = stores
         self._runner = runner
@@ -74,6 +82,7 @@ class PrivateImageService:
         self._model = model
         self._quality = quality
         self._sync_wait = sync_wait
+        self._ending = ending
         self._removals: set[asyncio.Task[None]] = set()  # asyncio itself holds a task only weakly
 
     async def create(
@@ -167,10 +176,10 @@ class PrivateImageService:
         self._stores.images.note(image.guid for generation in generations for image in generation.images)
 
     async def _join(self, generation: Generation, seconds: float | None) -> Generation:
-        """A generation that another request began, when it has ended or after so many seconds."""
+        """A generation that another request began, when it has ended, after so many seconds, or at `ending`."""
         running = self._runner.get(generation.guid)
         if running is None:
-            return await poll(self._stores.generations, generation, seconds=seconds)
+            return await poll(self._stores.generations, generation, seconds=seconds, ending=self._ending)
         try:
             return await running.wait(seconds)
         except PixyProxyException as error:  # as it will be recorded: every replica answers the same

@@ -1,4 +1,4 @@
-"""Whether the database and the storage answer, known without asking them at every request."""
+"""Whether database and storage answer, without a probe at every request, and whether this process ends."""
 
 import asyncio
 import contextvars
@@ -16,18 +16,18 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.protocols import Database, ImageStorage
 
 SUCCESS_AGE = 5.0
-"""Seconds for which a part that answered is taken to answer still."""
+"""Seconds for which a successful probe is valid."""
 DEADLINE = 5.0
-"""Seconds that a part has for its answer."""
+"""Seconds that a part has to answer a probe."""
 FAILURE_AGE = 1.0
-"""Seconds for which a part that did not answer is not asked again."""
+"""Seconds for which a failed probe is valid."""
 
 
 class Probe:
-    """The last word of one part. Callers that come at the same time share one question.
+    """The last result of probing one part. Concurrent callers share one probe.
 
-    A part that is silent for `DEADLINE` seconds has failed with what `silent` makes. It is not asked again before
-    that question has ended, by the timeouts of its adapter: no pile of threads grows behind a part that hangs.
+    A part that does not answer within `DEADLINE` seconds has failed with what `silent` makes. It is not probed again
+    before that probe has ended, by the timeouts of its adapter: threads do not pile up behind a part that hangs.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Probe:
         self._failure: Exception | None = None
 
     async def check(self) -> None:
-        """Return if the part answers; raise what it raised if not."""
+        """Return if the part answers; raise its error if not."""
         if self._clock() >= self._fresh_until:
             if self._asking is None or self._asking.done():
                 # In a context of its own: its log lines belong to no request.
@@ -60,7 +60,7 @@ class Probe:
         asked_at = self._clock()
         try:
             await self._ask()
-        except Exception as failure:  # noqa: BLE001 -- raised to those who ask
+        except Exception as failure:  # noqa: BLE001 -- raised to the callers
             self._failure = failure
             self._fresh_until = self._clock() + FAILURE_AGE
         else:
@@ -71,13 +71,14 @@ class Probe:
 class Readiness:
     """The parts without which no generation may begin, and whether this process still begins any.
 
-    `ending` is set when the process is told to end.
+    `ending` is set when the process begins no more generations.
     """
 
     def __init__(
         self, *, database: Database, storage: ImageStorage, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.ending = asyncio.Event()
+        self._end_announced = False
         self._probes = {
             "database": Probe(
                 database.probe, silent=lambda: DatabaseUnavailableError("The database does not answer."), clock=clock
@@ -96,16 +97,22 @@ class Readiness:
         """Return if the storage answered a probe that is at most 5 s old; `StorageUnavailableError` if not."""
         await self._probes["storage"].check()
 
+    def announce_end(self) -> None:
+        """Report that this process ends. It still begins generations until `ending` is set."""
+        self._end_announced = True
+
     def require_process(self) -> None:
-        """Return if this process is not about to end; `ShuttingDownError` if it is."""
+        """Return if this process begins generations; `ShuttingDownError` if it is ending."""
         if self.ending.is_set():
             raise ShuttingDownError
 
+    def process_failures(self) -> dict[str, PixyProxyException]:
+        """`process`, if its end was announced."""
+        return {"process": ShuttingDownError()} if self._end_announced or self.ending.is_set() else {}
+
     async def failures(self) -> dict[str, PixyProxyException]:
-        """The parts that do not answer, by name, each with what it raised."""
-        failures: dict[str, PixyProxyException] = {}
-        if self.ending.is_set():
-            failures["process"] = ShuttingDownError()
+        """The parts that do not answer, and `process` if its end was announced; each with its error."""
+        failures = self.process_failures()
 
         async def check(name: str, probe: Probe) -> None:
             try:

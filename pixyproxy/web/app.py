@@ -1,7 +1,7 @@
 """The application: routes, the exception handler, and what stands around all requests."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +21,7 @@ from pixyproxy.web.images import private, public
 from pixyproxy.web.log.request_log import RequestLog, record_route
 from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import handle_exception, render_problem
-from pixyproxy.web.server.draining import drained_by_signals
+from pixyproxy.web.server.draining import STEPS, DrainingSteps
 
 DESCRIPTION = """
 Every image you pay an image model for, kept in your own bucket, recorded in your own database, served at a URL that
@@ -51,13 +51,10 @@ def create_api(
     """The FastAPI application; `background` is what runs while it serves."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        if background is None:
-            yield
-            return
-        async with background():
-            with drained_by_signals(services.runner.drain):
-                yield
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, DrainingSteps]]:
+        steps = DrainingSteps(announce=services.readiness.announce_end, finish=services.runner.drain)
+        async with nullcontext() if background is None else background():
+            yield {STEPS: steps}
 
     api = FastAPI(
         title="PixyProxy",

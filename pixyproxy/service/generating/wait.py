@@ -29,24 +29,28 @@ class RunningGeneration:
         return self.outcome.result() if done else self.generation
 
 
-async def poll(generations: GenerationRepository, generation: Generation, *, seconds: float | None) -> Generation:
-    """A generation that another replica runs, when it has ended or after so many seconds (None: without a limit).
+async def poll(
+    generations: GenerationRepository, generation: Generation, *, seconds: float | None, ending: asyncio.Event
+) -> Generation:
+    """A generation that another replica runs: when it has ended, at `ending`, or after so many seconds (None: never).
 
     While the database does not answer it waits: the generation runs on.
     """
     started, polls = anyio.current_time(), 0
-    while True:
+    while not ending.is_set():
         pause = POLLS[min(polls, len(POLLS) - 1)]
         if seconds is not None:
             pause = min(pause, seconds - (anyio.current_time() - started))
         if pause <= 0:
-            return generation
-        await asyncio.sleep(pause)
+            break
+        with anyio.move_on_after(pause):
+            await ending.wait()
         polls += 1
         with suppress(DatabaseUnavailableError):
             generation = await generations.get(generation.guid)
         if generation.state is not GenerationState.RUNNING:
-            return generation
+            break
+    return generation
 
 
 def mark_retrieved(future: "asyncio.Future[Any]") -> None:

@@ -1,19 +1,24 @@
 """Runs uvicorn, set up for us."""
 
+import logging.config
 import resource
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from socket import socket
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from pixyproxy.web.server.accepting import Loads, bind
 from pixyproxy.web.server.client import FLUSH_PATIENCE
+from pixyproxy.web.server.draining import DrainingServer
 from pixyproxy.web.server.protocol import HttpProtocol
+from pixyproxy.web.server.workers import Workers
 
 KEEP_ALIVE = 75
 """Seconds; longer than what common proxies keep an idle connection, so that they close it first."""
-WORKER_PATIENCE = 60
-"""Seconds for which a worker may be frozen before the parent process kills it, with the pictures in its memory."""
 OPEN_FILES = 65_536
 
 
@@ -30,30 +35,63 @@ def allow_open_files() -> None:
 
 
 def serve(
-    application: str, *, host: str, port: int, workers: int, max_connections: int, log_config: dict[str, Any]
+    application: str,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    drain_delay: float,
+    max_connections: int,
+    log_config: dict[str, Any],
 ) -> None:
-    """Serve the application that the named factory makes, in `workers` processes, until SIGTERM or SIGINT.
+    """Serve the application that the named factory makes, in `workers` processes, until a signal ends them.
 
-    Every running generation ends before that; then clients have `FLUSH_PATIENCE` seconds to take their answers.
+    They drain as `DrainingServer` describes; then clients have `FLUSH_PATIENCE` seconds to take their answers.
+    `SystemExit` if the application cannot start.
     """
     allow_open_files()
-    uvicorn.run(
+    serve_on = partial(
+        _serve_on,
+        application=application,
+        drain_delay=drain_delay,
+        max_connections=max_connections,
+        log_config=log_config,
+    )
+    sockets = bind(host, port)
+    if workers == 1:
+        with suppress(KeyboardInterrupt):
+            serve_on(sockets, Loads(1), 0)
+    else:
+        logging.config.dictConfig(log_config)
+        Workers(serve_on, sockets, number=workers).run()
+
+
+def _serve_on(
+    sockets: Sequence[socket],
+    loads: Loads,
+    process: int,
+    *,
+    application: str,
+    drain_delay: float,
+    max_connections: int,
+    log_config: dict[str, Any],
+) -> None:
+    config = uvicorn.Config(
         application,
         factory=True,
-        host=host,
-        port=port,
-        workers=workers,
         log_config=log_config,
         access_log=False,
         server_header=False,
         http=HttpProtocol,
         ws="none",
         loop="uvloop",
+        workers=1,
         timeout_keep_alive=KEEP_ALIVE,
         limit_concurrency=max_connections,  # HttpProtocol applies it to connections
         timeout_graceful_shutdown=FLUSH_PATIENCE,
-        timeout_worker_healthcheck=WORKER_PATIENCE,
     )
+    server = DrainingServer(config, sockets=sockets, drain_delay=drain_delay, loads=loads, process=process)
+    server.run()
 
 
 def serve_plain(application: ASGIApp, *, host: str, port: int, log_config: dict[str, Any]) -> None:

@@ -1,0 +1,164 @@
+"""Accepts connections on listening sockets that the worker processes share, so that each takes its part.
+
+Not SO_REUSEPORT: there every process has a queue of its own, and the kernel resets what waits in the queue of a process
+that ends. In a shared queue a connection waits for whichever process accepts it.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import get_context
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+BATCH = 16
+"""Connections that a process accepts in one turn of its event loop."""
+YIELD = 0.02
+"""Seconds for which a process leaves new connections to another that has fewer."""
+SHORTAGE = 1.0
+"""Seconds for which a process without free file descriptors or memory accepts nothing."""
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+ACCEPTS_NONE = 2**31
+"""The load of a process to which nothing is left: it drains, has not started, or is gone."""
+
+logger = logging.getLogger(__name__)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of the host. It takes no connections before `Listener.start`; `OSError` if in use."""
+    addresses = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+    sockets = []
+    for family, kind, protocol, _, address in addresses:
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.settimeout(0)
+        sockets.append(bound)
+    return sockets
+
+
+class Loads:
+    """How many connections each process has, in memory that they share."""
+
+    def __init__(self, processes: int) -> None:
+        self._loads = get_context("spawn").RawArray("l", [ACCEPTS_NONE] * processes)
+
+    def __len__(self) -> int:
+        """The number of processes."""
+        return len(self._loads)
+
+    def set(self, process: int, load: int) -> None:
+        """Publish the load of a process."""
+        self._loads[process] = load
+
+    def of_others(self, process: int) -> list[int]:
+        """The loads of all other processes."""
+        loads = list(self._loads)
+        return loads[:process] + loads[process + 1 :]
+
+
+class Listener:
+    """Accepts connections for one process. `connections` counts those that it has.
+
+    A process that has more connections than another leaves the next ones to that one for `YIELD` seconds. If it takes
+    none, because it is busy or frozen, this one does.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        *,
+        protocol: Callable[[], asyncio.Protocol],
+        connections: Callable[[], int],
+        loads: Loads,
+        process: int,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sockets = list(sockets)
+        self._protocol = protocol
+        self._connections = connections
+        self._loads = loads
+        self._process = process
+        self._draining = False
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to accept connections; `OSError` if another program listens there."""
+        for listening in self._sockets:
+            listening.listen(BACKLOG)
+            self._loop.add_reader(listening, self._on_connections, listening)
+        self.publish()
+
+    def publish(self) -> int:
+        """Tell the other processes how many connections this one has. Returns what they are told."""
+        load = ACCEPTS_NONE if self._draining else len(self._connecting) + self._connections()
+        self._loads.set(self._process, load)
+        return load
+
+    def leave_to_others(self) -> None:
+        """Accept only what no other process accepts."""
+        self._draining = True
+        self.publish()
+
+    def close(self) -> None:
+        """Accept what waits by now, and listen no more."""
+        self.leave_to_others()
+        while self._sockets:
+            listening = self._sockets.pop()
+            self._loop.remove_reader(listening)
+            while self._accept(listening):
+                pass
+            listening.close()
+
+    async def wait_connected(self) -> None:
+        """Return when every accepted connection counts among the connections."""
+        if self._connecting:
+            await asyncio.wait(self._connecting)
+
+    def _on_connections(self, listening: socket.socket) -> None:
+        for _ in range(BATCH):
+            load, others = self.publish(), self._loads.of_others(self._process)
+            if others and load > min(others):
+                self._pause(listening, YIELD, others)
+                return
+            if not self._accept(listening):
+                return
+
+    def _pause(self, listening: socket.socket, seconds: float, others: list[int]) -> None:
+        self._loop.remove_reader(listening)
+        self._loop.call_later(seconds, self._resume, listening, others)
+
+    def _resume(self, listening: socket.socket, others: list[int]) -> None:
+        if listening not in self._sockets:
+            return
+        self._loop.add_reader(listening, self._on_connections, listening)
+        if self._loads.of_others(self._process) == others:  # they took nothing, or there was nothing to take
+            for _ in range(BATCH):
+                if not self._accept(listening):
+                    return
+
+    def _accept(self, listening: socket.socket) -> bool:
+        try:
+            connection, _ = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            logger.error("no connection is accepted for %d s: %s", SHORTAGE, error.strerror)
+            self._pause(listening, SHORTAGE, [])
+            return False
+        connection.settimeout(0)
+        task = self._loop.create_task(self._connect(connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return True
+
+    async def _connect(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # the client is gone already
+            await self._loop.connect_accepted_socket(self._protocol, connection)
