@@ -1,4 +1,4 @@
-"""The settings, read from the environment. Only cli and bootstrap read them; the README lists every one."""
+"""The settings, read from the environment. Only cli and bootstrap read them; docs/configuration.md lists every one."""
 
 import difflib
 import os

@@ -1,7 +1,7 @@
 """The request log: two lines a request, whatever happens to it, and a request-id on every line and answer.
 
 `RequestLog` is pure ASGI and stands outside the whole application, so that nothing escapes it. The dependency
-`record_route` tells it what only a route knows. The format is described in DESIGN and in the README.
+`record_route` tells it what only a route knows. docs/operations.md describes the format.
 """
 
 import asyncio
