@@ -1,6 +1,6 @@
 # make run   start PixyProxy here, with nothing to configure      make test   all tests, on real servers
 # make check linters, types, layers, deploy files                 make pins   renew the pinned requirements
-# make bench measure it beside what one would use instead (45 minutes; ARGS="--rounds 1 --quick" is a smoke run)
+# make bench compare it with its alternatives (45 minutes; ARGS="--rounds 1 --quick" is a smoke run)
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,7 +13,7 @@ run: .venv/runtime.done
 
 test: .venv/dev.done
 	@deploy/install-mariadb
-	@deploy/install-mysql .venv/mysql || true # the tests on MySQL are skipped then, and with CI=true they fail
+	@deploy/install-mysql .venv/mysql || true # without MySQL its tests are skipped, or fail with CI=true
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/dev.done .venv/bench.done
@@ -58,8 +58,8 @@ clean:
 
 .venv/bench.done: benchmarks/requirements.txt | .venv/bin/python
 	$(PYTHON) -m venv --clear .venv/bench
-	@# The pins hold every dependency, extras included; `pip check` proves it. To resolve them again, as pip 23.2 does,
-	@# fails on a requirement with an extra: it takes pydantic[email] of fastapi-sso for one that is not pinned.
+	@# --no-deps, because the pins hold every dependency, extras included; `pip check` verifies that. pip 23.2 resolves
+	@# hashed requirements again and fails: it does not recognize pydantic[email] of fastapi-sso as pinned.
 	.venv/bench/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.txt
 	.venv/bench/bin/pip check -q --disable-pip-version-check
 	touch $@

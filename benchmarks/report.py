@@ -1,4 +1,4 @@
-"""RESULTS.md: the targets first, then every benchmark, each in words and in tables."""
+"""Writes RESULTS.md: the targets first, then every benchmark, in words and in tables."""
 
 import math
 import re
@@ -20,48 +20,47 @@ TITLES = {
 }
 WORDS = {
     "content": """
-wrk (one thread) asks for several pictures of one size in turn; SeaweedFS itself (a presigned URL), nginx as a reverse
-proxy before it, the endpoint that one usually writes (`def`, boto3, chunks of 64 KB, behind the same uvicorn), and
-PixyProxy without and with its cache of contents, each with one process or worker. «Cache too small»: the default cache
-and 96 pictures of 1.5 MB in turn, so that every request is a miss. CPU is that of the serving process and its children.
-nginx has {nginx}. Every contestant answered every path rightly before each load; one wrong answer or socket error fails
-the run.
+wrk (one thread) requests several pictures of one size in turn. The contestants are SeaweedFS itself (a presigned URL),
+nginx as its reverse proxy, the usual endpoint (`def`, boto3, chunks of 64 KB, the same uvicorn), and PixyProxy without
+and with its content cache. Each has one process or worker. «Cache too small»: the default cache and 96 pictures of
+1.5 MB in turn, so every request is a miss. CPU is that of the serving process and its children. nginx has {nginx}.
+Before each load every path of every contestant was checked; one wrong answer or socket error fails the run.
 """,
     "counts": """
 What a GET costs the database and the storage: SQL statements that mention the table of images (MariaDB's general log),
-and requests that reach SeaweedFS (a proxy in between counts them). They must come out exact in every round.
+and requests that reach SeaweedFS (a proxy in between counts them). They must be exact in every round.
 """,
     "not_modified": """
-`If-None-Match` with the current ETag, against a bare FastAPI endpoint (`async def`, an empty `Response`, no middleware,
-no log) and a plain Starlette route behind the same server. The line that counts is PixyProxy with its request log on,
-two lines a request into a file.
+`If-None-Match` with the current ETag. The contestants are a bare FastAPI endpoint (`async def`, an empty `Response`, no
+middleware, no log) and a plain Starlette route behind the same server. The target is for PixyProxy with its request log
+on: two lines a request into a file.
 """,
     "lists": """
-1,000,000 images and their generations in MariaDB, with InnoDB's defaults but for a buffer pool of 1 GiB and
-`innodb_flush_log_at_trx_commit=2`. Pages of 50, page 10,000 by its cursor; 8 connections.
+1,000,000 images and their generations in MariaDB, with InnoDB's defaults except a buffer pool of 1 GiB and
+`innodb_flush_log_at_trx_commit=2`. Pages of 50; page 10,000 by its cursor; 8 connections.
 """,
     "generation": """
-Pictures of 1.5 MB (2.1 MB of JSON) from an upstream stub with a fixed delay; PixyProxy with MariaDB and SeaweedFS,
-beside LiteLLM's proxy with one worker, which stores nothing. «32 × 2 s»: arrivals are spread evenly over the delay, so
-that 32 run at once; both get the same moments, a quarter more than run at once (6 and 96 in the small cases). Added
-latency is the time to the whole answer less the delay. Memory is the most that was seen less that after a warm-up, in a
-fresh process for the largest case. Beside the large cases come 20 GETs a second, which PixyProxy (details, and a
-content of 50 KB) and LiteLLM (`/health/liveliness`, for both) pay for in their CPU, too. After each case the rows and
-the objects were counted. A burst is as many requests in the same moment, at 2 s, with 50 GETs a second beside it.
+Pictures of 1.5 MB (2.1 MB of JSON) come from an upstream stub with a fixed delay. PixyProxy uses MariaDB and SeaweedFS.
+LiteLLM's proxy has one worker and stores nothing. «32 × 2 s»: arrivals are spread evenly over the delay, so that 32 run
+at the same time. Both get the same moments, and a quarter more requests than run at the same time (6 and 96 in the
+small cases). Added latency is the time to the complete answer minus the delay. Memory is the maximum minus the memory
+after a warm-up; the largest case has a fresh process. The large cases also get 20 GETs a second. PixyProxy answers
+details and a content of 50 KB, LiteLLM `/health/liveliness`; both pay for these in their CPU, too. After each case the
+rows and the objects were counted. A burst is as many requests at the same moment, at 2 s, with 50 GETs a second.
 """,
     "connects": """
 What a new connection to MySQL with TLS costs the process: the context that connections with the same options share,
 against one for each, which is what PyMySQL makes. In both the statements count that PixyProxy sends first.
 """,
     "slow_readers": """
-200 clients read a content of 4 MB each with 100 KB/s (a receive buffer of 64 KB), while others ask 10 times a second
-each for details and for a content of 50 KB. Nobody has named a bound for those: we take that of the generations.
+200 clients read a content of 4 MB each with 100 KB/s (a receive buffer of 64 KB). Other clients request details and a
+content of 50 KB, 10 times a second each. No bound was given for these; the report uses that of the generations.
 """,
 }
 
 
 def number(value: float) -> str:
-    """Three digits that matter; a dash for what was not measured."""
+    """The number with three significant digits; a dash if it was not measured."""
     if math.isnan(value):
         return "–"
     if abs(value) >= 100 or value == int(value):
@@ -70,20 +69,20 @@ def number(value: float) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown; all columns but the first are figures."""
+    """A Markdown table; all columns except the first are figures."""
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 
 def shown(verdict: Verdict) -> str:
-    """The value, its bound, and by how much it was missed."""
+    """The value, its bound, and the distance to the bound if it was missed."""
     target, kind = verdict.target, " ×" if verdict.target.is_ratio else f" {verdict.target.unit}".rstrip()
     missed = f", missed by {verdict.missed_by}" if verdict.reached is False else ""
     return f"{number(verdict.value)}{kind}, target {target.sense} {number(target.bound)}{kind}{missed}"
 
 
 def summary(results: Results) -> str:
-    """All targets, the worst case of each; of a part of a run only those of what ran."""
+    """All targets, each with its worst case. After a run of some parts: only the targets of these parts."""
     rows = []
     for target in TARGETS:
         if not results.facts["full"] and target.part not in results.parts():
@@ -99,7 +98,7 @@ def summary(results: Results) -> str:
 
 
 def contents(results: Results) -> str:
-    """A table a size."""
+    """A table for each size."""
     texts = []
     everybody = (names.DIRECT, names.NGINX, names.USUAL, names.UNCACHED, names.CACHED, names.MISSING)
     for size in names.SIZES:
@@ -159,7 +158,7 @@ def lists(results: Results) -> str:
 
 
 def generation(results: Results) -> str:
-    """The spread cases of both, then the bursts."""
+    """The spread cases of both contestants, then the bursts."""
     latency = {"added_p50_ms": "added p50 ms", "added_p99_ms": "added p99 ms"}
     gets = {"details_p99_ms": "GET details p99 ms", "content_p99_ms": "GET content p99 ms"}
     figures = {**latency, "cpu_ms": "CPU ms", "growth_mb": "memory + MB", **gets, "errors": "errors"}
@@ -169,11 +168,11 @@ def generation(results: Results) -> str:
     answers = {"created": "201", "refused": "503", "errors": "errors", "bought_for_nothing": "bought for nothing"}
     burst = {**answers, **latency, "growth_mb": "memory + MB", **gets}
     bursts = cases_and_contestants(results, "generation", burst, names.BURSTS, (names.OURS,))
-    return f"{spread}\nA generation also costs the servers behind PixyProxy:\n\n{beside}\n{bursts}"
+    return f"{spread}\nThe cost of a generation in the servers behind PixyProxy:\n\n{beside}\n{bursts}"
 
 
 def slow_readers(results: Results) -> str:
-    """Memory, and the others before and during that."""
+    """Growth of memory, and the latency of other requests before and during the reads."""
     figures = {"growth_mb": "memory + MB", "errors": "errors"}
     for name in ("details", "content"):
         figures |= {f"{name}_p99_ms_before": f"GET {name} p99 ms before", f"{name}_p99_ms": "during"}
@@ -198,7 +197,7 @@ TABLES = {
 
 
 def profiles(results: Results, part: str) -> str:
-    """The profiles of a part, in which a target was missed."""
+    """The profiles of a part that missed a target."""
     texts = []
     for profile in results.profiles:
         if profile.part == part:
@@ -209,17 +208,17 @@ def profiles(results: Results, part: str) -> str:
 
 
 def notes_of(notes: str, part: str) -> str:
-    """What was written by hand about a part, below a heading of its name."""
+    """The handwritten notes on a part, from below the heading with its name."""
     found = re.search(rf"^## {part}\n(.*?)(?=^## |\Z)", notes, re.MULTILINE | re.DOTALL)
     return f"\n{found[1].strip()}\n" if found and found[1].strip() else ""
 
 
 def introduction(results: Results) -> str:
-    """What kind of run this was, where, and with what."""
+    """The kind of run, the machine, and the versions."""
     facts = results.facts
     kind = ""
     if facts["quick"]:
-        kind = "**A quick run, to see whether everything runs: no figure here means anything.**\n\n"
+        kind = "**A quick run, which tests whether everything runs: no figure here means anything.**\n\n"
     elif not facts["full"]:
         kind = "**Not a full run.**\n\n"
     unknown = facts.get("unknown settings")
@@ -228,9 +227,9 @@ def introduction(results: Results) -> str:
     machine = ", ".join(f"{name}: {value}" for name, value in facts["machine"].items())
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     return f"""{kind}`make bench` wrote this on {facts["date"]} (commit {facts["commit"]}, {facts["rounds"]} rounds,
-{facts.get("minutes", "?")} minutes). Everything ran on one machine, over the loopback: figures of other machines
-differ, ratios less. A ratio is taken within each round, and the median of the rounds counts, as for all the
-rest. Where a target is about several cases, the worst one counts. CPU is user and system time of the process.
+{facts.get("minutes", "?")} minutes). Everything ran on one machine, over the loopback interface. Figures differ between
+machines, ratios less. Ratios are computed within each round. Every value is the median of the rounds. A target for
+several cases counts the worst one. CPU is user and system time of the process.
 
 {machine}.
 
@@ -239,7 +238,7 @@ rest. Where a target is about several cases, the worst one counts. CPU is user a
 
 
 def report(results: Results, *, notes: str = "") -> str:
-    """RESULTS.md. `notes` are written by hand: a heading `## part` and why a target of it was missed."""
+    """The text of RESULTS.md. `notes` are handwritten: a heading `## part`, and why a target of it was missed."""
     texts = [f"# Benchmarks\n\n{introduction(results)}\n## Targets\n\n{summary(results)}"]
     if results.failures:
         failures = "".join(f"* {part}: {failure}\n" for part, failure in results.failures.items())
