@@ -13,6 +13,9 @@ from pixyproxy.core.protocols import GenerationRepository
 POLLS = (0.25, 0.5, 1.0, 2.0)
 """Seconds between reads of a generation that another replica runs; the last one repeats."""
 
+SHORTEST_PAUSE = 0.001
+"""Seconds; what is left of a wait below it, such as the rest of a rounding, is no time to read in."""
+
 
 class RunningGeneration:
     """A generation that this process runs. `outcome` is its record at the end, or the exception that it failed with."""
@@ -41,7 +44,7 @@ async def poll(
         pause = POLLS[min(polls, len(POLLS) - 1)]
         if seconds is not None:
             pause = min(pause, seconds - (anyio.current_time() - started))
-        if pause <= 0:
+        if pause < SHORTEST_PAUSE:
             break
         with anyio.move_on_after(pause):
             await ending.wait()
