@@ -4,9 +4,11 @@ import asyncio
 import os
 import random
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ from pixyproxy.core.protocols import ImageStorage, ParkedFile, ParkingFolder
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.storage.files import file_errors
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage
-from pixyproxy.storage.parking import LocalParkingFolder
+from pixyproxy.storage.parking import RESERVE, LocalParkingFolder
 from pixyproxy.storage.s3.address import parse_url
 from pixyproxy.storage.s3.client import open_s3_storage
 from pixyproxy.storage.s3.errors import s3_errors
@@ -658,6 +660,44 @@ async def test_a_file_that_is_no_parked_picture_is_passed_over(tmp_path: Path) -
     assert await parking.list() == (ParkedFile(generation, 0, 4),)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB of its own, which only root can mount."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here: it needs root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+async def test_a_full_disk_still_has_room_for_parked_pictures(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parking = LocalParkingFolder(small_disk / "parked", reserve=2 * 1024 * 1024)
+    await parking.probe()
+    await parking.probe()  # as at the next start
+    with suppress(OSError), (small_disk / "other data").open("wb") as other:
+        while True:
+            other.write(bytes(65_536))
+            other.flush()
+    picture = bytes(range(256)) * 4 * 1024  # 1 MiB
+    first, second = ParkedFile(uuid4(), 0, 1), ParkedFile(uuid4(), 0, 1)
+    await parking.add(first, picture)
+    assert await parking.get(first) == picture
+    assert "bytes free:" in caplog.text
+    assert await parking.list() == (first,)
+    with pytest.raises(StorageUnavailableError):
+        for _ in range(3):
+            await parking.add(second, picture)
+            second = ParkedFile(uuid4(), 0, 1)
+    with pytest.raises(StorageUnavailableError):
+        await parking.probe()
+
+
 async def test_a_parking_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     parking = LocalParkingFolder(tmp_path / "file" / "parked")
@@ -684,4 +724,5 @@ async def test_a_parking_folder_that_cannot_be_made_is_known_by_its_probe(tmp_pa
     with pytest.raises(StorageUnavailableError):
         await LocalParkingFolder(tmp_path / "file" / "parked").probe()
     await LocalParkingFolder(tmp_path / "parked").probe()
-    assert list((tmp_path / "parked").iterdir()) == []
+    (reserve,) = (tmp_path / "parked").iterdir()
+    assert (reserve.name, reserve.stat().st_size) == (".reserve", RESERVE)

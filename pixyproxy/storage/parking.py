@@ -3,6 +3,9 @@
 It is used when storage and database are unavailable and the process must end.
 """
 
+import errno
+import logging
+import os
 import re
 import secrets
 from collections.abc import Callable
@@ -21,11 +24,23 @@ NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:([0-9])|([
 """`{generation}.{number}-of-{count}`, counted from 1; older versions wrote `{generation}.{index}`, counted from 0."""
 
 
-class LocalParkingFolder:
-    """`ParkingFolder` in a folder of this machine, made when it is needed."""
+RESERVE = 16 * 1024 * 1024
+"""Bytes of the disk that are reserved for parking: some pictures of common sizes."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
-    def __init__(self, folder: Path) -> None:
+logger = logging.getLogger(__name__)
+
+
+class LocalParkingFolder:
+    """`ParkingFolder` in a folder of this machine, made when it is needed.
+
+    `probe` reserves room with a file of `reserve` bytes. When the disk is full, `add` gives that room to pictures.
+    """
+
+    def __init__(self, folder: Path, *, reserve: int = RESERVE) -> None:
         self._folder = folder
+        self._reserve = reserve
+        self._ballast = folder / ".reserve"
         self._threads = Threads(2, patience=60, busy=lambda: StorageUnavailableError("The parking folder is busy."))
 
     def _path(self, file: ParkedFile) -> Path:
@@ -38,22 +53,45 @@ class LocalParkingFolder:
 
         def write() -> None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(path, data)
+            try:
+                write_whole(path, data)
+            except OSError as error:
+                if error.errno not in FULL or not self._ballast.exists():
+                    raise
+                self._ballast.unlink()
+                logger.warning("the disk is full: its reserve for parking is used, bytes free: %d", self._free_bytes())
+                write_whole(path, data)
             sync_folder(self._folder.parent)
 
         await self._run(write)
         return str(path)
 
+    def _free_bytes(self) -> int:
+        room = os.statvfs(self._folder)
+        return room.f_bavail * room.f_frsize
+
     async def probe(self) -> None:
-        """Return if it takes pictures; `StorageUnavailableError` if not."""
+        """Return if it takes pictures, and reserve room for some; `StorageUnavailableError` if not."""
 
         def write() -> None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self._folder / f".probe-{secrets.token_hex(8)}"
             write_whole(probe, bytes(4096))
             probe.unlink()
+            if not self._ballast.exists():
+                self._make_ballast()
 
         await self._run(write)
+
+    def _make_ballast(self) -> None:
+        partial = self._ballast.with_suffix(".partial")
+        try:
+            with partial.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self._reserve)
+            partial.replace(self._ballast)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     async def list(self) -> tuple[ParkedFile, ...]:
         """Every picture in the folder."""
