@@ -323,6 +323,7 @@ class FakeParkingFolder:
 class FakeApiKeyRepository:
     def __init__(self) -> None:
         self.keys: dict[str, ApiKey] = {}
+        self.failure: Exception | None = None
 
     async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
         if sha256 in self.keys or any(key.name == name for key in self.keys.values()):
@@ -331,6 +332,8 @@ class FakeApiKeyRepository:
         return self.keys[sha256]
 
     async def get(self, *, sha256: str) -> ApiKey:
+        if self.failure is not None:
+            raise self.failure
         if sha256 not in self.keys:
             raise NotFoundError("There is none.")
         return self.keys[sha256]

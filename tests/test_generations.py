@@ -10,10 +10,12 @@ import anyio
 import pytest
 
 from pixyproxy.core.exceptions import (
+    DatabaseError,
     DatabaseUnavailableError,
     InternalError,
     InvalidRequestError,
     ShuttingDownError,
+    StorageError,
     StorageUnavailableError,
     TooManyGenerationsError,
     UpstreamAnswerError,
@@ -22,6 +24,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Image
 from pixyproxy.core.keys import Caller
+from pixyproxy.service.keys import new_key
 from pixyproxy.service.private import ImageQuery
 from tests import planted
 from tests.fakes import FakeGenerationRepository, FakeImageRepository, FakeParkedImageRepository, tiny_picture
@@ -507,3 +510,31 @@ async def test_a_process_that_is_told_to_end_while_the_parts_are_asked_begins_no
     with pytest.raises(ShuttingDownError):
         await post
     assert (stage.generations.generations, stage.generator.requests) == ({}, [])
+
+
+@pytest.mark.parametrize("part", ["keys", "find", "reserve", "probe", "probe before draw"])
+async def test_what_fails_before_draw_cost_nothing_whatever_it_is(part: str) -> None:
+    stage = Stage()
+    headers = {"Idempotency-Key": "order-1"}
+    if part in ("find", "reserve"):
+        stage.generations.failure = DatabaseError()
+    elif part == "probe":
+        stage.storage.failure = StorageError()
+    elif part == "probe before draw":
+
+        def storage_breaks() -> None:
+            stage.storage.failure = StorageError()
+            stage.readiness._probes["storage"]._fresh_until = -1.0
+
+        stage.generations.after_add = storage_breaks
+    if part == "reserve":
+        headers = {}
+    if part == "keys":
+        stage.key_records.failure = DatabaseError()
+        headers["Authorization"] = f"Bearer {new_key()}"
+    async with stage.client() as client:
+        answer = await client.post("/image", json={"prompt": "a dot"}, headers=headers)
+    assert (answer.status_code, answer.json()["cost"]) == (500, "none")
+    assert stage.generator.requests == []
+    for generation in stage.generations.generations.values():
+        assert (generation.error or {}).get("cost") == "none"

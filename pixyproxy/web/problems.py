@@ -103,7 +103,11 @@ def problem_of(request: Request, exception: Exception) -> PixyProxyException:
     """The exception as one of ours."""
     if isinstance(exception, PixyProxyException):
         # What has no status of its own was to be translated by the service: to the outside it is a fault.
-        return exception if type(exception).name != PixyProxyException.name else InternalError()
+        if type(exception).name != PixyProxyException.name:
+            return exception
+        fault: PixyProxyException = InternalError()
+        fault.cost = exception.cost or fault.cost
+        return fault
     if isinstance(exception, RequestValidationError):
         return validation_problem(request, exception)
     if isinstance(exception, HTTPException):

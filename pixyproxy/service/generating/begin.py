@@ -14,6 +14,7 @@ from pixyproxy.core.exceptions import (
     IdempotencyKeyReusedError,
     InvalidIdempotencyKeyError,
 )
+from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository
@@ -60,7 +61,8 @@ class IdempotentBeginner:
         self, filled: GenerationRequest, *, caller: Caller, key: str, fingerprint: str
     ) -> RunningGeneration | Generation:
         for _ in range(ATTEMPTS):
-            known = await self._generations.find(api_key_id=caller.api_key_id, idempotency_key=key)
+            with nothing_spent():
+                known = await self._generations.find(api_key_id=caller.api_key_id, idempotency_key=key)
             if known is not None:
                 if known.fingerprint != fingerprint:
                     raise IdempotencyKeyReusedError

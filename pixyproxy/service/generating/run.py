@@ -6,8 +6,6 @@ connection: it runs in a task of its own to its end, and its lease tells the oth
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -21,6 +19,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     TooManyGenerationsError,
 )
+from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState, RecordedRequest
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
@@ -86,7 +85,7 @@ class GenerationRunner:
         `GenerationRepository.add`).
         """
         self._readiness.require_process()
-        with before_drawing():
+        with nothing_spent():
             await self._readiness.require_parts()
         self._readiness.require_process()
         if len(self._admitted) >= self._maximum:
@@ -168,7 +167,7 @@ class GenerationRunner:
         self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
     ) -> bool:
         try:
-            with before_drawing():
+            with nothing_spent():
                 await self._generations.add(running.generation, lease=self._lease, instead_of=instead_of)
         except Exception as error:  # noqa: BLE001 -- raised to the caller
             reserved.set_exception(error)
@@ -195,7 +194,7 @@ class GenerationRunner:
             slot.give_back()
 
         started = anyio.current_time()
-        with before_drawing():
+        with nothing_spent():
             await self._readiness.require_storage()  # the probe before Reserve may be outdated by now
         drawing = await self._generator.draw(running.request, turn=slot.take)
         facts = tuple(examine(picture) for picture in drawing.pictures)
@@ -232,18 +231,3 @@ class GenerationRunner:
             if self._readiness.ending.is_set() or anyio.current_time() > until:
                 return  # its lease runs out, and a reconciler records it
             await pause_unless(self._readiness.ending, pause)
-
-
-@contextmanager
-def before_drawing() -> Iterator[None]:
-    """Whatever fails in the block cost nothing: the upstream was not asked yet."""
-    try:
-        yield
-    except PixyProxyException as error:
-        if error.cost is not None:
-            error.cost = "none"
-        raise
-    except Exception as error:
-        fault: PixyProxyException = InternalError()
-        fault.cost = "none"
-        raise fault from error

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
 from pixyproxy.web.auth.body_limit import with_body_limit
 from pixyproxy.web.log.request_log import record_of
@@ -21,7 +22,8 @@ class PrivateRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_authenticated(request: Request) -> Response:
-            await authenticate(request)
+            with nothing_spent():
+                await authenticate(request)
             inner = with_body_limit(request)
             response = await handle(inner)
             if await inner.is_disconnected():
