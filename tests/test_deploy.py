@@ -19,15 +19,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from pixyproxy.bootstrap.app import build
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConfigurationError
-from pixyproxy.data import generations
-from pixyproxy.data.init import CONNECT_TIMEOUT, READ_TIMEOUT
 from pixyproxy.settings import PREFIX, Settings, read_settings
-from pixyproxy.storage.s3 import client as s3_client
-from pixyproxy.storage.s3 import storage as s3_storage
-from pixyproxy.web.server.client import FLUSH_PATIENCE
 from pixyproxy.web.server.draining import FIRST_REQUEST
-from pixyproxy.web.server.run import KEEP_ALIVE
 from tests import planted
 from tests.nginx import NGINX_CONF, Nginx
 from tests.servers import (
@@ -249,20 +244,22 @@ def test_the_address_follows_the_port() -> None:
 
 
 def test_every_time_is_longer_than_the_one_inside_it() -> None:
-    # A generation may begin when the drain delay ends. It has its whole deadline; then one try to put its picture, and
-    # one to record or to park it. Then the answers are flushed.
-    putting = s3_storage.AFTER_DRAWING + s3_storage.WRITING.attempts * (
-        s3_storage.WRITING.read_timeout + s3_client.CONNECT_TIMEOUT
-    )
-    recording = generations.AFTER_DRAWING + 3 * (2 * READ_TIMEOUT + CONNECT_TIMEOUT)
-    ending = putting + recording + FLUSH_PATIENCE + FIRST_REQUEST
     fields = Settings.model_fields
-    deadline = fields["drain_delay"].default + fields["generation_deadline"].default + ending
-    assert seconds(nginx_value("proxy_read_timeout")) > Settings.model_fields["sync_wait"].default
+    needed = FIRST_REQUEST + limits.seconds_to_end(
+        drain_delay=fields["drain_delay"].default, deadline=fields["generation_deadline"].default
+    )
     found = services(env_example())
-    assert seconds(found["api"]["stop_grace_period"]) > deadline
+    assert seconds(found["api"]["stop_grace_period"]) > needed
+    assert seconds(nginx_value("proxy_read_timeout")) > fields["sync_wait"].default
     assert seconds(found["seaweedfs"]["stop_grace_period"]) > 20
-    assert seconds(nginx_value("keepalive_timeout")) < KEEP_ALIVE
+    assert seconds(nginx_value("keepalive_timeout")) < limits.KEEP_ALIVE
+
+
+def test_the_docs_name_the_time_that_a_process_needs_to_end() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    (said,) = re.findall(r"`PIXYPROXY_DRAIN_DELAY`(?:,| and)\s+`PIXYPROXY_GENERATION_DEADLINE`\s+and (\d+) s", text)
+    needed = FIRST_REQUEST + limits.seconds_to_end(drain_delay=0, deadline=0)
+    assert needed <= int(said) <= needed + 15
 
 
 def test_hadolint_has_nothing_to_say() -> None:

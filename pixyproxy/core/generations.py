@@ -6,10 +6,11 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
+from pixyproxy.core import limits
 from pixyproxy.core.images import Image, Picture, image_guid
 from pixyproxy.core.model import Model, Prompt, Token
 
-MAX_IMAGES = 10
+MAX_IMAGES = limits.MAX_IMAGES
 """Images of a generation: the most that the OpenAI Images API draws for one request."""
 
 

@@ -7,11 +7,12 @@ from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime
 
+from pixyproxy.core import limits
 from pixyproxy.core.model import Model
 
 ContentType = Literal["image/png", "image/webp", "image/jpeg"]
 SUFFIXES: dict[ContentType, str] = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpg"}
-MAX_PICTURE_BYTES = 64 * 1024 * 1024
+MAX_PICTURE_BYTES = limits.MAX_PICTURE
 """More than an uncompressed picture of 3840 x 2160, the largest that the Images API draws."""
 
 

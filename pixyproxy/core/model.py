@@ -4,7 +4,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
-MAX_PROMPT = 32_000
+from pixyproxy.core import limits
+
+MAX_PROMPT = limits.MAX_PROMPT
 """Characters of a prompt after trimming: the limit of the OpenAI Images API."""
 
 

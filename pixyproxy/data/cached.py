@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
 from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.core.keys import ApiKey
@@ -22,7 +23,7 @@ KEY_TTL = 1.0
 # the readers' connections (see `init.READERS`), of which they can never take all.
 UNSEEN_IMAGES = 4
 UNSEEN_KEYS = 2
-PATIENCE = 3.0
+PATIENCE = limits.READ_WAIT
 """Seconds that the lookup of one waits for its turn."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import BindParameter, Connection, CursorResult, Engine, RowMapping, bindparam, exc, text
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseError,
@@ -48,9 +49,9 @@ SQLITE_UNAVAILABLE = tuple(
 )
 SQLITE_DUPLICATE = ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
 
-ATTEMPTS = 3
+ATTEMPTS = limits.TRANSACTION_ATTEMPTS
 """How often a transaction is run that ends in a deadlock or a lock wait."""
-PATIENCE = 3.0
+PATIENCE = limits.READ_WAIT
 """Seconds that a statement waits for a free thread and its connection."""
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConflictError, DatabaseError, GenerationNotFoundError
 from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState, RecordedRequest
 from pixyproxy.core.images import Image
@@ -22,9 +23,9 @@ from pixyproxy.data.database import Row, SqlDatabase, Transaction
 from pixyproxy.data.images import images_by_generation
 from pixyproxy.data.settling import INTERRUPTED
 
-BEFORE_DRAWING = 5.0
+BEFORE_DRAWING = limits.RESERVE_WAIT
 """Seconds that a reservation waits for a connection: a thousand that come at once have one each in less."""
-AFTER_DRAWING = 60.0
+AFTER_DRAWING = limits.RECORD_WAIT
 """Seconds that the record of what was paid for waits for a connection."""
 
 SELECT = """

@@ -15,6 +15,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
 from pixyproxy.data import schema
 from pixyproxy.data.database import DISCONNECTING, Pool, SqlDatabase, driver_errors, error_code
@@ -25,14 +26,14 @@ READERS, SEARCHERS, WRITERS = 10, 4, 10
 
 # A database that accepts a connection and never answers costs one read timeout for the ping of a pooled
 # connection and one for the handshake of its successor: the 503 comes within 2 * READ_TIMEOUT + 3 s.
-CONNECT_TIMEOUT = 3
-READ_TIMEOUT = 5
-WRITE_TIMEOUT = 5
-STATEMENT_TIMEOUT = 4
+CONNECT_TIMEOUT = limits.DATABASE_CONNECT
+READ_TIMEOUT = limits.DATABASE_READ
+WRITE_TIMEOUT = limits.DATABASE_WRITE
+STATEMENT_TIMEOUT = limits.STATEMENT
 """Seconds after which the server ends a statement of a reader or a searcher, and SQLite a searcher's."""
 SQLITE_STEPS = 10_000
 """Instructions of SQLite's virtual machine between two looks at the clock: well under a millisecond."""
-LOCK_TIMEOUT = 2
+LOCK_TIMEOUT = limits.LOCK_WAIT
 """Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
 
 LOCK_WAIT = 5

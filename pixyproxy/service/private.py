@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState
 from pixyproxy.core.images import Image, ImagePage
@@ -21,7 +22,7 @@ from pixyproxy.service.validation import revalidated
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
-DELETION_PATIENCE = 2.5
+DELETION_PATIENCE = limits.DELETION_WAIT
 """Seconds that a DELETE waits for the storage."""
 
 logger = logging.getLogger(__name__)

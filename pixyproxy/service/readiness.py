@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     PixyProxyException,
@@ -17,7 +18,7 @@ from pixyproxy.core.protocols import Database, ImageStorage
 
 SUCCESS_AGE = 5.0
 """Seconds for which a successful probe is valid."""
-DEADLINE = 5.0
+DEADLINE = limits.PROBE_DEADLINE
 """Seconds that a part has to answer a probe."""
 FAILURE_AGE = 1.0
 """Seconds for which a failed probe is valid."""

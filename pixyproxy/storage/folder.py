@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import UUID
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
 from pixyproxy.core.threads import Threads
@@ -20,8 +21,8 @@ from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
 T = TypeVar("T")
 
 THREADS = 16
-PATIENCE = 3.0
-AFTER_DRAWING = 60.0
+PATIENCE = limits.READ_WAIT
+AFTER_DRAWING = limits.RECORD_WAIT
 """Seconds that a picture that was paid for waits for a thread."""
 CHUNK = 256 * 1024
 MINIMUM_ROOM = 64 * 1024 * 1024

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.core.threads import Threads
@@ -24,7 +25,7 @@ NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:([0-9])|([
 """`{generation}.{number}-of-{count}`, counted from 1; older versions wrote `{generation}.{index}`, counted from 0."""
 
 
-RESERVE = 16 * 1024 * 1024
+RESERVE = limits.PARKING_RESERVE
 """Bytes of the disk that are reserved for parking: some pictures of common sizes."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from pixyproxy.core import limits
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.private import PrivateImageService
@@ -29,7 +30,7 @@ class Services:
     readiness: Readiness
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
-    client_patience: float = 60.0
+    client_patience: float = limits.CLIENT_WAIT
 
 
 def services_of(request: Request) -> Services:

@@ -8,9 +8,11 @@ import asyncio
 
 import anyio
 
-LONGEST_WAIT = 30.0
+from pixyproxy.core import limits
+
+LONGEST_WAIT = limits.FINISH_SLOT_WAIT
 """Seconds for a slot, after which a generation goes on without: common proxies cut off who takes nothing for 60 s."""
-LONGEST_USE = 5.0
+LONGEST_USE = limits.FINISH_SLOT_USE
 """Seconds after which a slot is lent to the next: what takes longer waits, for an upstream or a storage, and needs
 little of our own."""
 

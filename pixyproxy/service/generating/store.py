@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import anyio
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import (
     ConflictError,
     GenerationNotFoundError,
@@ -25,7 +26,7 @@ from pixyproxy.service.generating.wait import mark_retrieved
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds between tries: they double from the first to the longest."""
-LAST_PUT = 10.0
+LAST_PUT = limits.LAST_PUT
 """Seconds that a put may still take when the process is to end; then the picture is parked."""
 
 logger = logging.getLogger(__name__)

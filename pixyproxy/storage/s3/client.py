@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.storage.s3.address import parse_url
 from pixyproxy.storage.s3.reading import Route
@@ -19,7 +20,7 @@ from pixyproxy.storage.s3.storage import CONNECTIONS, PROBING, Patience, S3Image
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-CONNECT_TIMEOUT = 3
+CONNECT_TIMEOUT = limits.S3_CONNECT
 
 
 Addressing = Literal["auto", "path", "virtual"]

@@ -18,15 +18,16 @@ from botocore.exceptions import ClientError
 from cachetools import TTLCache
 from yarl import URL
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageError, StorageUnavailableError
 from pixyproxy.storage.s3.errors import s3_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 6.0
+PATIENCE = limits.S3_READ
 """Seconds for the server's next bytes."""
-CONNECT_TIMEOUT = 3.0
+CONNECT_TIMEOUT = limits.S3_CONNECT
 BUFFER = 128 * 1024
 """Bytes that aiohttp holds for a reader before it reads no further; measured, twice as much costs more."""
 SIGNED_FOR = 900

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
 from pixyproxy.core.threads import Threads
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CONNECTIONS = 32
 """Pooled connections of one process for readers, and as many for writers, and threads that use them."""
-PATIENCE = 3.0
+PATIENCE = limits.READ_WAIT
 """Seconds that a reader waits for a free thread."""
-AFTER_DRAWING = 100.0
+AFTER_DRAWING = limits.PUT_WAIT
 """Seconds that a picture that was paid for waits for one: a round of puts that use up all of `WRITING`."""
 PROBED = ".pixyproxy-probe"
 """An object that cannot exist: no image has such a key. Below the prefix, where our rights are."""
@@ -40,11 +41,11 @@ class Patience:
     attempts: int
 
 
-WRITING = Patience(read_timeout=20, attempts=3)
+WRITING = Patience(read_timeout=limits.S3_PUT_READ, attempts=limits.S3_PUT_ATTEMPTS)
 """A picture that was paid for is worth waiting for."""
-READING = Patience(read_timeout=6, attempts=2)
+READING = Patience(read_timeout=limits.S3_READ, attempts=limits.S3_READ_ATTEMPTS)
 """A reader gets its error within some 15 s if the storage hangs."""
-PROBING = Patience(read_timeout=3, attempts=1)
+PROBING = Patience(read_timeout=limits.S3_PROBE_READ, attempts=limits.S3_PROBE_ATTEMPTS)
 
 
 def busy() -> StorageUnavailableError:

@@ -8,10 +8,11 @@ from urllib.request import getproxies, proxy_bypass
 import httpx2
 import openai
 
+from pixyproxy.core import limits
 from pixyproxy.upstream.openai.transport import AioHttpTransport
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT = limits.UPSTREAM_CONNECT
 
 
 def open_client(

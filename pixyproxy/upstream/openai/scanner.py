@@ -9,11 +9,12 @@ from typing import Any
 import pybase64
 from pydantic import BaseModel, Field, ValidationError
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import UpstreamAnswerError
 from pixyproxy.core.generations import MAX_IMAGES
 from pixyproxy.core.images import MAX_PICTURE_BYTES, Picture
 
-MAX_ANSWER_BYTES = 100 * 1024 * 1024
+MAX_ANSWER_BYTES = limits.MAX_ANSWER
 """Over the base64 of the largest picture that we keep, and its JSON."""
 MAX_SKELETON_BYTES = 1024 * 1024
 """Of an answer without its base64."""

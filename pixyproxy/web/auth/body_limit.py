@@ -4,10 +4,11 @@ import anyio
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import PayloadTooLargeError, RequestTimeoutError
 from pixyproxy.web.dependencies import services_of
 
-MAX_BODY = 1024 * 1024
+MAX_BODY = limits.MAX_BODY
 """Bytes of a request's body; a prompt of 32,000 emoji, escaped as JSON, has 384 KB."""
 
 

@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from pixyproxy.core import limits
+
 AT_ONCE = 4096
 """Characters that are written at once: so many bytes of one process stay together in a pipe that several share
 (PIPE_BUF of Linux; pipe(7)). Our lines are ASCII but for warnings of libraries."""
-MAX_WAITING = 1024 * 1024
+MAX_WAITING = limits.MAX_LOG_WAITING
 """Characters that wait for the thread. Lines beyond it are dropped, and counted."""
 PAUSE = 0.005
 """Seconds between two writes: waking the thread for each line would cost half as much CPU as the line."""

@@ -9,9 +9,11 @@ from contextlib import suppress
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-FLUSH_PATIENCE = 60
+from pixyproxy.core import limits
+
+FLUSH_PATIENCE = limits.FLUSH_WAIT
 """Seconds that a client has to take the rest of an answer once its connection is to be closed."""
-LINGER_SECONDS = 2.0
+LINGER_SECONDS = limits.LINGER
 LINGER_BYTES = 2 * 1024 * 1024
 """What a client may still send after the last answer of its connection. A connection that is closed before is reset by
 the system, and the client may lose the answer (RFC 9112, section 9.6)."""

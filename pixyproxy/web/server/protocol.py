@@ -14,6 +14,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import (
     HeaderTooLargeError,
     HttpNotImplementedError,
@@ -27,13 +28,13 @@ from pixyproxy.web.server.bodies import LingeringTransport, ReadOrClose
 from pixyproxy.web.server.client import ClientConnection
 from pixyproxy.web.server.refusals import logged_refusal, over_the_limit
 
-MAX_HEAD = 64 * 1024
+MAX_HEAD = limits.MAX_HEAD
 """Bytes of a request's line and headers."""
-MAX_HEADERS = 200
+MAX_HEADERS = limits.MAX_HEADERS
 """Headers of a request: each costs some 200 bytes of memory, however short it is."""
-MAX_PIPELINED = 8
+MAX_PIPELINED = limits.MAX_PIPELINED
 """Requests that wait in a connection behind the one that is answered."""
-HEAD_PATIENCE = 30.0
+HEAD_PATIENCE = limits.HEAD_WAIT
 """Seconds that a client has for a request's head, and for its first request."""
 UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
 REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r?\n")

@@ -11,13 +11,14 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from pixyproxy.core import limits
 from pixyproxy.web.server.accepting import Loads, bind
 from pixyproxy.web.server.client import FLUSH_PATIENCE
 from pixyproxy.web.server.draining import DrainingServer
 from pixyproxy.web.server.protocol import HttpProtocol
 from pixyproxy.web.server.workers import Workers
 
-KEEP_ALIVE = 75
+KEEP_ALIVE = limits.KEEP_ALIVE
 """Seconds; longer than what common proxies keep an idle connection, so that they close it first."""
 OPEN_FILES = 65_536
 

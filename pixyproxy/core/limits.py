@@ -1,0 +1,70 @@
+"""Every time and size that bounds the service, in one table. The settings have the others.
+
+Times are in seconds. The modules that use a limit give it a name there. `seconds_to_end` adds up what an ending process
+may need; tests/test_deploy.py compares it with the compose file and the docs.
+"""
+
+# Waiting for a free thread or connection of an adapter
+READ_WAIT = 3.0
+RESERVE_WAIT = 5.0
+"""A reservation: of a thousand that come at once each has a connection in less."""
+RECORD_WAIT = 60.0
+"""The record of what was paid for, and a picture for the folder."""
+PUT_WAIT = 100.0
+"""A picture for a bucket: one round of puts that use all their attempts."""
+
+# The database
+DATABASE_CONNECT = 3
+DATABASE_READ = 5
+DATABASE_WRITE = 5
+STATEMENT = 4
+LOCK_WAIT = 2
+TRANSACTION_ATTEMPTS = 3
+
+# The bucket
+S3_CONNECT = 3
+S3_PUT_READ, S3_PUT_ATTEMPTS = 20, 3
+S3_READ, S3_READ_ATTEMPTS = 6, 2
+S3_PROBE_READ, S3_PROBE_ATTEMPTS = 3, 1
+
+# The upstream
+UPSTREAM_CONNECT = 5.0
+
+# Generations
+PROBE_DEADLINE = 5.0
+FINISH_SLOT_WAIT = 30.0
+FINISH_SLOT_USE = 5.0
+LAST_PUT = 10.0
+DELETION_WAIT = 2.5
+
+# Clients
+HEAD_WAIT = 30.0
+CLIENT_WAIT = 60.0
+"""For a body, and for a client that takes nothing."""
+FLUSH_WAIT = 60
+LINGER = 2.0
+KEEP_ALIVE = 75
+
+# Sizes, in bytes where nothing else is said
+MAX_HEAD = 64 * 1024
+MAX_HEADERS = 200
+MAX_PIPELINED = 8
+MAX_BODY = 1024 * 1024
+MAX_PROMPT = 32_000
+"""Characters, after trimming: the limit of the OpenAI Images API."""
+MAX_IMAGES = 10
+MAX_PICTURE = 64 * 1024 * 1024
+MAX_ANSWER = 100 * 1024 * 1024
+MAX_LOG_WAITING = 1024 * 1024
+PARKING_RESERVE = 16 * 1024 * 1024
+
+
+def seconds_to_end(*, drain_delay: float, deadline: float) -> float:
+    """The longest that a process needs from SIGTERM on.
+
+    A generation may begin when the drain delay ends, and has its whole deadline. Then one try to put its picture, one
+    to record or to park it, and the time for clients to take their answers.
+    """
+    putting = PUT_WAIT + S3_PUT_ATTEMPTS * (S3_PUT_READ + S3_CONNECT)
+    recording = RECORD_WAIT + TRANSACTION_ATTEMPTS * (2 * DATABASE_READ + DATABASE_CONNECT)
+    return drain_delay + deadline + putting + recording + FLUSH_WAIT
