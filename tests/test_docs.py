@@ -110,12 +110,14 @@ def test_every_option_stands_in_the_docs(tmp_path: Path, arguments: list[str], o
     assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", said, re.M)) - {"--help"} == options
 
 
-def test_every_problem_stands_in_the_docs_with_its_status_and_no_other() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", page("problems"), re.M)
+def test_every_problem_stands_in_the_docs_with_its_status_and_cost_and_no_other() -> None:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page("problems").splitlines()]
+    problems = [row for row in rows if re.fullmatch(r"`[a-z-]+`", row[0]) and len(row) == 5]
     hidden = {PixyProxyException, ConfigurationError, ObjectNotFoundError, exceptions.UnavailableError}
-    expected = {(kind.name, str(kind.status)) for kind in every_exception() if kind not in hidden}
-    assert set(rows) == expected
-    assert len(rows) == len(expected)
+    expected = {(f"`{kind.name}`", str(kind.status), kind.cost or "–") for kind in every_exception() if kind not in hidden}
+    assert {(name, status, cost) for name, status, _, cost, _ in problems} == expected
+    assert len(problems) == len(expected)
+    assert all(meaning and to_do for _, _, meaning, _, to_do in problems)
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
