@@ -44,7 +44,7 @@ KEPT = "not deleted"
 class Arrow:
     """Where a process is killed, by its name in tests/crashing.py; `takeover`: where the replica that takes over is.
 
-    `requests`: what the upstream hears of it before anything is tried again.
+    `requests`: the requests that the upstream receives before anything is tried again.
     """
 
     said: str
@@ -65,9 +65,9 @@ MATRIX = (
     Arrow("in Commit", "in-commit", SERVED),
     Arrow("after Commit", "committed", SERVED),
     Arrow("before the 201 is sent", "before-answer", SERVED),
-    Arrow("storage away: before the picture is parked", "before-park", LOST),
-    Arrow("storage away: in the transaction that parks it", "in-park", LOST),
-    Arrow("storage away: after it is parked", "parked", SERVED),
+    Arrow("storage unavailable: before the picture is parked", "before-park", LOST),
+    Arrow("storage unavailable: in the transaction that parks it", "in-park", LOST),
+    Arrow("storage unavailable: after it is parked", "parked", SERVED),
     Arrow("parked; taken over, and that replica killed after its claim", "parked", SERVED, takeover="claimed"),
     Arrow("parked; taken over, killed after Put", "parked", SERVED, takeover="moved"),
     Arrow("parked; taken over, killed in Commit", "parked", SERVED, takeover="in-takeover"),

@@ -105,17 +105,22 @@ def test_every_command_stands_in_the_docs() -> None:
     ],
 )
 def test_every_option_stands_in_the_docs(tmp_path: Path, arguments: list[str], options: set[str]) -> None:
-    assert all(option in section("operations", "Commands") for option in options)
+    (row,) = [line for line in section("operations", "Commands").splitlines() if f"| `pixyproxy {arguments[0]}" in line]
+    assert set(re.findall(r"--[a-z-]+", row.split("|")[1])) == options
     said = run_cli(tmp_path, *arguments, "--help").stdout
     assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", said, re.M)) - {"--help"} == options
 
 
-def test_every_problem_stands_in_the_docs_with_its_status_and_no_other() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", page("problems"), re.M)
+def test_every_problem_stands_in_the_docs_with_its_status_and_cost_and_no_other() -> None:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page("problems").splitlines()]
+    problems = [row for row in rows if re.fullmatch(r"`[a-z-]+`", row[0]) and len(row) == 5]
     hidden = {PixyProxyException, ConfigurationError, ObjectNotFoundError, exceptions.UnavailableError}
-    expected = {(kind.name, str(kind.status)) for kind in every_exception() if kind not in hidden}
-    assert set(rows) == expected
-    assert len(rows) == len(expected)
+    expected = {
+        (f"`{kind.name}`", str(kind.status), kind.cost or "–") for kind in every_exception() if kind not in hidden
+    }
+    assert {(name, status, cost) for name, status, _, cost, _ in problems} == expected
+    assert len(problems) == len(expected)
+    assert all(meaning and to_do for _, _, meaning, _, to_do in problems)
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
@@ -147,9 +152,17 @@ def test_every_route_stands_in_the_docs() -> None:
         assert re.search(written, api) or f"`{path}`" in api, (method, path)
 
 
-def test_every_field_of_a_request_stands_in_the_docs() -> None:
-    for name in CreateImageBody.model_fields:
-        assert f"`{name}`" in page("api")
+def test_every_field_of_a_request_stands_in_the_docs_and_no_other() -> None:
+    table = section("api", "POST /image").split("\n### ", 1)[0]
+    first_cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
+    assert set(re.findall(r"`(\w+)`", first_cells)) == set(CreateImageBody.model_fields)
+
+
+def test_every_route_of_images_and_generations_has_a_section_and_no_other() -> None:
+    titles = re.findall(r"^## ([A-Z]+ /.*)$", page("api"), re.M)
+    routes = {f"{method} {path}" for method, path in every_route() if path.startswith(("/image", "/generation"))}
+    assert set(titles) == {route for route in routes if not route.startswith("HEAD ") and not route.endswith("/")}
+    assert len(titles) == len(set(titles))
 
 
 def test_every_file_of_the_code_that_the_docs_name_exists() -> None:
@@ -194,9 +207,15 @@ def test_the_table_says_which_tests_run_on_which_server() -> None:
     assert table == used
 
 
-def test_the_settings_that_matter_are_settings() -> None:
-    named = set(re.findall(r"`(PIXYPROXY_\w+)`", README))
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
+def test_every_setting_that_a_page_names_is_one(path: Path) -> None:
+    named = set(re.findall(r"\bPIXYPROXY_[A-Z0-9_]+", path.read_text())) - {"PIXYPROXY_TEST_MYSQL_URL"}
     assert named <= {f"PIXYPROXY_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_the_readme_has_ten_rows_of_settings_that_matter() -> None:
+    table = README.split("\n## The settings that matter\n", 1)[1].split("\n## ", 1)[0]
+    assert len([line for line in table.splitlines() if line.startswith("| `")]) == 10
 
 
 def test_the_version_is_the_same_everywhere() -> None:
