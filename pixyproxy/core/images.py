@@ -33,7 +33,7 @@ class Image(Model):
 
 
 def image_guid(generation: UUID, index: int) -> UUID:
-    """The guid of a generation's image number `index`, the same for whoever derives it (RFC 9562, v5)."""
+    """The guid of a generation's image number `index`, the same for every process that derives it (RFC 9562, v5)."""
     return uuid5(generation, str(index))
 
 
@@ -46,7 +46,7 @@ class ImagePage(Model):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The bytes of a picture and their SHA-256 in hexadecimal, which is reckoned once."""
+    """The bytes of a picture and their SHA-256 in hexadecimal, which is computed once."""
 
     data: bytes = field(repr=False)
     sha256: str

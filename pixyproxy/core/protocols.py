@@ -172,7 +172,7 @@ class ImageStorage(Protocol):
     """The place of the bytes. Keys are `{guid}.{png|webp|jpg}`.
 
     Any method raises `StorageUnavailableError` when the storage does not answer or refuses us for now, and
-    `StorageError` when it refuses in a way that waiting does not mend.
+    `StorageError` when it refuses in a way that waiting does not fix.
     """
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:

@@ -1,4 +1,4 @@
-"""Public requests: whoever has the guid may see the image."""
+"""Public requests: everybody who has the guid may see the image."""
 
 from uuid import UUID
 

@@ -20,7 +20,7 @@ SHARE = 8
 
 
 class Copy:
-    """An object in memory, whole or on its way there. Whoever is ahead of the others fetches the next chunk for all."""
+    """An object in memory, whole or on its way there. The foremost reader fetches the next chunk for all."""
 
     def __init__(self, key: str, source: StoredObject) -> None:
         self.key = key
@@ -66,7 +66,7 @@ class Copy:
         self._received += len(chunk)
 
     async def aclose(self) -> None:
-        """Fetch no more, and let go what it came from."""
+        """Fetch no more, and close the source."""
         source, self._source, self._coming = self._source, None, None
         if source is not None:
             await source.aclose()
@@ -129,7 +129,7 @@ class CachedImageStorage:
         while True:
             copy = self._used.get(key) or self._take(key)
             if copy is not None and copy.broken:
-                copy = None  # who reads it hears of it; others ask the storage
+                copy = None  # its readers get the error; others ask the storage
             if copy is not None and (part is None or (copy.whole and part.stop <= copy.size_bytes)):
                 return self._reader(copy, part=part)
             if part is not None:
@@ -186,7 +186,7 @@ class CachedImageStorage:
     async def _open(self, key: str) -> StoredObject:
         opening: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._opening[key] = opening
-        outcome: Outcome = "tried in vain"
+        outcome: Outcome = "failed"
         try:
             source = await self._storage.open(key)
             if source.size_bytes * SHARE > self._capacity or self._used_bytes + source.size_bytes > self._capacity:
@@ -226,5 +226,5 @@ class CachedImageStorage:
             copy.forgotten = True
 
 
-Outcome = PixyProxyException | Literal["in memory", "passed on", "tried in vain"]
+Outcome = PixyProxyException | Literal["in memory", "passed on", "failed"]
 """What became of an opening that others wait for."""

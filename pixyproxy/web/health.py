@@ -34,7 +34,7 @@ async def healthz() -> Alive:
 @router.head("/readyz/process", include_in_schema=False)
 @router.get("/readyz/process", summary="Does this process take requests?", responses=responses_for(NotReadyError))
 async def readyz_process(readiness: Ready) -> IsReady:
-    """200 until the process is told to end, then 503. It probes no part: for a load balancer."""
+    """200 until the process begins to end, then 503. It probes no part: for a load balancer."""
     return require_none(readiness.process_failures())
 
 

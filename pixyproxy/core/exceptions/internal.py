@@ -34,4 +34,4 @@ class DatabaseError(InternalError):
 
 
 class StorageError(InternalError):
-    """The storage refused a request in a way that waiting does not mend."""
+    """The storage refused a request in a way that waiting does not fix."""

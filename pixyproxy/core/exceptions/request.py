@@ -106,7 +106,7 @@ class HttpNotImplementedError(PixyProxyException):
 
 
 class AuthenticationError(PixyProxyException):
-    """No API key came, or one that is not valid; the cause is never told apart."""
+    """No API key came, or one that is not valid; the answer never names the cause."""
 
     status = 401
     name = "unauthorized"

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 Cost = Literal["none", "billed", "unknown"]
 """What a failed generation cost: provably nothing, a picture's price, or nobody can say."""
 RETRY_AFTER = 5
-"""Seconds after which a part that was away may be tried again, where it says nothing of its own."""
+"""Seconds after which a part that was unavailable may be tried again, unless it names a time."""
 TYPE_PREFIX = "urn:pixyproxy:problem:"
 
 

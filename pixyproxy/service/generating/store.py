@@ -1,7 +1,7 @@
-"""Put and Commit: what was paid for is kept, however long storage and database are away.
+"""Put and Commit: what was paid for is kept, however long storage and database are unavailable.
 
-A picture that cannot be put is parked in the database, and if that is away too when the process must end, in a
-folder. What is put but not recorded waits: whoever takes the generation over finds it under its derived key.
+A picture that cannot be put is parked in the database, and if that is unavailable too when the process must end, in
+a folder. What is put but not recorded waits: the replica that takes the generation over finds it under its derived key.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ async def pause_unless(event: asyncio.Event, seconds: float) -> None:
 
 
 class Keeper:
-    """Keeps the pictures of a generation. `patience`: seconds that a storage may be away before they are parked."""
+    """Keeps the pictures of a generation. `patience`: seconds of unavailable storage until they are parked."""
 
     def __init__(self, stores: Stores, *, ending: asyncio.Event, patience: float) -> None:
         self._generations = stores.generations

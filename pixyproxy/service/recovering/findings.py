@@ -1,4 +1,4 @@
-"""What storage and database disagree about, counted and told."""
+"""What storage and database disagree about, counted and reported."""
 
 import logging
 from collections import Counter
@@ -52,7 +52,7 @@ def log_finding(found: Found) -> None:
 
 
 class Findings:
-    """What was found, and how much of it was fixed. `report` hears of each."""
+    """What was found, and how much of it was fixed. `report` gets each."""
 
     def __init__(self, report: Callable[[Found], None] = log_finding) -> None:
         self._report = report

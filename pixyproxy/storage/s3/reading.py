@@ -170,14 +170,14 @@ def object_from_answer(response: aiohttp.ClientResponse, *, part: range | None) 
     """The object of a successful answer; `StorageError` for one that ignores the Range, or says no size."""
     if part is None and response.status == 200 and response.content_length is not None:
         return OpenS3Object(response, size_bytes=response.content_length)
-    told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
-    if part is None or response.status != 206 or told is None or int(told[1]) != part.start:
+    content_range = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+    if part is None or response.status != 206 or content_range is None or int(content_range[1]) != part.start:
         response.close()
         raise StorageError
-    if int(told[2]) != part.stop - 1:
+    if int(content_range[2]) != part.stop - 1:
         response.close()
         raise ObjectNotFoundError("The bucket holds no such part of an object.")
-    return OpenS3Object(response, size_bytes=int(told[3]))
+    return OpenS3Object(response, size_bytes=int(content_range[3]))
 
 
 async def error_from_answer(response: aiohttp.ClientResponse) -> ClientError:

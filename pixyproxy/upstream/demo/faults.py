@@ -9,7 +9,7 @@ import anyio.to_thread
 
 @dataclass(frozen=True)
 class Fault:
-    """How the demo upstream misbehaves, for each request until it is told otherwise."""
+    """How the demo upstream misbehaves, for each request until this is changed."""
 
     kind: Literal["status", "drip", "truncated", "html", "magic", "url", "empty", "hang", "break", "redirect"]
     status: int = 500

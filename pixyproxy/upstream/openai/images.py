@@ -80,7 +80,7 @@ class OpenAIImageGenerator:
         if status in (401, 403):
             return UpstreamCredentialsError(
                 "The upstream refused PixyProxy's own key (OPENAI_API_KEY), not yours: "
-                "whoever runs this service must mend it.",
+                "the operator of this service must fix it.",
                 extra=known,
             )
         if status == 429 or (status == 503 and "retry-after" in error.response.headers):

@@ -1,4 +1,4 @@
-"""The routes of generations: whoever has an API key."""
+"""The routes of generations: for callers with an API key."""
 
 from typing import Annotated
 

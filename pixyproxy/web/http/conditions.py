@@ -94,7 +94,7 @@ def matches(value: str, etag: str, *, weak: bool) -> bool:
 
 
 def entity_tags(value: str) -> Iterator[tuple[str, bool]]:
-    """The entity tags of a list, each with whether it is weak. What is none ends the list."""
+    """The entity tags of a list, each with whether it is weak. An invalid one ends the list."""
     found = ENTITY_TAG.match(value)
     while found is not None:
         yield found[2], found[1] is not None
@@ -110,7 +110,7 @@ def changed_since(value: str | None, validators: Validators, *, unknown: bool) -
 
 
 def http_date(value: str | None) -> datetime | None:
-    """The time of an HTTP-date in any of its three forms (RFC 9110, section 5.6.7); None if it is none."""
+    """The time of an HTTP-date in any of its three forms (RFC 9110, section 5.6.7); None if it is invalid."""
     try:
         moment = parsedate_to_datetime(value or "")
     except (ValueError, OverflowError):

@@ -58,7 +58,7 @@ def validators_of(image: Image) -> Validators:
 
 
 def content_headers(image: Image, validators: Validators, *, attachment: bool) -> dict[str, str]:
-    """The headers of every answer about an image's bytes: cacheable for ever, harmless wherever it is opened."""
+    """The headers of every answer about an image's bytes: cacheable without limit, harmless in every page."""
     return {
         "Content-Type": image.content_type,
         "Content-Length": str(image.size_bytes),

@@ -1,4 +1,4 @@
-"""The private routes of images: whoever has an API key."""
+"""The private routes of images: for callers with an API key."""
 
 from typing import Annotated
 
@@ -164,6 +164,6 @@ async def list_images(
 async def delete_image(guid: Guid, _: Authenticated, images: Private) -> None:
     """From a 204 on this process serves the image to nobody, and all others stop within `PIXYPROXY_CACHE_TTL`.
 
-    Its bytes are removed too, by a reconciler if the storage is away.
+    Its bytes are removed too, by a reconciler if the storage is unavailable.
     """
     await images.delete(guid)

@@ -1,4 +1,4 @@
-"""The public routes: whoever has the guid."""
+"""The public routes: for everybody who has the guid."""
 
 import hashlib
 from enum import Enum

@@ -55,7 +55,7 @@ class RequestIds:
         self._last = 0
 
     def new(self) -> str:
-        """The next id. Two requests within a microsecond are told apart by moving the later one on."""
+        """The next id. Of two requests within a microsecond the later one gets the next microsecond."""
         self._last = max(time.time_ns() // 1000, self._last + 1)
         seconds, microseconds = divmod(self._last, 1_000_000)
         return f"{self._host}-{second_of_id(seconds)}{microseconds:06d}-{thread_id()}"
@@ -186,7 +186,7 @@ class RequestLog:
                 record.facts["problem"] = "internal-error"
             if not status:
                 await send_last_resort(send_with_id, record)
-        except asyncio.CancelledError:  # the server is told to end at once
+        except asyncio.CancelledError:  # the server ends at once
             if not status:
                 await send_last_resort(send_with_id, record)
             raise

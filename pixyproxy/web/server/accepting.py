@@ -95,7 +95,7 @@ class Listener:
         self.publish()
 
     def publish(self) -> int:
-        """Tell the other processes how many connections this one has. Returns what they are told."""
+        """Report to the other processes how many connections this one has. Returns what was reported."""
         load = ACCEPTS_NONE if self._draining else len(self._connecting) + self._connections()
         self._loads.set(self._process, load)
         return load

@@ -37,8 +37,8 @@ class LingeringTransport:
 class ReadOrClose:
     """Runs the application for a request with a body.
 
-    An answer that leaves the body unread says `Connection: close`. A body that breaks is a `MalformedRequestError` for
-    whoever reads it.
+    An answer that leaves the body unread says `Connection: close`. Reading a body that breaks
+    raises `MalformedRequestError`.
     """
 
     def __init__(self, app: ASGIApp, protocol: "HttpProtocol", cycle: RequestResponseCycle) -> None:
