@@ -5,17 +5,21 @@ import json
 import re
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from fastapi import APIRouter
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from pixyproxy.core.exceptions import ImageNotFoundError, PixyProxyException
 from pixyproxy.core.model import Token
 from pixyproxy.web.app import OWN_DIALECT, create_api, create_app
 from pixyproxy.web.dialects import Dialect
+from pixyproxy.web.documentation import packed_swagger_file
+from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.images.body import CreateImageBody
 from tests import planted
 from tests.stage import BASE_URL, KEY, Stage
@@ -128,6 +132,59 @@ async def test_compressed_details_have_a_weak_tag_that_still_revalidates() -> No
     assert (await ask(stage, "GET", f"/image/{guid}", If_None_Match=headers["etag"])).status_code == 304
 
 
+async def test_a_304_repeats_the_weak_tag_of_compressed_details() -> None:
+    stage = Stage()
+    path = f"/image/{(await stage.create(prompt='a very long prompt ' * 100))['guid']}"
+    tag = (await raw(stage, path))[0]["etag"]
+    weak = (await raw(stage, path, **{"Accept-Encoding": "gzip"}))[0]["etag"]
+    assert (await ask(stage, "GET", path, If_None_Match=tag)).headers["etag"] == tag
+    assert (await ask(stage, "GET", path, If_None_Match=weak)).headers["etag"] == weak
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip", "gzip"),
+        ("br, GZIP;q=0.5", "gzip"),
+        ("*", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip; q=0.000, br", None),
+        ("*;q=0", None),
+        ("gzip;q=0, *", None),
+        ("br", None),
+        ("notgzip", None),
+        ("", None),
+    ],
+)
+async def test_gzip_is_sent_only_to_who_accepts_it(accepted: str, encoding: str | None) -> None:
+    stage = Stage()
+    for _ in range(5):
+        await stage.create()
+    headers, _ = await raw(stage, "/image", **{"Accept-Encoding": accepted})
+    assert (headers.get("content-encoding"), headers["vary"]) == (encoding, "Accept-Encoding")
+
+
+async def test_of_many_large_answers_at_once_one_is_compressed_and_the_others_do_not_wait_for_it() -> None:
+    body = b"[" + b'"a lighthouse",' * 500_000 + b"0]"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(body, media_type="application/json")(scope, receive, send)
+
+    found: list[dict[str, str]] = []
+
+    async def fetch(client: httpx2.AsyncClient) -> None:
+        answer = await client.get("/image", headers={"Accept-Encoding": "gzip"})
+        assert answer.content == body
+        found.append(dict(answer.headers))
+
+    transport = httpx2.ASGITransport(app=Gzip(app))
+    async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL) as client, anyio.create_task_group() as many:
+        for _ in range(4):
+            many.start_soon(fetch, client)
+    assert [headers.get("content-encoding") for headers in found].count("gzip") == 1
+    assert {headers["vary"] for headers in found} == {"Accept-Encoding"}
+
+
 async def test_head_is_answered_wherever_get_is_with_the_same_headers() -> None:
     stage = Stage()
     details = await stage.create()
@@ -178,6 +235,27 @@ async def test_the_page_at_docs_needs_no_other_host_and_runs_no_inline_script() 
         assert (answer.status_code, answer.headers["x-content-type-options"]) == (200, "nosniff")
         assert len(answer.content) > 100
     assert (await ask(stage, "GET", "/redoc")).status_code == 404
+
+
+async def test_the_page_at_docs_sends_keys_to_the_service_that_shows_it_whatever_its_public_url_is() -> None:
+    script = await ask(Stage(public_url="https://pictures.example/base"), "GET", "/docs/start.js")
+    assert 'new URL(".", location).pathname' in script.text
+    assert "servers: [{ url: here," in script.text
+    assert "pictures.example" not in script.text
+
+
+async def test_the_files_of_swagger_ui_are_compressed_once_for_everybody() -> None:
+    stage = Stage()
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        _, plain = await raw(stage, f"/docs/{name}")
+        headers, packed = await raw(stage, f"/docs/{name}", **{"Accept-Encoding": "gzip"})
+        assert (headers["content-encoding"], headers["vary"]) == ("gzip", "Accept-Encoding")
+        assert gzip.decompress(packed) == plain
+        assert int(headers["content-length"]) == len(packed)
+        before = packed_swagger_file.cache_info()
+        await raw(stage, f"/docs/{name}", **{"Accept-Encoding": "gzip"})
+        after = packed_swagger_file.cache_info()
+        assert (after.misses, after.hits) == (before.misses, before.hits + 1)
 
 
 async def test_there_is_a_favicon() -> None:
