@@ -318,6 +318,56 @@ def test_public_operations_need_no_key_and_headers_are_described() -> None:
     assert {"$ref": "#/components/schemas/RecordedProblem"} in error["anyOf"]
 
 
+UNDESCRIBED = {"content-length", "content-type", "vary", "x-content-type-options", "content-security-policy"}
+"""Headers that no client acts on, and those of the body; besides them those of CORS."""
+
+
+async def test_openapi_describes_every_header_that_is_sent() -> None:
+    stage = Stage()
+    body = {"prompt": planted.PROMPT}
+    once = {"Idempotency-Key": "once", "Prefer": "wait=10"}
+    paths = document()["paths"]
+    async with stage.client() as client:
+        made = await client.post("/image", json=body, headers=once)
+        await client.post("/image", json=body)
+        image, generation = made.json()["guid"], (await client.get("/generation")).json()[0]["guid"]
+        content = ("/image/{guid}/content", f"/image/{image}/content")
+        seen: set[tuple[str, str, int]] = set()
+        requests: list[tuple[str, tuple[str, str], dict[str, Any]]] = [
+            ("post", ("/image", "/image"), {"json": body, "headers": once}),
+            ("post", ("/image", "/image"), {"json": body, "headers": {"Prefer": "respond-async"}}),
+            ("post", ("/image", "/image"), {"json": {}}),
+            ("post", ("/image", "/image"), {"json": body, "headers": {"Authorization": "Bearer x"}}),
+            ("get", ("/image", "/image?limit=1"), {}),
+            ("get", ("/generation", "/generation?limit=1"), {}),
+            ("get", ("/generation/{guid}", f"/generation/{generation}"), {}),
+            ("get", ("/image/{guid}", f"/image/{image}"), {}),
+            ("get", ("/image/{guid}", f"/image/{image}"), {"headers": {"If-None-Match": "*"}}),
+            ("get", ("/image/{guid}", f"/image/{MISSING}"), {}),
+            *(
+                (method, content, {"headers": {name: value} if name else {}})
+                for method in ("get", "head")
+                for name, value in (
+                    ("", ""),
+                    ("Range", "bytes=0-1"),
+                    ("Range", "bytes=99999999-"),
+                    ("If-None-Match", "*"),
+                    ("If-Match", '"x"'),
+                )
+            ),
+            ("delete", ("/image/{guid}", f"/image/{image}"), {}),
+            ("post", ("/image", "/image"), {"json": body, "headers": once}),
+            ("get", ("/healthz", "/healthz"), {}),
+        ]
+        for method, (path, url), options in requests:
+            answer = await client.request(method, url, **options)
+            described = paths[path][method]["responses"][str(answer.status_code)]["headers"]
+            sent = {name for name in answer.headers if not name.startswith(("access-control-", "cross-origin-"))}
+            assert sent - UNDESCRIBED <= {name.lower() for name in described}, (method, path, answer.status_code)
+            seen.add((method, path, answer.status_code))
+    assert {status for _, _, status in seen} == {200, 201, 202, 204, 206, 304, 401, 404, 410, 412, 416, 422}
+
+
 # Another dialect
 
 
