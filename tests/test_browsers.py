@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import socket
 from typing import Any
 
 import anyio
@@ -17,11 +18,13 @@ from starlette.types import Receive, Scope, Send
 from pixyproxy.core.exceptions import ImageNotFoundError, PixyProxyException
 from pixyproxy.core.model import Token
 from pixyproxy.web.app import OWN_DIALECT, create_api, create_app
+from pixyproxy.web.auth.private_route import private_router
 from pixyproxy.web.dialects import Dialect
 from pixyproxy.web.documentation import packed_swagger_file
 from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.images.body import CreateImageBody
 from tests import planted
+from tests.listening import listening
 from tests.stage import BASE_URL, KEY, Stage
 
 pytestmark = pytest.mark.anyio
@@ -383,6 +386,14 @@ async def picture() -> None:
     raise ImageNotFoundError
 
 
+PRIVATE_SHOUTS = private_router()
+
+
+@PRIVATE_SHOUTS.post("/draw")
+async def draw(body: CreateImageBody) -> None:
+    raise ZeroDivisionError
+
+
 async def test_the_dialect_of_a_route_renders_its_errors_and_those_of_unknown_urls_beside_it() -> None:
     stage = Stage()
     shouting = Dialect(prefix="/shouts", routers=(SHOUTS,), render=render_shout)
@@ -394,11 +405,62 @@ async def test_the_dialect_of_a_route_renders_its_errors_and_those_of_unknown_ur
     assert (await ask(stage, "GET", "/shoutsless")).json()["type"] == "urn:pixyproxy:problem:not-found"
 
 
+async def test_every_kind_of_error_is_rendered_by_the_dialect() -> None:
+    stage = Stage()
+    shouting = Dialect(prefix="/shouts", routers=(SHOUTS, PRIVATE_SHOUTS), render=render_shout)
+    stage.app = create_app(stage.services, version="test", dialects=(OWN_DIALECT, shouting))
+    json_body = {"Content-Type": "application/json"}
+    found = {}
+    for name, key, content in (
+        ("no key comes before the body", False, b"{"),
+        ("malformed", True, b"{"),
+        ("invalid", True, b'{"prompt": ""}'),
+        ("too large", True, b" " * (1024 * 1024 + 1)),
+        ("a fault", True, b'{"prompt": "a dot"}'),
+    ):
+        async with stage.client(key=key) as client:
+            answer = await client.post("/shouts/draw", content=content, headers=json_body)
+        found[name] = (answer.status_code, answer.json())
+        assert answer.headers["x-request-id"]
+    assert found == {
+        "no key comes before the body": (401, {"shout": "UNAUTHORIZED"}),
+        "malformed": (400, {"shout": "MALFORMED-REQUEST"}),
+        "invalid": (422, {"shout": "INVALID-REQUEST"}),
+        "too large": (413, {"shout": "PAYLOAD-TOO-LARGE"}),
+        "a fault": (500, {"shout": "INTERNAL-ERROR"}),
+    }
+
+
+def test_options_of_the_whole_server_is_no_fault() -> None:
+    with listening(Stage().app) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"urn:pixyproxy:problem:not-found" in answer
+
+
 # The log
 
 
-async def test_the_log_has_the_clients_address(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("forwarded", "logged"),
+    [
+        (None, "127.0.0.1"),
+        ("203.0.113.7", "203.0.113.7"),
+        ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        ("[2001:DB8::1]:4711", "2001:db8::1"),
+        (f"{planted.PROMPT} caller=admin", "invalid"),
+    ],
+)
+def test_the_log_has_the_clients_address_and_no_other_text(
+    caplog: pytest.LogCaptureFixture, forwarded: str | None, logged: str
+) -> None:
     caplog.set_level("INFO", logger="pixyproxy")
-    await ask(Stage(), "GET", "/healthz")
-    assert "address=127.0.0.1" in caplog.messages[-1]
-    assert planted.PROMPT not in caplog.text
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    with listening(Stage().app) as address:
+        assert httpx2.get(f"{address}/healthz", headers=headers).status_code == 200
+    (end,) = [message for message in caplog.messages if message.startswith("REQUEST END")]
+    assert end.endswith(f" address={logged}")
+    assert "admin" not in caplog.text
