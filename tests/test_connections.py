@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -276,14 +277,20 @@ def test_a_connection_over_the_limit_gets_503_and_is_closed(tmp_path: Path) -> N
         server.process.stop()
 
 
+def protocols() -> int:
+    """How many connections are in memory, those of servers that other tests ended included."""
+    return sum(isinstance(each, HttpProtocol) for each in gc.get_objects())
+
+
 def test_nothing_of_a_closed_connection_stays() -> None:
+    before = protocols()
     with listening(Stage().app) as address:
         for _ in range(50):
             closing = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             assert statuses(exchange(address, closing)) == [200]
 
         def freed() -> None:
-            assert sum(isinstance(each, HttpProtocol) for each in gc.get_objects()) <= 1
+            assert protocols() <= before + 1
 
         gc.disable()
         try:
@@ -311,6 +318,52 @@ def test_a_connection_that_is_aborted_leaves_nothing_in_the_kernel() -> None:
     linger = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
     assert (transport.aborted, struct.unpack("ii", linger)) == (True, (1, 0))
     transport.socket.close()
+
+
+def test_a_pipeline_over_the_bound_is_not_read_while_its_requests_are_answered() -> None:
+    stage = Stage()
+    drawing = threading.Event()
+
+    async def wait() -> None:
+        await asyncio.to_thread(drawing.wait, 20)
+
+    stage.generator.before = wait
+    body = b'{"prompt": "a dot"}'
+    request = post(planted.API_KEY, b"Content-Type: application/json", b"Content-Length: %d" % len(body)) + body
+    with listening(stage.app) as address, connected(address, timeout=2) as connection:
+        taken = 0
+        with suppress(OSError):
+            connection.sendall(request + GET * 20)
+            for _ in range(1000):
+                connection.sendall(GET * 10_000)
+                taken += len(GET) * 10_000
+        drawing.set()
+        assert taken < 40_000_000, "2.7 GB in 2 s before"
+
+
+def test_a_trailer_is_not_a_header() -> None:
+    head = (
+        b"POST /image HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+        b"Connection: close\r\n\r\n"
+    )
+    body = b'13\r\n{"prompt": "a dot"}\r\n0\r\nAuthorization: Bearer ' + planted.API_KEY.encode() + b"\r\n\r\n"
+    with listening(Stage().app) as address:
+        assert statuses(exchange(address, head + body)) == [401]
+
+
+def test_nothing_of_a_connection_that_was_reset_stays() -> None:
+    before = protocols()
+    with listening(Stage().app) as address:
+        for _ in range(30):
+            with connected(address) as connection:
+                connection.sendall(GET)
+                assert statuses(connection.recv(65_536)) == [200]
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        def freed() -> None:
+            assert protocols() <= before + 1
+
+        wait_until(freed, seconds=5, what="the end of the connections")
 
 
 # uvicorn's internals

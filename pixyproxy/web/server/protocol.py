@@ -9,7 +9,7 @@ pyproject.toml pins uvicorn below the next minor version; tests/test_connections
 import asyncio
 import logging
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -25,7 +25,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.web.http.content import CONNECTION
 from pixyproxy.web.log.request_log import CLIENT_LEFT
 from pixyproxy.web.server.bodies import LingeringTransport, ReadOrClose
-from pixyproxy.web.server.client import ClientConnection
+from pixyproxy.web.server.client import FLUSH_PATIENCE, ClientConnection
 from pixyproxy.web.server.refusals import logged_refusal, over_the_limit
 
 MAX_HEAD = limits.MAX_HEAD
@@ -36,6 +36,8 @@ MAX_PIPELINED = limits.MAX_PIPELINED
 """Requests that wait in a connection behind the one that is answered."""
 HEAD_PATIENCE = limits.HEAD_WAIT
 """Seconds that a client has for a request's head, and for its first request."""
+MAX_REFUSED = 100
+"""Connections over the limit that get an answer at the same time."""
 UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
 REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r?\n")
 """Of a request with any method (RFC 9112, section 3)."""
@@ -57,6 +59,8 @@ class HttpProtocol(ClientConnection):
     _head = 0
     """Bytes of a request's line, headers and trailers."""
     _has_body = False
+    _unsent_before: int | None = None
+    """Bytes that the client had not taken at the last end of the keep-alive time."""
     _deaf: PixyProxyException | None = None
     """Why nothing more of this connection is read."""
     _running: RequestResponseCycle | None = None
@@ -64,24 +68,37 @@ class HttpProtocol(ClientConnection):
     _broken: RequestResponseCycle | None = None
     """The cycle whose body cannot be read to its end."""
     _head_timer: asyncio.TimerHandle | None = None
+    _refused: ClassVar[set["HttpProtocol"]] = set()
+    """Connections over the limit that are being closed."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called with a new connection. One over the limit is refused before anything is read."""
         super().connection_made(transport)
         limit, self.limit_concurrency = self.limit_concurrency, None
         if limit is not None and len(self.connections) > limit:
-            logger.warning("connections over the limit: the newest of %d was refused", len(self.connections))
-            self._deaf = MalformedRequestError("This connection was refused.")
-            self.transport.write(over_the_limit(defaults=self.server_state.default_headers))
-            self.linger()
+            self._refuse_connection()
             return
         self._head_timer = self.loop.call_later(HEAD_PATIENCE, self._end_of_patience)
+
+    def _refuse_connection(self) -> None:
+        """Answer 503 and close; without an answer if many that were refused are still closing."""
+        logger.warning("connections over the limit: the newest of %d was refused", len(self.connections))
+        self.connections.discard(self)
+        self._deaf = MalformedRequestError("This connection was refused.")
+        if len(self._refused) >= MAX_REFUSED:
+            self.abort()
+            return
+        self._refused.add(self)
+        self.transport.write(over_the_limit(defaults=self.server_state.default_headers))
+        self.linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended. What waited is freed."""
         running = self._running
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn forgets it after a reset
         self._stop_head_timer()
+        self._refused.discard(self)
         if running is not None and not running.response_complete:
             running.disconnected = True
             running.scope[CLIENT_LEFT] = True  # type: ignore[literal-required]
@@ -97,6 +114,7 @@ class HttpProtocol(ClientConnection):
             self.discard(data)
             return
         if self._deaf is not None:
+            self.flow.pause_reading()  # uvicorn resumes it for each request that it begins to answer
             return
         self._unfinished += len(data)
         try:
@@ -130,6 +148,8 @@ class HttpProtocol(ClientConnection):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called with a header, or a trailer."""
         self._count(len(name) + len(value) + 4)
+        if not self._in_head:  # a trailer, which must not become a header (RFC 9110, section 6.5.1)
+            return
         if len(self.headers) >= MAX_HEADERS:
             self._fail(HeaderTooLargeError(f"A request may have {MAX_HEADERS} headers."))
         super().on_header(name, value)
@@ -165,7 +185,15 @@ class HttpProtocol(ClientConnection):
         self._abort_later()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Called when a connection has been idle for too long."""
+        """Called after some idle time. A client that still takes its last answer is not idle."""
+        unsent = self.unsent
+        if unsent and not self.transport.is_closing():
+            if self._unsent_before is not None and unsent >= self._unsent_before:
+                self.abort()
+                return
+            self._unsent_before = unsent
+            self.timeout_keep_alive_task = self.loop.call_later(FLUSH_PATIENCE, self.timeout_keep_alive_handler)
+            return
         super().timeout_keep_alive_handler()
         self._abort_later()
 
