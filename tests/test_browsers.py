@@ -3,21 +3,28 @@
 import gzip
 import json
 import re
+import socket
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from fastapi import APIRouter
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from pixyproxy.core.exceptions import ImageNotFoundError, PixyProxyException
 from pixyproxy.core.model import Token
 from pixyproxy.web.app import OWN_DIALECT, create_api, create_app
+from pixyproxy.web.auth.private_route import private_router
 from pixyproxy.web.dialects import Dialect
+from pixyproxy.web.documentation import packed_swagger_file
+from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.images.body import CreateImageBody
 from tests import planted
+from tests.listening import listening
 from tests.stage import BASE_URL, KEY, Stage
 
 pytestmark = pytest.mark.anyio
@@ -128,6 +135,59 @@ async def test_compressed_details_have_a_weak_tag_that_still_revalidates() -> No
     assert (await ask(stage, "GET", f"/image/{guid}", If_None_Match=headers["etag"])).status_code == 304
 
 
+async def test_a_304_repeats_the_weak_tag_of_compressed_details() -> None:
+    stage = Stage()
+    path = f"/image/{(await stage.create(prompt='a very long prompt ' * 100))['guid']}"
+    tag = (await raw(stage, path))[0]["etag"]
+    weak = (await raw(stage, path, **{"Accept-Encoding": "gzip"}))[0]["etag"]
+    assert (await ask(stage, "GET", path, If_None_Match=tag)).headers["etag"] == tag
+    assert (await ask(stage, "GET", path, If_None_Match=weak)).headers["etag"] == weak
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip", "gzip"),
+        ("br, GZIP;q=0.5", "gzip"),
+        ("*", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip; q=0.000, br", None),
+        ("*;q=0", None),
+        ("gzip;q=0, *", None),
+        ("br", None),
+        ("notgzip", None),
+        ("", None),
+    ],
+)
+async def test_gzip_is_sent_only_to_who_accepts_it(accepted: str, encoding: str | None) -> None:
+    stage = Stage()
+    for _ in range(5):
+        await stage.create()
+    headers, _ = await raw(stage, "/image", **{"Accept-Encoding": accepted})
+    assert (headers.get("content-encoding"), headers["vary"]) == (encoding, "Accept-Encoding")
+
+
+async def test_of_many_large_answers_at_once_one_is_compressed_and_the_others_do_not_wait_for_it() -> None:
+    body = b"[" + b'"a lighthouse",' * 500_000 + b"0]"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(body, media_type="application/json")(scope, receive, send)
+
+    found: list[dict[str, str]] = []
+
+    async def fetch(client: httpx2.AsyncClient) -> None:
+        answer = await client.get("/image", headers={"Accept-Encoding": "gzip"})
+        assert answer.content == body
+        found.append(dict(answer.headers))
+
+    transport = httpx2.ASGITransport(app=Gzip(app))
+    async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL) as client, anyio.create_task_group() as many:
+        for _ in range(4):
+            many.start_soon(fetch, client)
+    assert [headers.get("content-encoding") for headers in found].count("gzip") == 1
+    assert {headers["vary"] for headers in found} == {"Accept-Encoding"}
+
+
 async def test_head_is_answered_wherever_get_is_with_the_same_headers() -> None:
     stage = Stage()
     details = await stage.create()
@@ -178,6 +238,27 @@ async def test_the_page_at_docs_needs_no_other_host_and_runs_no_inline_script() 
         assert (answer.status_code, answer.headers["x-content-type-options"]) == (200, "nosniff")
         assert len(answer.content) > 100
     assert (await ask(stage, "GET", "/redoc")).status_code == 404
+
+
+async def test_the_page_at_docs_sends_keys_to_the_service_that_shows_it_whatever_its_public_url_is() -> None:
+    script = await ask(Stage(public_url="https://pictures.example/base"), "GET", "/docs/start.js")
+    assert 'new URL(".", location).pathname' in script.text
+    assert "servers: [{ url: here," in script.text
+    assert "pictures.example" not in script.text
+
+
+async def test_the_files_of_swagger_ui_are_compressed_once_for_everybody() -> None:
+    stage = Stage()
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        _, plain = await raw(stage, f"/docs/{name}")
+        headers, packed = await raw(stage, f"/docs/{name}", **{"Accept-Encoding": "gzip"})
+        assert (headers["content-encoding"], headers["vary"]) == ("gzip", "Accept-Encoding")
+        assert gzip.decompress(packed) == plain
+        assert int(headers["content-length"]) == len(packed)
+        before = packed_swagger_file.cache_info()
+        await raw(stage, f"/docs/{name}", **{"Accept-Encoding": "gzip"})
+        after = packed_swagger_file.cache_info()
+        assert (after.misses, after.hits) == (before.misses, before.hits + 1)
 
 
 async def test_there_is_a_favicon() -> None:
@@ -240,6 +321,56 @@ def test_public_operations_need_no_key_and_headers_are_described() -> None:
     assert {"$ref": "#/components/schemas/RecordedProblem"} in error["anyOf"]
 
 
+UNDESCRIBED = {"content-length", "content-type", "vary", "x-content-type-options", "content-security-policy"}
+"""Headers that no client acts on, and those of the body; besides them those of CORS."""
+
+
+async def test_openapi_describes_every_header_that_is_sent() -> None:
+    stage = Stage()
+    body = {"prompt": planted.PROMPT}
+    once = {"Idempotency-Key": "once", "Prefer": "wait=10"}
+    paths = document()["paths"]
+    async with stage.client() as client:
+        made = await client.post("/image", json=body, headers=once)
+        await client.post("/image", json=body)
+        image, generation = made.json()["guid"], (await client.get("/generation")).json()[0]["guid"]
+        content = ("/image/{guid}/content", f"/image/{image}/content")
+        seen: set[tuple[str, str, int]] = set()
+        requests: list[tuple[str, tuple[str, str], dict[str, Any]]] = [
+            ("post", ("/image", "/image"), {"json": body, "headers": once}),
+            ("post", ("/image", "/image"), {"json": body, "headers": {"Prefer": "respond-async"}}),
+            ("post", ("/image", "/image"), {"json": {}}),
+            ("post", ("/image", "/image"), {"json": body, "headers": {"Authorization": "Bearer x"}}),
+            ("get", ("/image", "/image?limit=1"), {}),
+            ("get", ("/generation", "/generation?limit=1"), {}),
+            ("get", ("/generation/{guid}", f"/generation/{generation}"), {}),
+            ("get", ("/image/{guid}", f"/image/{image}"), {}),
+            ("get", ("/image/{guid}", f"/image/{image}"), {"headers": {"If-None-Match": "*"}}),
+            ("get", ("/image/{guid}", f"/image/{MISSING}"), {}),
+            *(
+                (method, content, {"headers": {name: value} if name else {}})
+                for method in ("get", "head")
+                for name, value in (
+                    ("", ""),
+                    ("Range", "bytes=0-1"),
+                    ("Range", "bytes=99999999-"),
+                    ("If-None-Match", "*"),
+                    ("If-Match", '"x"'),
+                )
+            ),
+            ("delete", ("/image/{guid}", f"/image/{image}"), {}),
+            ("post", ("/image", "/image"), {"json": body, "headers": once}),
+            ("get", ("/healthz", "/healthz"), {}),
+        ]
+        for method, (path, url), options in requests:
+            answer = await client.request(method, url, **options)
+            described = paths[path][method]["responses"][str(answer.status_code)]["headers"]
+            sent = {name for name in answer.headers if not name.startswith(("access-control-", "cross-origin-"))}
+            assert sent - UNDESCRIBED <= {name.lower() for name in described}, (method, path, answer.status_code)
+            seen.add((method, path, answer.status_code))
+    assert {status for _, _, status in seen} == {200, 201, 202, 204, 206, 304, 401, 404, 410, 412, 416, 422}
+
+
 # Another dialect
 
 
@@ -255,6 +386,14 @@ async def picture() -> None:
     raise ImageNotFoundError
 
 
+PRIVATE_SHOUTS = private_router()
+
+
+@PRIVATE_SHOUTS.post("/draw")
+async def draw(body: CreateImageBody) -> None:
+    raise ZeroDivisionError
+
+
 async def test_the_dialect_of_a_route_renders_its_errors_and_those_of_unknown_urls_beside_it() -> None:
     stage = Stage()
     shouting = Dialect(prefix="/shouts", routers=(SHOUTS,), render=render_shout)
@@ -266,11 +405,62 @@ async def test_the_dialect_of_a_route_renders_its_errors_and_those_of_unknown_ur
     assert (await ask(stage, "GET", "/shoutsless")).json()["type"] == "urn:pixyproxy:problem:not-found"
 
 
+async def test_every_kind_of_error_is_rendered_by_the_dialect() -> None:
+    stage = Stage()
+    shouting = Dialect(prefix="/shouts", routers=(SHOUTS, PRIVATE_SHOUTS), render=render_shout)
+    stage.app = create_app(stage.services, version="test", dialects=(OWN_DIALECT, shouting))
+    json_body = {"Content-Type": "application/json"}
+    found = {}
+    for name, key, content in (
+        ("no key comes before the body", False, b"{"),
+        ("malformed", True, b"{"),
+        ("invalid", True, b'{"prompt": ""}'),
+        ("too large", True, b" " * (1024 * 1024 + 1)),
+        ("a fault", True, b'{"prompt": "a dot"}'),
+    ):
+        async with stage.client(key=key) as client:
+            answer = await client.post("/shouts/draw", content=content, headers=json_body)
+        found[name] = (answer.status_code, answer.json())
+        assert answer.headers["x-request-id"]
+    assert found == {
+        "no key comes before the body": (401, {"shout": "UNAUTHORIZED"}),
+        "malformed": (400, {"shout": "MALFORMED-REQUEST"}),
+        "invalid": (422, {"shout": "INVALID-REQUEST"}),
+        "too large": (413, {"shout": "PAYLOAD-TOO-LARGE"}),
+        "a fault": (500, {"shout": "INTERNAL-ERROR"}),
+    }
+
+
+def test_options_of_the_whole_server_is_no_fault() -> None:
+    with listening(Stage().app) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"urn:pixyproxy:problem:not-found" in answer
+
+
 # The log
 
 
-async def test_the_log_has_the_clients_address(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("forwarded", "logged"),
+    [
+        (None, "127.0.0.1"),
+        ("203.0.113.7", "203.0.113.7"),
+        ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        ("[2001:DB8::1]:4711", "2001:db8::1"),
+        (f"{planted.PROMPT} caller=admin", "invalid"),
+    ],
+)
+def test_the_log_has_the_clients_address_and_no_other_text(
+    caplog: pytest.LogCaptureFixture, forwarded: str | None, logged: str
+) -> None:
     caplog.set_level("INFO", logger="pixyproxy")
-    await ask(Stage(), "GET", "/healthz")
-    assert "address=127.0.0.1" in caplog.messages[-1]
-    assert planted.PROMPT not in caplog.text
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    with listening(Stage().app) as address:
+        assert httpx2.get(f"{address}/healthz", headers=headers).status_code == 200
+    (end,) = [message for message in caplog.messages if message.startswith("REQUEST END")]
+    assert end.endswith(f" address={logged}")
+    assert "admin" not in caplog.text

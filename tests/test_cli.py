@@ -465,6 +465,15 @@ def test_an_output_that_takes_nothing_is_one_line_and_no_traceback(tmp_path: Pat
     )
 
 
+def test_a_file_that_cannot_be_opened_is_named_and_not_called_the_output(tmp_path: Path) -> None:
+    (tmp_path / "pixyproxy-data" / "api-key").mkdir(parents=True)
+    ended = run_cli(tmp_path, "serve", "--port", "0")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "pixyproxy: pixyproxy-data/api-key cannot be opened (Is a directory)\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("environment", "said"),
     [

@@ -1,6 +1,7 @@
 """Parses the command line, runs the command, and turns exceptions into exit statuses."""
 
 import argparse
+import errno
 import logging.config
 import os
 import sys
@@ -13,6 +14,7 @@ from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableErr
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.web.log.format import log_config
 
+OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 COMMANDS = (serve, migrate, keys, reconcile, check, demo_upstream)
 
 
@@ -40,14 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard_output()
         return EXIT_FAILURE
     except OSError as error:
-        discard_output()
-        print(f"pixyproxy: output cannot be written ({error.strerror or type(error).__name__})", file=sys.stderr)
+        print(f"pixyproxy: {describe_os_error(error)}", file=sys.stderr)
         return EXIT_FAILURE
+
+
+def describe_os_error(error: OSError) -> str:
+    """What cannot be opened, or that the output cannot be written; an error of neither kind is raised again."""
+    if error.filename is not None:
+        return f"{error.filename} cannot be opened ({error.strerror})"
+    if error.errno not in OUTPUT_ERRORS:
+        raise error
+    discard_output()
+    return f"output cannot be written ({error.strerror})"
 
 
 def discard_output() -> None:
     """Make stdout the null device: what is still in its buffer could not be written at exit either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:  # it is None if the parent process closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -13,30 +13,47 @@ TAGS = {
 }
 OPEN_TAGS = ("public", "health")
 """Tags of operations that need no key."""
-REQUEST_ID = {"description": "Names the request in the log.", "schema": {"type": "string"}}
-RETRY_AFTER = {"description": "Seconds to wait before the next request.", "schema": {"type": "integer"}}
-CACHING = {"ETag": "For If-None-Match.", "Cache-Control": "How long caches may keep it."}
-HEADERS: dict[tuple[str, str, str], dict[str, str]] = {
-    ("post", "/image", "201"): {
-        "Location": "The URL of the image's details.",
-        "Idempotent-Replayed": "`true`: an earlier request with this Idempotency-Key bought it.",
-        "Preference-Applied": "What was honoured of Prefer (RFC 7240).",
-    },
-    ("post", "/image", "202"): {
-        "Location": "The URL of the generation.",
-        "Preference-Applied": "What was honoured of Prefer (RFC 7240).",
-    },
-    ("get", "/image", "200"): {"Link": 'The next page, with `rel="next"` (RFC 8288).'},
-    ("get", "/generation", "200"): {"Link": 'The next page, with `rel="next"` (RFC 8288).'},
-    **{
-        (method, f"/image/{{guid}}{content}", status): CACHING
-        for method, content in (("get", ""), ("get", "/content"), ("head", "/content"))
-        for status in ("200", "206", "304")
-    },
+HEADERS = {
+    "X-Request-ID": "Names the request in the log.",
+    "Cache-Control": "Whether caches may keep the answer, and how long.",
+    "ETag": "For If-None-Match and If-Match.",
+    "Last-Modified": "For If-Modified-Since and If-Unmodified-Since.",
+    "Accept-Ranges": "`bytes`: Range is supported.",
+    "Content-Range": "Which bytes these are, and the size of the picture; of a 416 the size alone.",
+    "Content-Disposition": "The picture's file name, and whether it is shown or saved.",
+    "Location": "The URL of the image's details, or of the generation that is still running.",
+    "Retry-After": "Seconds to wait before the next request.",
+    "Link": 'The next page, with `rel="next"` (RFC 8288).',
+    "Preference-Applied": "What was honoured of Prefer (RFC 7240).",
+    "Idempotent-Replayed": "`true`: an earlier request with this Idempotency-Key began this generation.",
+    "WWW-Authenticate": "`Bearer`: the scheme of the API key.",
+}
+"""Every header that an answer of ours may have, besides those of its body, of CORS and of the browser's security."""
+ALWAYS = ("X-Request-ID",)
+OF_STATUS: dict[str, tuple[str, ...]] = {
+    "202": ("Retry-After",),
+    "401": ("WWW-Authenticate",),
+    "409": ("Retry-After",),
+    "416": ("Content-Range",),
+    "503": ("Retry-After",),
+}
+CACHING = ("ETag", "Cache-Control")
+CONTENT = (*CACHING, "Last-Modified")
+PICTURE = (*CONTENT, "Accept-Ranges", "Content-Disposition")
+OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
+    ("post", "/image", "201"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
+    ("post", "/image", "202"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
+    **{("post", "/image", status): ("Idempotent-Replayed",) for status in ("409", "410", "422", "502", "503", "504")},
+    ("get", "/image", "200"): ("Link", "Cache-Control"),
+    ("get", "/generation", "200"): ("Link", "Cache-Control"),
+    ("get", "/generation/{guid}", "200"): ("Retry-After", "Cache-Control"),
+    ("get", "/image/{guid}", "200"): CACHING,
+    ("get", "/image/{guid}", "304"): CACHING,
+    **{(method, "/image/{guid}/content", "200"): PICTURE for method in ("get", "head")},
+    **{(method, "/image/{guid}/content", "304"): CONTENT for method in ("get", "head")},
+    ("get", "/image/{guid}/content", "206"): (*PICTURE, "Content-Range"),
 }
 """Headers of answers, by method, path and status."""
-WAITING = ("202", "409", "503")
-"""Statuses that come with Retry-After."""
 
 
 def complete_document(api: FastAPI, *, public_url: str | None) -> None:
@@ -48,6 +65,10 @@ def complete_document(api: FastAPI, *, public_url: str | None) -> None:
             document = generate()
             document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
             document["servers"] = [{"url": public_url or "/", "description": "This service."}]
+            document["components"]["headers"] = {
+                name: {"description": text, "schema": {"type": "integer" if name == "Retry-After" else "string"}}
+                for name, text in HEADERS.items()
+            }
             describe_problems(document)
             for path, operations in document["paths"].items():
                 for method, operation in operations.items():
@@ -77,10 +98,8 @@ def complete_operation(operation: dict[str, Any], *, method: str, path: str) -> 
     if any(tag in OPEN_TAGS for tag in operation.get("tags", ())):
         operation["security"] = []
     for status, response in responses.items():
-        described = HEADERS.get((method, path, status), {})
-        response["headers"] = {
-            "X-Request-ID": REQUEST_ID,
-            **({"Retry-After": RETRY_AFTER} if status in WAITING else {}),
-            **{name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()},
-            **response.get("headers", {}),
-        }
+        names = (*ALWAYS, *OF_STATUS.get(status, ()), *OF_OPERATION.get((method, path, status), ()))
+        if status[0] in "45" or method == "post":
+            names = (*names, "Cache-Control")
+        references = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+        response["headers"] = {**references, **response.get("headers", {})}

@@ -22,8 +22,8 @@ class Dialect:
     render: Render
 
     def speaks(self, path: str) -> bool:
-        """Whether the URL belongs to this dialect."""
-        return path == self.prefix or path.startswith(f"{self.prefix}/")
+        """Whether the URL belongs to this dialect. Without a prefix it is every URL, `*` of OPTIONS included."""
+        return not self.prefix or path == self.prefix or path.startswith(f"{self.prefix}/")
 
 
 def dialect_of(request: Request) -> Dialect:

@@ -15,6 +15,7 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from ipaddress import ip_address
 from typing import Any
 
 from starlette.requests import Request
@@ -104,6 +105,15 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub("?", text)[:300]
 
 
+@lru_cache(maxsize=1024)
+def address_of(host: str) -> str:
+    """The address, or `invalid`: behind a trusted proxy it may be any text that a client sent."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return "invalid"
+
+
 def log_start(record: RequestRecord) -> None:
     """The first line. The query is left out of the path: a search is a piece of a prompt."""
     facts: dict[str, Any] = {"method": record.method, "path": record.path}
@@ -154,7 +164,7 @@ class RequestLog:
             client_request_id=client_request_id(scope),
         )
         if scope.get("client"):  # behind a trusted proxy, the address that it forwards
-            record.facts["address"] = printable(scope["client"][0])
+            record.facts["address"] = address_of(scope["client"][0])
         scope[SCOPE_KEY] = record
         token = current.set(record)
         status, size, whole = 0, 0, False
