@@ -1,6 +1,8 @@
 """The docs are true as far as a test can tell: they name every setting, command, route and problem, and no other."""
 
+import argparse
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,47 @@ def test_every_option_stands_in_the_docs(tmp_path: Path, arguments: list[str], o
     assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", said, re.M)) - {"--help"} == options
 
 
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a parser's commands, by name."""
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {name: command for action in actions for name, command in action.choices.items()}
+
+
+def prose(text: str) -> str:
+    """The text without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+
+
+def shown_commands(path: Path) -> Iterator[str]:
+    """The code of a page that is for a shell."""
+    text = path.read_text()
+    yield from re.findall(r"^```(?:sh|console)\n(.*?)^```$", text, re.M | re.S)
+    yield from (code for code in re.findall(r"`([^`\n]+)`", prose(text)) if re.match(r"[\w./]*pixyproxy ", code))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_that_a_page_shows_exists(path: Path) -> None:
+    shown = re.findall(r"pixyproxy (keys [a-z]+|[a-z][a-z-]+)((?: +--[a-z-]+)*)", "\n".join(shown_commands(path)))
+    for command, options in shown:
+        parser = build_parser()
+        for name in command.split():
+            assert name in subcommands(parser), command
+            parser = subcommands(parser)[name]
+        known = {option for action in parser._actions for option in action.option_strings}
+        assert set(options.split()) <= known, command
+
+
+def test_no_sentence_stands_in_two_places() -> None:
+    seen: dict[str, str] = {}
+    for path in PAGES:
+        text = re.sub(r"<[^>]+>", "", prose(path.read_text()))
+        for piece in re.split(r"\n\s*\n|\n(?=[*|])|\|", text):
+            for sentence in re.split(r"(?<=[.:;])\s+", " ".join(piece.split())):
+                if len(sentence) >= 60:
+                    assert sentence not in seen, f"{path.name} and {seen[sentence]}: {sentence}"
+                    seen[sentence] = path.name
+
+
 def test_every_problem_stands_in_the_docs_with_its_status_and_cost_and_no_other() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page("problems").splitlines()]
     problems = [row for row in rows if re.fullmatch(r"`[a-z-]+`", row[0]) and len(row) == 5]
@@ -150,6 +193,16 @@ def test_every_route_stands_in_the_docs() -> None:
             continue
         written = rf"`({method}|GET`, `HEAD) {re.escape(path)}[?`]"
         assert re.search(written, api) or f"`{path}`" in api, (method, path)
+
+
+def test_every_route_in_the_table_of_the_docs_exists() -> None:
+    table = page("api").split("\n## ", 1)[0]
+    first_cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
+    shown = re.findall(r"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[^`?]*)", first_cells)
+    gets = {path for method, path in every_route() if method == "GET"} | {"/openapi.json"}
+    known = {*every_route(), *(("GET", path) for path in gets), *(("HEAD", path) for path in gets)}
+    assert len(shown) > 10
+    assert set(shown) <= known
 
 
 def test_every_field_of_a_request_stands_in_the_docs_and_no_other() -> None:
