@@ -97,6 +97,9 @@ def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
 
 
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup: servers would ignore it too, as they should
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 VERSIONS: dict[str, str] = {}
 LONGEST = ("test_real_stack.py", "test_faults.py", "test_crash_matrix.py", "test_deploy.py", "test_cli.py")
 
