@@ -690,7 +690,7 @@ async def test_a_full_disk_still_has_room_for_parked_pictures(
     assert await parking.get(first) == picture
     assert "bytes free:" in caplog.text
     assert await parking.list() == (first,)
-    with pytest.raises(StorageUnavailableError):
+    with pytest.raises(StorageUnavailableError, match=r"no room for a picture of 1048576 bytes: \d+ bytes are free"):
         for _ in range(3):
             await parking.add(second, picture)
             second = ParkedFile(uuid4(), 0, 1)

@@ -57,15 +57,24 @@ class LocalParkingFolder:
             try:
                 write_whole(path, data)
             except OSError as error:
-                if error.errno not in FULL or not self._ballast.exists():
+                if error.errno not in FULL:
                     raise
-                self._ballast.unlink()
+                self._ballast.unlink(missing_ok=True)
                 logger.warning("the disk is full: its reserve for parking is used, bytes free: %d", self._free_bytes())
-                write_whole(path, data)
+                self._write_last(path, data)
             sync_folder(self._folder.parent)
 
         await self._run(write)
         return str(path)
+
+    def _write_last(self, path: Path, data: bytes) -> None:
+        try:
+            write_whole(path, data)
+        except OSError as error:
+            raise StorageUnavailableError(
+                f"The disk of {self._folder} has no room for a picture of {len(data)} bytes: "
+                f"{self._free_bytes()} bytes are free."
+            ) from error
 
     def _free_bytes(self) -> int:
         room = os.statvfs(self._folder)
