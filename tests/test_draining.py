@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
 
@@ -47,7 +49,7 @@ class Service:
 
     def __init__(self, folder: Path, logs: Path, upstream: Upstream, url: str) -> None:
         self.folder, self.logs, self.upstream = folder, logs, upstream
-        self.pool = ThreadPoolExecutor(8)
+        self.pool = ThreadPoolExecutor(12)
         self.replicas: list[PixyProxy] = []
         self.environment = {
             "PIXYPROXY_API_KEY": planted.API_KEY,
@@ -251,27 +253,54 @@ def test_requests_that_wait_for_a_generation_of_the_process_that_ends_get_its_im
 # --- Workers
 
 
-async def answers(replica: PixyProxy, number: int, clients: list[httpx2.AsyncClient]) -> list[int]:
-    """The workers that answer so many requests at once, on new connections that stay open."""
-    new = [httpx2.AsyncClient(timeout=60) for _ in range(number)]
-    clients += new
-    got = await asyncio.gather(*(client.get(f"{replica.url}/healthz") for client in new))
-    return [worker_of(each) for each in got]
+class Connections:
+    """Connections to a replica that stay open."""
+
+    def __init__(self, replica: PixyProxy) -> None:
+        self._port = replica.port
+        self._opened: list[socket.socket] = []
+
+    def open(self) -> int:
+        """Open a connection, and ask which worker took it."""
+        opened = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        self._opened.append(opened)
+        opened.sendall(b"GET /healthz HTTP/1.1\r\nHost: pixy.test\r\n\r\n")
+        (worker,) = re.findall(r"x-request-id: \S+-(\d+)\r", opened.recv(4096).decode())
+        return int(worker)
+
+    def close(self) -> None:
+        """Close them all."""
+        for each in self._opened:
+            each.close()
 
 
-@pytest.mark.anyio
-async def test_each_of_two_workers_takes_a_fair_part_of_the_connections(service: Service) -> None:
+def test_two_workers_take_connections_until_each_has_its_part(service: Service) -> None:
     replica = service.start(workers=2)
-    first, second = await asyncio.to_thread(workers_of, replica)
-    clients: list[httpx2.AsyncClient] = []
-    taken: list[int] = []
-    try:
-        for _ in range(8):
-            taken += await answers(replica, 12, clients)
-    finally:
-        for client in clients:
-            await client.aclose()
-    assert min(taken.count(first), taken.count(second)) >= len(taken) / 4
+    first, second = sorted(workers_of(replica))
+    with closing(Connections(replica)) as connections:
+        os.kill(second, signal.SIGSTOP)
+        try:
+            taken = [connections.open() for _ in range(60)]
+            assert set(taken) == {first}, "a worker that is frozen delays nobody for long"
+        finally:
+            os.kill(second, signal.SIGCONT)
+        # A worker that others leave these to has its part after 40; one that takes every second of them, after 240.
+        for _ in range(80):
+            taken.append(connections.open())
+            if taken.count(second) >= 0.4 * len(taken):
+                break
+        assert taken.count(second) >= 0.4 * len(taken)
+
+
+def test_each_of_two_workers_takes_a_part_of_a_burst_of_posts(service: Service) -> None:
+    replica = service.start(workers=2)
+    workers = workers_of(replica)
+    service.upstream.released.clear()
+    posted = [service.post(replica) for _ in range(12)]
+    eventually(lambda: service.upstream.received == len(posted), what="the requests to the upstream")
+    service.upstream.released.set()
+    took = [worker_of(each.result()) for each in posted]
+    assert set(took) == workers
 
 
 @pytest.mark.anyio

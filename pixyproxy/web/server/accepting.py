@@ -65,8 +65,8 @@ class Loads:
 class Listener:
     """Accepts connections for one process. `connections` counts those that it has.
 
-    A process that has more connections than another leaves the next ones to that one for `YIELD` seconds. If it takes
-    none, because it is busy or frozen, this one does.
+    A process that has more connections than another leaves the next ones to that one for `YIELD` seconds. If that one
+    takes none, because it is busy or frozen, this one takes one, after the next such pause two, then four, and so on.
     """
 
     def __init__(
@@ -85,6 +85,8 @@ class Listener:
         self._loads = loads
         self._process = process
         self._draining = False
+        self._batch = 1
+        """Connections that it takes next if the others take none."""
         self._connecting: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -137,10 +139,14 @@ class Listener:
         if listening not in self._sockets:
             return
         self._loop.add_reader(listening, self._on_connections, listening)
-        if self._loads.of_others(self._process) == others:  # they took nothing, or there was nothing to take
-            for _ in range(BATCH):
-                if not self._accept(listening):
-                    return
+        if self._loads.of_others(self._process) != others:
+            self._batch = 1
+            return
+        for _ in range(self._batch):
+            if not self._accept(listening):
+                self._batch = 1
+                return
+        self._batch = min(2 * self._batch, BATCH)
 
     def _accept(self, listening: socket.socket) -> bool:
         try:

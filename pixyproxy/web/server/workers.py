@@ -134,13 +134,13 @@ class Workers:
 
 @contextmanager
 def _caught(*numbers: signal.Signals) -> Iterator[socket]:
-    """A socket from which the signals that arrive are read. One that is ignored (nohup) stays so."""
+    """A socket from which the signals that arrive are read. A SIGHUP that is ignored (nohup) stays so."""
     reading, writing = socketpair()
     reading.settimeout(0)
     writing.settimeout(0)
     signal.set_wakeup_fd(writing.fileno())
     for number in numbers:
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
     with reading, writing:
         yield reading
