@@ -600,7 +600,8 @@ def test_an_ending_process_without_storage_and_database_leaves_a_file_for_the_ne
     replica = alone.replicas[0]
     assert replica.process.folder is not None
     replica.process.stop()
-    (file,) = (replica.process.folder / "pixyproxy-data" / "parked").iterdir()
+    parked = replica.process.folder / "pixyproxy-data" / "parked"
+    (file,) = (path for path in parked.iterdir() if path.name != ".reserve")
     assert file.read_bytes() == tiny_picture(prompt)
     (said,) = [line for line in replica.process.output().splitlines() if file.name in line]
     assert " ERROR " in said
