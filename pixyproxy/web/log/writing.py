@@ -17,7 +17,7 @@ AT_ONCE = 4096
 (PIPE_BUF of Linux; pipe(7)). Our lines are ASCII but for warnings of libraries."""
 MAX_WAITING = limits.MAX_LOG_WAITING
 """Characters that wait for the thread. Lines beyond it are dropped, and counted."""
-PAUSE = 0.005
+PAUSE = 0.02
 """Seconds between two writes: waking the thread for each line would cost half as much CPU as the line."""
 LAST_WORDS = 1.0
 """Seconds that a process waits at its end, and a command after each line, until the lines are written."""
