@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pixyproxy.cli", "pixyproxy.upstream.openai.images", "tests.crashing"])
+FORKS.set_forkserver_preload(["pixyproxy.cli", "pixyproxy.upstream.openai.generator", "tests.crashing"])
 
 
 def enter(environment: Mapping[str, str], *, folder: Path, stdout: Path, stderr: Path) -> None:

@@ -432,6 +432,9 @@ class FakeStorage:
             raise self.failure
         self.instance = self.instance or instance
 
+    async def aclose(self) -> None:
+        pass
+
     async def probe(self) -> None:
         self.probes += 1
         if self.failure is not None:

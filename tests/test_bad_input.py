@@ -14,7 +14,7 @@ import pytest
 
 from pixyproxy.upstream.demo.server import DemoUpstream
 from pixyproxy.upstream.openai.client import open_client
-from pixyproxy.upstream.openai.images import OpenAIImageGenerator
+from pixyproxy.upstream.openai.generator import OpenAIImageGenerator
 from pixyproxy.web.log.format import TextFormatter
 from tests import planted
 from tests.listening import listening

@@ -21,7 +21,7 @@ from pixyproxy.core.generations import Generation, GenerationState
 from pixyproxy.data.database import SqlDatabase, Transaction, domain_error
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
-from pixyproxy.data.init import LOCK_TIMEOUT, migrate, open_database
+from pixyproxy.data.init import ROW_LOCK_WAIT, migrate, open_database
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
 from tests.servers import SqlServer, wait_until
@@ -459,6 +459,6 @@ async def test_a_locked_row_of_another_replica_delays_neither_renewals_nor_claim
         assert await records.claim(expired.guid, lease=30) is not None
         await records.fail(expired, error={})
         await records.succeed(mine[0], images=(an_image(mine[0]),), drawing=a_drawing())
-        assert time.monotonic() - started < LOCK_TIMEOUT
+        assert time.monotonic() - started < ROW_LOCK_WAIT
         connection.rollback()
     close()

@@ -21,7 +21,7 @@ from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.threads import Gate
 from pixyproxy.data.cached import KEY_TTL, UNSEEN_IMAGES, UNSEEN_KEYS, CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.init import migrate
-from pixyproxy.data.memory import ABSENT, Memory
+from pixyproxy.data.lookups import ABSENT, Memory
 from pixyproxy.service.keys import digest, new_key
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService

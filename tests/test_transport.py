@@ -26,7 +26,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.generations import Drawing, GenerationRequest
 from pixyproxy.core.images import Picture
 from pixyproxy.upstream.openai.client import open_client
-from pixyproxy.upstream.openai.images import OpenAIImageGenerator
+from pixyproxy.upstream.openai.generator import OpenAIImageGenerator
 from tests.servers import free_ports
 
 pytestmark = pytest.mark.anyio

@@ -25,7 +25,7 @@ from pixyproxy.upstream.demo.drawing import draw_picture
 from pixyproxy.upstream.demo.faults import Fault
 from pixyproxy.upstream.demo.server import DemoUpstream
 from pixyproxy.upstream.openai.client import open_client
-from pixyproxy.upstream.openai.images import OpenAIImageGenerator, storable_usage
+from pixyproxy.upstream.openai.generator import OpenAIImageGenerator, storable_usage
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.listening import listening

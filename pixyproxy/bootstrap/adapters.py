@@ -73,8 +73,7 @@ def open_adapters(settings: Settings) -> Adapters:
         ),
     )
     adapters.cleanup.callback(close)
-    if isinstance(storage, S3ImageStorage):
-        adapters.cleanup.push_async_callback(storage.aclose)
+    adapters.cleanup.push_async_callback(storage.aclose)
     return adapters
 
 
@@ -120,7 +119,7 @@ def open_generator(settings: Settings, cleanup: AsyncExitStack) -> ImageGenerato
     # Imported here: openai and Pillow take half a second, for which no other command should wait.
     from pixyproxy.upstream.demo.server import DemoUpstream
     from pixyproxy.upstream.openai.client import open_client
-    from pixyproxy.upstream.openai.images import OpenAIImageGenerator
+    from pixyproxy.upstream.openai.generator import OpenAIImageGenerator
 
     if not settings.embedded and settings.openai_api_key is None and not settings.demo:
         raise ConfigurationError(

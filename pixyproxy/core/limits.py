@@ -1,4 +1,4 @@
-"""Every time and size that bounds the service, in one table. The settings have the others.
+"""The times and sizes that bound requests, generations and their parts, in one table; the settings have the others.
 
 Times are in seconds. The modules that use a limit give it a name there. `seconds_to_end` adds up what an ending process
 may need; tests/test_deploy.py compares it with the compose file and the docs.
@@ -18,7 +18,7 @@ DATABASE_CONNECT = 3
 DATABASE_READ = 5
 DATABASE_WRITE = 5
 STATEMENT = 4
-LOCK_WAIT = 2
+ROW_LOCK_WAIT = 2
 TRANSACTION_ATTEMPTS = 3
 
 # The bucket

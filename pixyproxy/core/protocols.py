@@ -202,6 +202,9 @@ class ImageStorage(Protocol):
     async def probe(self) -> None:
         """Return if the storage answers, and its objects can be read, within seconds and with one attempt."""
 
+    async def aclose(self) -> None:
+        """Close its connections. Nothing is called afterwards."""
+
 
 @dataclass(frozen=True)
 class ParkedFile:

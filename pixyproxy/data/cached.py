@@ -10,7 +10,7 @@ from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.protocols import ApiKeyRepository, ImageRepository
 from pixyproxy.core.threads import Gate
-from pixyproxy.data.memory import Memory
+from pixyproxy.data.lookups import Memory
 
 SIZE = 20 * 1024 * 1024
 """Bytes of memory for the records of images, as `size_of` estimates them."""

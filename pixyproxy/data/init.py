@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
-from pixyproxy.data import schema
+from pixyproxy.data import schema_version
 from pixyproxy.data.database import DISCONNECTING, Pool, SqlDatabase, driver_errors, error_code
 from pixyproxy.data.tls import connect
 
@@ -33,10 +33,10 @@ STATEMENT_TIMEOUT = limits.STATEMENT
 """Seconds after which the server ends a statement of a reader or a searcher, and SQLite a searcher's."""
 SQLITE_STEPS = 10_000
 """Instructions of SQLite's virtual machine between two looks at the clock: well under a millisecond."""
-LOCK_TIMEOUT = limits.LOCK_WAIT
+ROW_LOCK_WAIT = limits.ROW_LOCK_WAIT
 """Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
 
-LOCK_WAIT = 5
+SQLITE_LOCK_WAIT = 5
 """Seconds that SQLite waits for the lock of its file."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -106,7 +106,7 @@ def open_engine(url: str, *, use: Use, connections: int = 1) -> Engine:
     }
     if parsed.drivername == "sqlite":
         engine = create_engine(
-            parsed, **common, connect_args={"timeout": MIGRATION_PATIENCE if use == "migrating" else LOCK_WAIT}
+            parsed, **common, connect_args={"timeout": MIGRATION_PATIENCE if use == "migrating" else SQLITE_LOCK_WAIT}
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -154,7 +154,7 @@ def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry, *, use: 
     elif use in ("reading", "searching"):
         statements.append(f"SET SESSION max_execution_time = {STATEMENT_TIMEOUT * 1000}")
     elif use == "writing":
-        statements.append(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
+        statements.append(f"SET SESSION innodb_lock_wait_timeout = {ROW_LOCK_WAIT}")
     cursor = connection.cursor()
     for statement in statements:
         cursor.execute(statement)
@@ -208,11 +208,11 @@ def require_current_schema(url: str) -> None:
         engine = open_engine(url, use="writing")
         try:
             with engine.connect() as connection:
-                usable = schema.is_usable(connection, _alembic(MIGRATIONS))
+                usable = schema_version.is_usable(connection, _alembic(MIGRATIONS))
         finally:
             engine.dispose()
     if not usable:
-        raise ConfigurationError(schema.OLDER)
+        raise ConfigurationError(schema_version.OLDER)
 
 
 def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
@@ -239,12 +239,12 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
         with driver_errors(), connection, _migration_lock(connection):
             config = _alembic(scripts)
             config.attributes["connection"] = connection
-            if not schema.is_usable(connection, config):
-                schema.adopt_first_release(connection)
+            if not schema_version.is_usable(connection, config):
+                schema_version.adopt_first_release(connection)
                 if connection.dialect.name != "sqlite":
                     connection.commit()  # inside an open transaction Alembic commits no migration
                 alembic.command.upgrade(config, "head")
-                schema.record_compatibility(connection)
+                schema_version.record_compatibility(connection)
             connection.commit()
     finally:
         engine.dispose()

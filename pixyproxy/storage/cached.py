@@ -166,6 +166,10 @@ class CachedImageStorage:
         """Record the id, unless there is one already."""
         await self._storage.add_instance(instance)
 
+    async def aclose(self) -> None:
+        """Close the storage's connections."""
+        await self._storage.aclose()
+
     async def probe(self) -> None:
         """Return if the storage answers."""
         await self._storage.probe()

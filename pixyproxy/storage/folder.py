@@ -175,6 +175,9 @@ class FolderImageStorage:
 
         await self._run(write, self._probing)
 
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
     async def probe(self) -> None:
         """Return if the folder takes bytes, and has room for the largest picture."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -89,11 +90,16 @@ def create_app(
 ) -> RequestLog:
     """The whole as an ASGI application.
 
-    What stands around all requests is an ASGI wrapper of this list, the innermost first. The FastAPI application has no
-    middleware of its own: plain routes would go past it.
+    What stands around all requests is an ASGI wrapper in this list. The FastAPI application has no middleware of its
+    own: plain routes would go past it. The request log is the outermost, so that nothing escapes it.
     """
-    app: ASGIApp = PlainRoutes(create_api(services, version=version, background=background, dialects=dialects))
-    app = Gzip(app)
-    app = HeadAsGet(app)
-    app = PublicCors(app, origins=services.cors_origins)
+    wrappers: tuple[Callable[[ASGIApp], ASGIApp], ...] = (
+        partial(PublicCors, origins=services.cors_origins),
+        HeadAsGet,
+        Gzip,
+        PlainRoutes,
+    )
+    app: ASGIApp = create_api(services, version=version, background=background, dialects=dialects)
+    for wrap in reversed(wrappers):
+        app = wrap(app)
     return RequestLog(app)

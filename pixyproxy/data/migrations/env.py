@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from pixyproxy.data.schema import VERSION_TABLE
+from pixyproxy.data.schema_version import VERSION_TABLE
 
 connection = context.config.attributes["connection"]
 # MySQL commits DDL implicitly: each migration is recorded as it ends, so that a failed one leaves those before it

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
-from pixyproxy.web.auth.body_limit import with_body_limit
+from pixyproxy.web.http.body_limit import with_body_limit
 from pixyproxy.web.log.request_log import record_of
 
 

@@ -24,9 +24,9 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.web.http.content import CONNECTION
 from pixyproxy.web.log.request_log import CLIENT_LEFT
-from pixyproxy.web.server.bodies import LingeringTransport, ReadOrClose
 from pixyproxy.web.server.client import FLUSH_PATIENCE, ClientConnection
 from pixyproxy.web.server.refusals import logged_refusal, over_the_limit
+from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
 MAX_HEAD = limits.MAX_HEAD
 """Bytes of a request's line and headers."""

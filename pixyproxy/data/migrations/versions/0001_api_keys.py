@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from pixyproxy.data.columns import TABLE, IdType, MomentType, ascii_char, ascii_text
+from pixyproxy.data.migrations.column_types import TABLE, IdType, MomentType, ascii_char, ascii_text
 
 revision = "0001"
 down_revision = None

@@ -3,7 +3,15 @@
 import sqlalchemy as sa
 from alembic import op
 
-from pixyproxy.data.columns import TABLE, IdType, MomentType, PromptType, ascii_char, ascii_text, create_index_once
+from pixyproxy.data.migrations.column_types import (
+    TABLE,
+    IdType,
+    MomentType,
+    PromptType,
+    ascii_char,
+    ascii_text,
+    create_index_once,
+)
 
 revision = "0003"
 down_revision = "0002"

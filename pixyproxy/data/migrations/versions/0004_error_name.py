@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from pixyproxy.data.columns import add_column_once, ascii_text, create_index_once
+from pixyproxy.data.migrations.column_types import add_column_once, ascii_text, create_index_once
 
 revision = "0004"
 down_revision = "0003"

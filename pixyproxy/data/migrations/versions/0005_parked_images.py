@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from pixyproxy.data.columns import TABLE, IdType, MomentType, PartType, ascii_char
+from pixyproxy.data.migrations.column_types import TABLE, IdType, MomentType, PartType, ascii_char
 
 revision = "0005"
 down_revision = "0004"

@@ -1,6 +1,6 @@
 """Indexes for the list of generations and for what the reconciler asks."""
 
-from pixyproxy.data.columns import create_index_once
+from pixyproxy.data.migrations.column_types import create_index_once
 
 revision = "0006"
 down_revision = "0005"

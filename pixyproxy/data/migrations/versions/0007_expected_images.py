@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from pixyproxy.data.columns import add_column_once
+from pixyproxy.data.migrations.column_types import add_column_once
 
 revision = "0007"
 down_revision = "0006"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from pixyproxy.data.columns import TABLE, ascii_text
+from pixyproxy.data.migrations.column_types import TABLE, ascii_text
 
 revision = "0008"
 down_revision = "0007"

@@ -6,8 +6,8 @@ from uuid import uuid4
 import sqlalchemy as sa
 from alembic import op
 
-from pixyproxy.data.columns import TABLE, IdType, MomentType, ascii_char
 from pixyproxy.data.conversions import time_to_column
+from pixyproxy.data.migrations.column_types import TABLE, IdType, MomentType, ascii_char
 
 revision = "0009"
 down_revision = "0008"
