@@ -97,9 +97,8 @@ def create_app(
         partial(PublicCors, origins=services.cors_origins),
         HeadAsGet,
         Gzip,
-        PlainRoutes,
     )
-    app: ASGIApp = create_api(services, version=version, background=background, dialects=dialects)
+    app: ASGIApp = PlainRoutes(create_api(services, version=version, background=background, dialects=dialects))
     for wrap in reversed(wrappers):
         app = wrap(app)
     return RequestLog(app)
