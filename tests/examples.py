@@ -45,5 +45,9 @@ def an_image(generation: Generation | None = None, **values: Any) -> Image:
 
 def a_drawing(*, pictures: tuple[bytes, ...] = (b"",), **values: Any) -> Drawing:
     """What the upstream sent."""
-    known: dict[str, Any] = {"usage": {"total_tokens": 3}, "upstream_request_id": "req_1"}
+    known: dict[str, Any] = {
+        "usage": {"total_tokens": 3},
+        "upstream_request_id": "req_1",
+        "answer": {"size": "32x16", "quality": "low"},
+    }
     return Drawing(pictures=tuple(map(Picture.of, pictures)), **{**known, **values})

@@ -1,6 +1,7 @@
 """Fakes: the smallest implementations of the Protocols. Each passes the contract suite of the real thing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,11 +23,13 @@ from pixyproxy.core.generations import (
     GenerationPage,
     GenerationRequest,
     GenerationState,
+    PartialImage,
     RecordedRequest,
 )
 from pixyproxy.core.images import Image, ImagePage, ObjectFacts, Picture
+from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.keys import ApiKey
-from pixyproxy.core.protocols import ParkedFile
+from pixyproxy.core.protocols import ParkedFile, PartialSink
 from pixyproxy.storage.keys import OBJECT_KEY
 from pixyproxy.upstream.demo.drawing import draw_picture
 
@@ -190,6 +193,7 @@ class FakeGenerationRepository:
             expected_images=len(images),
             usage=drawing.usage if drawing and drawing.usage else known.usage,
             upstream_request_id=(drawing and drawing.upstream_request_id) or known.upstream_request_id,
+            answer=(drawing and drawing.answer) or known.answer,
         )
         self.images.images |= {image.guid: image for image in images}
         self.made[generation.guid] = [image.guid for image in images]
@@ -288,6 +292,7 @@ class FakeParkedImageRepository:
             error=None,
             usage=drawing.usage,
             upstream_request_id=drawing.upstream_request_id,
+            answer=drawing.answer,
             expected_images=len(drawing.pictures),
         )
         self.generations.leases[generation.guid] = self.generations.clock()
@@ -451,13 +456,23 @@ class FakeGenerator:
 
     def __init__(self) -> None:
         self.requests: list[GenerationRequest] = []
+        self.inputs: list[tuple[bytes, ...]] = []
+        self.partials: tuple[bytes, ...] = ()
         self.failure: Exception | None = None
         self.pictures: tuple[bytes, ...] | None = None
         self.before: Callable[[], Any] | None = None
         self.after_turn: Callable[[], Any] | None = None
 
-    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
+    async def draw(
+        self,
+        request: GenerationRequest,
+        *,
+        turn: Callable[[], Awaitable[None]],
+        inputs: Sequence[InputFile] = (),
+        partials: PartialSink | None = None,
+    ) -> Drawing:
         self.requests.append(request)
+        self.inputs.append(tuple(each.file.read() for each in inputs))
         if self.before is not None:
             await self.before()
         if self.failure is not None:
@@ -465,7 +480,17 @@ class FakeGenerator:
         await turn()
         if self.after_turn is not None:
             await self.after_turn()
-        drawn = self.pictures or (tiny_picture(request.prompt, output_format=request.output_format or "png"),)
+        for index, data in enumerate(self.partials[: partials.wanted] if partials else ()):
+            assert partials is not None
+            partials.publish(PartialImage(index, data, {"size": "32x16"}))
+            await asyncio.sleep(0)
+        form = request.output_format or "png"
+        drawn = self.pictures or tuple(
+            tiny_picture(request.prompt + " again" * number, output_format=form) for number in range(request.n or 1)
+        )
         return Drawing(
-            pictures=tuple(map(Picture.of, drawn)), usage={"total_tokens": 7}, upstream_request_id="req_fake"
+            pictures=tuple(map(Picture.of, drawn)),
+            usage={"total_tokens": 7},
+            upstream_request_id="req_fake",
+            answer={"size": "32x16", "quality": "low", "background": "opaque", "output_format": form},
         )

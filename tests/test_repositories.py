@@ -584,12 +584,13 @@ async def test_what_nobody_recorded_does_not_succeed(repositories: Repositories)
 async def test_usage_and_request_id_that_are_recorded_are_kept_by_a_success_that_knows_none(
     repositories: Repositories,
 ) -> None:
-    for drawing in (None, a_drawing(usage=None, upstream_request_id=None)):
+    for drawing in (None, a_drawing(usage=None, upstream_request_id=None, answer=None)):
         generation = await repositories.a_generation_in()
         await repositories.parked.add(generation, a_drawing(pictures=(b"x",)))
         await repositories.generations.succeed(generation, images=(an_image(generation),), drawing=drawing)
         found = await repositories.generations.get(generation.guid)
         assert (found.usage, found.upstream_request_id) == ({"total_tokens": 3}, "req_1")
+        assert found.answer == {"size": "32x16", "quality": "low"}
 
 
 async def test_a_generation_fails_only_once_and_the_first_word_counts(repositories: Repositories) -> None:

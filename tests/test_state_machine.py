@@ -147,7 +147,7 @@ class Upstream:
         self.world = world
         self.mode = "picture"
 
-    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
+    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]], **_: Any) -> Drawing:
         post, process, mode = POST.get(), PROCESS.get(), self.mode
         assert post is not None
         assert process is not None

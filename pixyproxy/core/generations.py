@@ -1,5 +1,7 @@
 """Generations: what was asked for, where it stands, and what the upstream sent."""
 
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -8,7 +10,8 @@ from pydantic import AwareDatetime, Field
 
 from pixyproxy.core import limits
 from pixyproxy.core.images import Image, Picture, image_guid
-from pixyproxy.core.model import Model, Prompt, Token
+from pixyproxy.core.inputs import Input
+from pixyproxy.core.model import EndUser, Model, Prompt, Token
 
 MAX_IMAGES = limits.MAX_IMAGES
 """Images of a generation: the most that the OpenAI Images API draws for one request."""
@@ -35,10 +38,15 @@ class GenerationRequest(Model):
     output_format: OutputFormat | None = None
     output_compression: Percent | None = None
     moderation: Moderation | None = None
+    complexity: Token | None = None
+    input_fidelity: Token | None = None
+    user: EndUser | None = None
+    safety_identifier: EndUser | None = None
+    inputs: tuple[Input, ...] = ()
 
     def values(self) -> dict[str, Any]:
-        """What the caller did not leave open, by name."""
-        return self.model_dump(exclude_none=True)
+        """What the caller did not leave open, by name, as JSON has it. No `inputs`: nothing is edited."""
+        return {name: value for name, value in self.model_dump(mode="json", exclude_none=True).items() if value != []}
 
 
 class RecordedRequest(Model):
@@ -58,6 +66,15 @@ class RecordedRequest(Model):
         model = self.values.get("model")
         return model if isinstance(model, str) else ""
 
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The images that it edits; those that this version cannot read are left out."""
+        found = []
+        for each in self.values.get("inputs") or ():
+            with suppress(ValueError):
+                found.append(Input.model_validate(each))
+        return tuple(found)
+
 
 class GenerationState(StrEnum):
     """Where a generation stands. It ends once, but for one failed as interrupted whose picture turns up after all."""
@@ -70,7 +87,8 @@ class GenerationState(StrEnum):
 class Generation(Model):
     """One request for images, from its reservation on. Its lease is known to the database alone, by its clock.
 
-    It is completed with all of its `expected_images`, or not at all.
+    It is completed with all of its `expected_images`, or not at all. `answer` is what the upstream said about it, where
+    that is known: `size`, `quality`, `background` and `output_format` as it resolved them, and `revised_prompt`.
     """
 
     guid: UUID
@@ -83,6 +101,7 @@ class Generation(Model):
     error: dict[str, Any] | None = None
     upstream_request_id: str | None = None
     usage: dict[str, Any] | None = None
+    answer: dict[str, Any] | None = None
     images: tuple[Image, ...] = ()
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -105,3 +124,14 @@ class Drawing(Model):
     pictures: tuple[Picture, ...]
     usage: dict[str, Any] | None
     upstream_request_id: str | None
+    answer: dict[str, Any] | None = None
+    """See `Generation.answer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartialImage:
+    """A picture that is not finished yet. `index` counts those of a generation from 0; `answer`: see `Generation`."""
+
+    index: int
+    data: bytes = field(repr=False)
+    answer: dict[str, Any] = field(default_factory=dict)

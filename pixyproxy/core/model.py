@@ -26,6 +26,9 @@ Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*
 """A short word of the upstream's own vocabulary, which grows: a model's name, a size, a quality. OpenAPI shows the
 pattern, so it must be one of ECMA-262 too. pydantic's `$` matches at the end only, not before a line break."""
 
+EndUser = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(without_nul)]
+"""A name that a caller has for its own user."""
+
 
 class Model(BaseModel):
     """Frozen, closed, and silent about its input when validation fails (prompts are not logged)."""

@@ -1,13 +1,21 @@
 """What the services need from the outside; the adapters fulfil it, and one contract suite holds each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationRequest, GenerationState
+from pixyproxy.core.generations import (
+    Drawing,
+    Generation,
+    GenerationPage,
+    GenerationRequest,
+    GenerationState,
+    PartialImage,
+)
 from pixyproxy.core.images import Image, ImagePage, ObjectFacts
+from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.keys import ApiKey
 
 
@@ -237,11 +245,31 @@ class ParkingFolder(Protocol):
         """Remove the picture; nothing happens if there is none."""
 
 
+class PartialSink(Protocol):
+    """Takes the partial images of a generation. `wanted`: how many the upstream is asked for."""
+
+    @property
+    def wanted(self) -> int:
+        """0 to 3."""
+
+    def publish(self, partial: PartialImage) -> None:
+        """Take a partial image, at once and without an error."""
+
+
 class ImageGenerator(Protocol):
     """The upstream."""
 
-    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
-        """Have the request drawn, once: one request goes out, whatever fails.
+    async def draw(
+        self,
+        request: GenerationRequest,
+        *,
+        turn: Callable[[], Awaitable[None]],
+        inputs: Sequence[InputFile] = (),
+        partials: PartialSink | None = None,
+    ) -> Drawing:
+        """Have the request drawn, or the inputs edited, once: one request goes out, whatever fails.
+
+        With `partials` the upstream is asked to stream; one that does not stream is fine too.
 
         `turn` is awaited when the upstream has begun to answer with success and before its pictures are read. No
         deadline runs meanwhile, and little of the answer is held.

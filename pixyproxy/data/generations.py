@@ -30,7 +30,7 @@ AFTER_DRAWING = limits.RECORD_WAIT
 
 SELECT = """
     SELECT id, guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error,
-           upstream_request_id, `usage`, created_at, updated_at
+           upstream_request_id, `usage`, answer, created_at, updated_at
     FROM generations
 """
 BY_GUID = SELECT + "WHERE guid = :guid"
@@ -71,10 +71,10 @@ RECENTLY_INTERRUPTED = (
 INSERT = """
     INSERT INTO generations
         (guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error, upstream_request_id,
-         `usage`, lease_expires_at, created_at, updated_at)
+         `usage`, answer, lease_expires_at, created_at, updated_at)
     VALUES
         (:guid, :api_key_id, :idempotency_key, :fingerprint, :request, :expected_images, :state, :error,
-         :upstream_request_id, :usage, :lease_expires_at, :created_at, :updated_at)
+         :upstream_request_id, :usage, :answer, :lease_expires_at, :created_at, :updated_at)
 """
 
 logger = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ def generation_to_row(generation: Generation) -> dict[str, Any]:
         "error": json_to_column(generation.error),
         "upstream_request_id": generation.upstream_request_id,
         "usage": json_to_column(generation.usage),
+        "answer": json_to_column(generation.answer),
         "created_at": time_to_column(generation.created_at),
         "updated_at": time_to_column(generation.updated_at),
     }
@@ -111,6 +112,7 @@ def row_to_generation(row: Row, *, images: tuple[Image, ...] = ()) -> Generation
         error=column_to_json(row["error"]),
         upstream_request_id=row["upstream_request_id"],
         usage=column_to_json(row["usage"]),
+        answer=column_to_json(row["answer"]),
         images=images,
         created_at=column_to_time(row["created_at"]),
         updated_at=column_to_time(row["updated_at"]),

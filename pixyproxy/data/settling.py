@@ -23,22 +23,23 @@ def succeed(
 ) -> bool:
     """Record the images and the success, and remove what was parked. Returns whether this call recorded an image.
 
-    `drawing` has the usage and the upstream's request id, where they are known and not yet recorded. A generation that
-    has succeeded already gets the images that it lacks. `ConflictError` if it failed, other than as interrupted, or if
-    `images` are fewer than it expects.
+    `drawing` has what the upstream said (usage, request id, answer), where that is known and not yet recorded. A
+    generation that has succeeded already gets the images that it lacks. `ConflictError` if it failed, other than as
+    interrupted, or if `images` are fewer than it expects.
     """
     found = transaction.execute(
         """
         UPDATE generations
         SET state = 'succeeded', error = NULL, error_name = NULL, `usage` = COALESCE(:usage, `usage`),
-            upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id), updated_at = :now,
-            expected_images = :images
+            upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id),
+            answer = COALESCE(:answer, answer), updated_at = :now, expected_images = :images
         WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
           AND (expected_images <= :images OR :drawn = 1)
         """,
         guid=str(generation.guid),
         upstream_request_id=drawing.upstream_request_id if drawing else None,
         usage=json_to_column(drawing.usage) if drawing else None,
+        answer=json_to_column(drawing.answer) if drawing else None,
         interrupted=INTERRUPTED,
         now=time_to_column(datetime.now(UTC)),
         images=len(images),
@@ -89,7 +90,7 @@ def fail(
 
 
 def park(transaction: Transaction, generation: Generation, drawing: Drawing) -> None:
-    """Park all pictures, record usage and request id, and end the lease.
+    """Park all pictures, record what the upstream said, and end the lease.
 
     `ConflictError` if the generation is settled: whoever settled it has its pictures.
     """
@@ -112,12 +113,13 @@ def park(transaction: Transaction, generation: Generation, drawing: Drawing) -> 
     found = transaction.execute(
         """
         UPDATE generations
-        SET `usage` = :usage, upstream_request_id = :upstream_request_id, lease_expires_at = :now,
+        SET `usage` = :usage, upstream_request_id = :upstream_request_id, answer = :answer, lease_expires_at = :now,
             state = 'running', error = NULL, error_name = NULL, updated_at = :now, expected_images = :images
         WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
         """,
         guid=str(generation.guid),
         usage=json_to_column(drawing.usage),
+        answer=json_to_column(drawing.answer),
         upstream_request_id=drawing.upstream_request_id,
         interrupted=INTERRUPTED,
         now=time_to_column(transaction.now()),

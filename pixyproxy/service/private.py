@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,15 +11,23 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
-from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState
+from pixyproxy.core.generations import (
+    Generation,
+    GenerationPage,
+    GenerationRequest,
+    GenerationState,
+    PartialImage,
+)
 from pixyproxy.core.images import Image, ImagePage
+from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.model import Model, SearchText
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.generating.begin import POLL_AFTER, IdempotentBeginner, parse_idempotency_key
 from pixyproxy.service.generating.outcome import require_success
+from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.run import GenerationRunner
-from pixyproxy.service.generating.wait import RunningGeneration, poll
+from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, poll
 from pixyproxy.service.validation import revalidated
 
 MAX_LIMIT = 500
@@ -93,26 +103,20 @@ class PrivateImageService:
         caller: Caller,
         idempotency_key: str | None = None,
         wait: float | None = None,
+        inputs: InputFiles = NO_INPUTS,
     ) -> Created:
         """A generation for the request. A known Idempotency-Key gives the generation that it began.
 
-        `wait`: seconds to wait for the end, also of a generation that another request began. None: `sync_wait`, and a
-        generation that another request began is not waited for.
+        `wait`: seconds to wait for the end (`math.inf`: without a limit), also of a generation that another request
+        began. None: `sync_wait`, and a generation that another request began is not waited for. `inputs`: what is
+        edited; they are closed when the upstream has them, or nobody needs them.
 
         Raises what `GenerationRunner.begin` raises before anything is spent; what `ImageGenerator.draw` raises, and
         `UpstreamAnswerError` for bytes that are not a picture. For a known key `IdempotencyKeyReusedError`,
         `GenerationRunningError`, `OutcomeUnknownError`, `ImageDeletedError`, or the recorded failure again.
         """
-        request = revalidated(_REQUEST, request)
-        filled = request.model_copy(
-            update={"model": request.model or self._model, "quality": request.quality or self._quality}
-        )
-        seconds = (self._sync_wait or None) if wait is None else wait
-        if idempotency_key is None:
-            running = await self._runner.begin(filled, caller=caller)
-            return self._created(await running.wait(seconds))
-        key = parse_idempotency_key(idempotency_key)
-        begun = await self._beginner.begin(filled, caller=caller, key=key, asked=request)
+        seconds = (self._sync_wait or None) if wait is None else (None if wait == math.inf else wait)
+        begun = await self._begin(request, caller=caller, idempotency_key=idempotency_key, inputs=inputs)
         if isinstance(begun, RunningGeneration):
             return self._created(await begun.wait(seconds))
         if begun.state is GenerationState.RUNNING:
@@ -125,6 +129,70 @@ class PrivateImageService:
                 )
             begun = await self._join(begun, seconds)
         return self._created(begun, replayed=True)
+
+    async def stream(
+        self,
+        request: GenerationRequest,
+        *,
+        caller: Caller,
+        idempotency_key: str | None = None,
+        inputs: InputFiles = NO_INPUTS,
+        partial_images: int = 0,
+    ) -> AsyncIterator[PartialImage | Created]:
+        """Like `create`, without a limit of time: partial images as they arrive, if the upstream sends any, the end.
+
+        What `create` raises before anything is spent is raised here, and the rest by the iterator. A caller that is
+        slow misses partial images. Closing the iterator ends nothing.
+        """
+        partials = Partials(partial_images)
+        begun = await self._begin(
+            request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials
+        )
+        return self._events(begun)
+
+    async def _events(self, begun: RunningGeneration | Generation) -> AsyncIterator[PartialImage | Created]:
+        replayed = isinstance(begun, Generation)
+        running = self._runner.get(begun.guid) if isinstance(begun, Generation) else begun
+        if running is not None and running.partials is not None:
+            async for partial in running.partials.watch():
+                yield partial
+        if isinstance(begun, RunningGeneration):
+            ended = await begun.wait(None)
+        else:
+            ended = await self._join(begun, None) if begun.state is GenerationState.RUNNING else begun
+        yield self._created(ended, replayed=replayed)
+
+    async def _begin(
+        self,
+        request: GenerationRequest,
+        *,
+        caller: Caller,
+        idempotency_key: str | None,
+        inputs: InputFiles,
+        partials: Partials | None = None,
+    ) -> RunningGeneration | Generation:
+        """A new generation that runs here, or the recorded one of this Idempotency-Key."""
+        begun: RunningGeneration | Generation | None = None
+        try:
+            request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
+            filled = request.model_copy(
+                update={"model": request.model or self._model, "quality": request.quality or self._quality}
+            )
+            if idempotency_key is None:
+                begun = await self._runner.begin(filled, caller=caller, inputs=inputs, partials=partials)
+            else:
+                begun = await self._beginner.begin(
+                    filled,
+                    caller=caller,
+                    key=parse_idempotency_key(idempotency_key),
+                    asked=request,
+                    inputs=inputs,
+                    partials=partials,
+                )
+        finally:
+            if not isinstance(begun, RunningGeneration):
+                inputs.close()
+        return begun
 
     async def list(self, query: ImageQuery) -> ImagePage:
         """A page of all images, newest first; `InvalidRequestError` for a cursor that no page carried."""

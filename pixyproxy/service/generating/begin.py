@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import json
 import re
+from collections.abc import Awaitable, Callable
+from functools import partial
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -16,10 +18,12 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository
+from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.run import GenerationRunner
-from pixyproxy.service.generating.wait import RunningGeneration
+from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration
 
 MAX_IDEMPOTENCY_KEY = 255
 POLL_AFTER = 2
@@ -39,7 +43,14 @@ class IdempotentBeginner:
         self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
     async def begin(
-        self, filled: GenerationRequest, *, caller: Caller, key: str, asked: GenerationRequest
+        self,
+        filled: GenerationRequest,
+        *,
+        caller: Caller,
+        key: str,
+        asked: GenerationRequest,
+        inputs: InputFiles = NO_INPUTS,
+        partials: Partials | None = None,
     ) -> RunningGeneration | Generation:
         """A new generation that runs here, or the recorded one, which must not be bought again.
 
@@ -53,12 +64,13 @@ class IdempotentBeginner:
         except TimeoutError:
             raise DatabaseUnavailableError("Other requests with this Idempotency-Key wait for the database.") from None
         try:
-            return await self._begin_or_find(filled, caller=caller, key=key, fingerprint=fingerprint_of(asked))
+            begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
+            return await self._begin_or_find(begin, caller=caller, key=key, fingerprint=fingerprint_of(asked))
         finally:
             lock.release()
 
     async def _begin_or_find(
-        self, filled: GenerationRequest, *, caller: Caller, key: str, fingerprint: str
+        self, begin: Callable[..., Awaitable[RunningGeneration]], *, caller: Caller, key: str, fingerprint: str
     ) -> RunningGeneration | Generation:
         for _ in range(ATTEMPTS):
             with nothing_spent():
@@ -70,9 +82,7 @@ class IdempotentBeginner:
                     return known
             replaced: UUID | None = None if known is None else known.guid
             try:
-                return await self._runner.begin(
-                    filled, caller=caller, idempotency_key=key, fingerprint=fingerprint, instead_of=replaced
-                )
+                return await begin(idempotency_key=key, fingerprint=fingerprint, instead_of=replaced)
             except ConflictError:
                 continue  # another replica began one with this key: the next turn finds it
         raise GenerationRunningError("Other requests use this Idempotency-Key now.", retry_after=POLL_AFTER)

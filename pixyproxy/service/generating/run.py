@@ -21,12 +21,14 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState, RecordedRequest
+from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
 from pixyproxy.service.generating.finish_slots import FinishSlot, FinishSlots
+from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.pictures import examine
 from pixyproxy.service.generating.store import Keeper, build_images, pause_unless, pauses
-from pixyproxy.service.generating.wait import RunningGeneration, mark_retrieved
+from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, mark_retrieved
 from pixyproxy.service.readiness import Readiness
 
 RENEWALS = 3
@@ -77,8 +79,10 @@ class GenerationRunner:
         idempotency_key: str | None = None,
         fingerprint: str | None = None,
         instead_of: UUID | None = None,
+        inputs: InputFiles = NO_INPUTS,
+        partials: Partials | None = None,
     ) -> RunningGeneration:
-        """A generation that is reserved, durably, and runs.
+        """A generation that is reserved, durably, and runs. Once it runs it closes its inputs.
 
         Raises `TooManyGenerationsError`, `ShuttingDownError` and the other kinds of `UnavailableError` before anything
         is spent, and `ConflictError` for an Idempotency-Key that another generation has (see
@@ -105,7 +109,7 @@ class GenerationRunner:
             updated_at=now,
         )
         self._admitted.add(generation.guid)
-        running = RunningGeneration(generation, request)
+        running = RunningGeneration(generation, request, inputs=inputs, partials=partials)
         reserved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         reserved.add_done_callback(mark_retrieved)
         task = asyncio.create_task(self._live(running, reserved, instead_of=instead_of))
@@ -159,6 +163,9 @@ class GenerationRunner:
             internal.__cause__ = error
             running.outcome.set_exception(internal)
         finally:
+            running.inputs.close()
+            if running.partials is not None:
+                running.partials.end()
             for known in (self._admitted, self._leased):
                 known.discard(generation.guid)
             del self._running[generation.guid]
@@ -196,7 +203,12 @@ class GenerationRunner:
         started = anyio.current_time()
         with nothing_spent():
             await self._readiness.require_storage()  # the probe before Reserve may be outdated by now
-        drawing = await self._generator.draw(running.request, turn=slot.take)
+        drawing = await self._generator.draw(
+            running.request, turn=slot.take, inputs=running.inputs.files, partials=running.partials
+        )
+        running.inputs.close()
+        if running.partials is not None:
+            running.partials.end()
         facts = tuple(examine(picture) for picture in drawing.pictures)
         drawn = anyio.current_time()
         kept = await self._keeper.keep(

@@ -177,6 +177,7 @@ class Keeper:
                 "images": images,
                 "usage": drawing.usage,
                 "upstream_request_id": drawing.upstream_request_id,
+                "answer": drawing.answer,
                 "updated_at": images[0].updated_at,
             }
         )

@@ -8,8 +8,11 @@ import anyio
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.protocols import GenerationRepository
+from pixyproxy.service.generating.partials import Partials
 
+NO_INPUTS = InputFiles()
 POLLS = (0.25, 0.5, 1.0, 2.0)
 """Seconds between reads of a generation that another replica runs; the last one repeats."""
 
@@ -18,11 +21,23 @@ SHORTEST_PAUSE = 0.001
 
 
 class RunningGeneration:
-    """A generation that this process runs. `outcome` is its record at the end, or the exception that it failed with."""
+    """A generation that this process runs. `outcome` is its record at the end, or the exception that it failed with.
 
-    def __init__(self, generation: Generation, request: GenerationRequest) -> None:
+    `inputs` are what it edits. `partials` shows its partial images; None: the upstream is not asked for any.
+    """
+
+    def __init__(
+        self,
+        generation: Generation,
+        request: GenerationRequest,
+        *,
+        inputs: InputFiles = NO_INPUTS,
+        partials: Partials | None = None,
+    ) -> None:
         self.generation = generation
         self.request = request
+        self.inputs = inputs
+        self.partials = partials
         self.outcome: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
         self.outcome.add_done_callback(mark_retrieved)
 

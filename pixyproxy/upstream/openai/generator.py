@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
@@ -20,6 +20,8 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
 )
 from pixyproxy.core.generations import Drawing, GenerationRequest
+from pixyproxy.core.inputs import InputFile
+from pixyproxy.core.protocols import PartialSink
 from pixyproxy.upstream.openai.errors import MAX_REASON, MAX_RETRY_AFTER, connection_error, retry_after_of, safe_code
 from pixyproxy.upstream.openai.parameters import parameters_of
 from pixyproxy.upstream.openai.scanner import AnswerScanner
@@ -35,8 +37,15 @@ class OpenAIImageGenerator:
         self._client = client
         self._deadline = deadline
 
-    async def draw(self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]]) -> Drawing:
-        """Have the request drawn, once; see `ImageGenerator.draw`."""
+    async def draw(
+        self,
+        request: GenerationRequest,
+        *,
+        turn: Callable[[], Awaitable[None]],
+        inputs: Sequence[InputFile] = (),  # noqa: ARG002
+        partials: PartialSink | None = None,  # noqa: ARG002
+    ) -> Drawing:
+        """Have the request drawn, or the inputs edited, once; see `ImageGenerator.draw`."""
         try:
             with anyio.fail_after(self._deadline) as clock:
                 return await self._draw(request, turn=turn, clock=clock)

@@ -7,4 +7,5 @@ from pixyproxy.core.generations import GenerationRequest
 
 def parameters_of(request: GenerationRequest) -> dict[str, Any]:
     """The parameters by name. What the caller left open is not sent: None would be sent as JSON null."""
-    return {**request.values(), "n": request.n or 1}
+    known = request.model_dump(exclude_none=True, exclude={"inputs"})
+    return {**known, "n": request.n or 1}

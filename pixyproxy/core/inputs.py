@@ -1,0 +1,46 @@
+"""Inputs: the images from which a generation starts when it edits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+from uuid import UUID
+
+from pixyproxy.core.images import ContentType
+from pixyproxy.core.model import Model
+
+Role = Literal["image", "mask", "markup"]
+
+
+class Input(Model):
+    """An input as a record has it: its bytes are not kept. `guid`: of the image that is stored here, if it is one."""
+
+    role: Role
+    sha256: str
+    content_type: ContentType
+    size_bytes: int
+    guid: UUID | None = None
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """The bytes of an input, in a file without a name that is read from its start."""
+
+    facts: Input
+    file: BinaryIO
+
+
+class InputFiles:
+    """All inputs of a request. Whoever is given them closes them; closing twice does no harm."""
+
+    def __init__(self, files: Sequence[InputFile] = ()) -> None:
+        self.files = tuple(files)
+
+    @property
+    def facts(self) -> tuple[Input, ...]:
+        """What a record has of them."""
+        return tuple(each.facts for each in self.files)
+
+    def close(self) -> None:
+        """Free the files, and their room on the disk."""
+        for each in self.files:
+            each.file.close()
