@@ -2,6 +2,7 @@
 
 PixyProxyException
  ├─ InvalidRequestError                422  the request's body or parameters break a rule
+ ├─ ModelNotFoundError                 422  the request names a model that is not offered
  ├─ SearchTooSlowError                 422  the search took longer than the database may work on it
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
@@ -85,6 +86,7 @@ from pixyproxy.core.exceptions.request import (
     InvalidRequestError,
     MalformedRequestError,
     MethodNotAllowedError,
+    ModelNotFoundError,
     NotFoundError,
     PayloadTooLargeError,
     PreconditionFailedError,
@@ -128,6 +130,7 @@ __all__ = [
     "InvalidRequestError",
     "MalformedRequestError",
     "MethodNotAllowedError",
+    "ModelNotFoundError",
     "NotFoundError",
     "NotReadyError",
     "ObjectNotFoundError",

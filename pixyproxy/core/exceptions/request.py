@@ -16,6 +16,17 @@ class InvalidRequestError(PixyProxyException):
         )
 
 
+class ModelNotFoundError(PixyProxyException):
+    """The request names a model that this service does not offer."""
+
+    status = 422
+    name = "model-not-found"
+    title = "This service does not offer the model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model '{model}' is not offered here; GET /v1/models lists those that are.")
+
+
 class MalformedRequestError(PixyProxyException):
     """The request cannot be read as HTTP or as JSON."""
 
