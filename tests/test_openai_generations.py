@@ -10,7 +10,6 @@ import pytest
 from openai import AsyncOpenAI
 
 from pixyproxy.core.generations import Drawing
-from pixyproxy.core.images import Picture
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
 from pixyproxy.web.openai.answers import PIECE, encoded
