@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Security
+from fastapi import Depends, Path, Security
 from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 from starlette.responses import Response
@@ -120,7 +120,12 @@ async def list_models(request: Request, _: Authenticated, response: Response) ->
     tags=["openai"],
     responses=responses_for(AuthenticationError, ModelNotFoundError),
 )
-async def get_model(model: str, request: Request, _: Authenticated, response: Response) -> ModelDetails:
+async def get_model(
+    model: Annotated[str, Path(description="The name of a model or an alias.")],
+    request: Request,
+    _: Authenticated,
+    response: Response,
+) -> ModelDetails:
     """The model, or the alias, of this name."""
     response.headers["Cache-Control"] = "no-store"
     return ModelDetails.of(services_of(request).models, model)
