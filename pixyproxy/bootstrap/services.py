@@ -77,7 +77,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             quality=settings.quality or None,
             sync_wait=settings.sync_wait,
             ending=readiness.ending,
-            identify_callers=settings.safety_identifier == "key",
+            identify_callers=settings.safety_identifier is not None,
         ),
         runner=runner,
         keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),
