@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -1028,10 +1029,10 @@ ASKED = "ab" * 32
 """The fingerprint of what was asked."""
 
 
-async def an_askable_generation_in(repositories: Repositories, **values: object) -> Generation:
+async def an_askable_generation_in(repositories: Repositories, *, lease: float = LONG, **values: object) -> Generation:
     """A recorded generation whose fingerprint is known."""
     known: dict[str, object] = {"fingerprint": ASKED, "created_at": datetime.now(UTC)}
-    return await repositories.a_generation_in(**{**known, **values})
+    return await repositories.a_generation_in(lease=lease, **{**known, **values})
 
 
 async def equal_ones(repositories: Repositories, **values: object) -> list[tuple[UUID, bool]]:
@@ -1113,7 +1114,7 @@ async def test_who_left_before_the_end_stays_gone_at_the_end(repositories: Repos
 
 @pytest.mark.parametrize("values", [{"idempotency_key": "a key"}, {"fingerprint": None}])
 async def test_an_end_that_no_retry_may_adopt_waits_for_no_delivery(
-    repositories: Repositories, values: dict[str, object]
+    repositories: Repositories, values: dict[str, Any]
 ) -> None:
     generation = await an_askable_generation_in(repositories, **values)
     await end(repositories, generation)

@@ -29,6 +29,8 @@ def require_success(generation: Generation, *, replayed: bool = False) -> Genera
 def failure_of(generation: Generation, *, replayed: bool) -> PixyProxyException:
     """The recorded failure. A replay of one that may have been billed is an `OutcomeUnknownError` instead."""
     error = error_from_document(generation.error or {}, replayed=replayed)
+    if not replayed:  # a retry adopted the generation, of which its client knows nothing
+        error.extra.setdefault("generation", str(generation.guid))
     if not replayed or error.cost in ("none", "billed"):
         return error
     unknown = OutcomeUnknownError(
