@@ -25,6 +25,7 @@ from pixyproxy.web.dependencies import Services
 from pixyproxy.web.log.request_log import RequestLog
 from tests import planted
 from tests.fakes import (
+    FakeAdoptionRepository,
     FakeApiKeyRepository,
     FakeDatabase,
     FakeGenerationRepository,
@@ -66,6 +67,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
+        self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.start()
 
@@ -76,6 +78,7 @@ class Stage:
             instance=self.instance,
             images=self.images,
             generations=self.generations,
+            adoption=self.adoption,
             parked=self.parked,
             storage=self.storage,
             folder=self.folder,

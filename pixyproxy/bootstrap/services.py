@@ -47,6 +47,7 @@ class Parts:
             yield
         finally:
             await self.services.runner.drain()
+            await self.services.private.drain()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,6 +5,7 @@ PixyProxyException
  ├─ ModelNotFoundError                 422  the request names a model that is not offered
  ├─ SearchTooSlowError                 422  the search took longer than the database may work on it
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
+ ├─ ClientLeftError                    400  the client left before anything was spent; only the log has it
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
  ├─ RequestTimeoutError                408  the body did not arrive in time
  ├─ UnsupportedMediaTypeError          415  the body is not JSON
@@ -78,6 +79,7 @@ from pixyproxy.core.exceptions.parts import (
 )
 from pixyproxy.core.exceptions.request import (
     AuthenticationError,
+    ClientLeftError,
     ConflictError,
     GenerationNotFoundError,
     HeaderTooLargeError,
@@ -111,6 +113,7 @@ __all__ = [
     "RETRY_AFTER",
     "TYPE_PREFIX",
     "AuthenticationError",
+    "ClientLeftError",
     "ConfigurationError",
     "ConflictError",
     "Cost",

@@ -172,6 +172,7 @@ class GenerationRunner:
             for known in (self._admitted, self._leased):
                 known.discard(generation.guid)
             del self._running[generation.guid]
+            running.recorded.set()
 
     async def _reserve(
         self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
