@@ -82,7 +82,7 @@ async def test_details_are_public_and_the_same_as_the_posts() -> None:
         assert (response.status_code, response.json()) == (200, details)
 
 
-@pytest.mark.parametrize("suffix", ["", "/content"])
+@pytest.mark.parametrize("suffix", ["", "/content", ".png"])
 async def test_an_image_has_one_url_and_none_in_upper_case(suffix: str) -> None:
     stage = Stage()
     details = await stage.create()
@@ -955,7 +955,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     validate(document)
     paths = document["paths"]
     assert set(paths) == {
-        *("/image", "/image/{guid}", "/image/{guid}/content"),
+        *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
     }
     for path, operations in paths.items():

@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pixyproxy.web.http.content_paths import is_content
+
 
 class HeadAsGet:
     """Serves HEAD as GET without the body. Content has a route for HEAD of its own, which reads no bytes."""
@@ -11,7 +13,7 @@ class HeadAsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith("/content"):
+        if scope["type"] != "http" or scope["method"] != "HEAD" or is_content(scope["path"]):
             await self._app(scope, receive, send)
             return
 
