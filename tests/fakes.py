@@ -216,7 +216,15 @@ class FakeGenerationRepository:
             if image in made and not any(each in self.images.images for each in made):
                 known = self.generations[guid]
                 values = {**known.request.values, "prompt": DELETED_PROMPT}
-                self._update(known, request=RecordedRequest(values=values), updated_at=known.updated_at)
+                answer = known.answer and {
+                    name: value for name, value in known.answer.items() if name != "revised_prompt"
+                }
+                self._update(
+                    known,
+                    request=RecordedRequest(values=values),
+                    answer=answer,
+                    updated_at=known.updated_at,
+                )
 
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         self._raise()
