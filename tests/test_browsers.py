@@ -347,6 +347,7 @@ async def test_openapi_describes_every_header_that_is_sent() -> None:
             ("get", ("/image", "/image?limit=1"), {}),
             ("get", ("/generation", "/generation?limit=1"), {}),
             ("get", ("/generation/{guid}", f"/generation/{generation}"), {}),
+            ("get", ("/generation/{guid}", f"/generation/{generation}"), {"headers": {"Accept": "text/event-stream"}}),
             ("get", ("/image/{guid}", f"/image/{image}"), {}),
             ("get", ("/image/{guid}", f"/image/{image}"), {"headers": {"If-None-Match": "*"}}),
             ("get", ("/image/{guid}", f"/image/{MISSING}"), {}),

@@ -26,6 +26,7 @@ HEADERS = {
     "Link": 'The next page, with `rel="next"` (RFC 8288).',
     "Preference-Applied": "What was honoured of Prefer (RFC 7240).",
     "Idempotent-Replayed": "`true`: an earlier request with this Idempotency-Key began this generation.",
+    "X-Accel-Buffering": "`no`: nginx passes the events on as they come.",
     "WWW-Authenticate": "`Bearer`: the scheme of the API key.",
 }
 """Every header that an answer of ours may have, besides those of its body, of CORS and of the browser's security."""
@@ -47,7 +48,7 @@ OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     **{("post", "/image", status): ("Idempotent-Replayed",) for status in ("409", "410", "422", "502", "503", "504")},
     ("get", "/image", "200"): ("Link", "Cache-Control"),
     ("get", "/generation", "200"): ("Link", "Cache-Control"),
-    ("get", "/generation/{guid}", "200"): ("Retry-After", "Cache-Control"),
+    ("get", "/generation/{guid}", "200"): ("Retry-After", "Cache-Control", "X-Accel-Buffering"),
     ("get", "/image/{guid}", "200"): CACHING,
     ("get", "/image/{guid}", "304"): CACHING,
     **{(method, path, "200"): PICTURE for path in CONTENT_PATHS for method in ("get", "head")},

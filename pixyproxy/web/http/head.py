@@ -4,6 +4,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixyproxy.web.http.content_paths import is_content
 
+HEAD = "pixyproxy.head"
+"""The scope's key of a HEAD request that is served as GET."""
+
 
 class HeadAsGet:
     """Serves HEAD as GET without the body. Content has a route for HEAD of its own, which reads no bytes."""
@@ -22,4 +25,4 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+        await self._app({**scope, "method": "GET", HEAD: True}, receive, send_without_body)
