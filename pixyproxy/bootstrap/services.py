@@ -18,6 +18,7 @@ from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.reconciler import Reconciler
+from pixyproxy.service.uploads import Uploads
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.web.dependencies import Services
@@ -79,6 +80,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         runner=runner,
         keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),
         readiness=readiness,
+        uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
         public_url=settings.public_url,
         cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )

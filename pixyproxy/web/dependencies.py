@@ -12,6 +12,7 @@ from pixyproxy.service.keys import KeyService
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Services:
     runner: GenerationRunner
     keys: KeyService
     readiness: Readiness
+    uploads: Uploads
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT

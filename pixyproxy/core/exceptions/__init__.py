@@ -6,6 +6,7 @@ PixyProxyException
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
  ├─ RequestTimeoutError                408  the body did not arrive in time
+ ├─ UnsupportedFileError               415  an image of the request is neither PNG, WebP nor JPEG
  ├─ UnsupportedMediaTypeError          415  the body is not JSON
  ├─ PreconditionFailedError            412  If-Match or If-Unmodified-Since does not hold
  ├─ PayloadTooLargeError               413  the body is over the limit
@@ -27,6 +28,7 @@ PixyProxyException
  │   ├─ StorageUnavailableError
  │   ├─ UpstreamUnavailableError            the upstream cannot be reached, or asked us to wait
  │   ├─ TooManyGenerationsError             this process runs as many generations as it may
+ │   ├─ UploadsFullError                    there is no room for more uploads
  │   ├─ TooManyConnectionsError             this process has as many connections as it may
  │   ├─ ShuttingDownError                   this process ends
  │   └─ NotReadyError                       /readyz: names the parts that do not answer
@@ -73,6 +75,7 @@ from pixyproxy.core.exceptions.parts import (
     TooManyConnectionsError,
     TooManyGenerationsError,
     UnavailableError,
+    UploadsFullError,
     UpstreamUnavailableError,
 )
 from pixyproxy.core.exceptions.request import (
@@ -91,6 +94,7 @@ from pixyproxy.core.exceptions.request import (
     RangeNotSatisfiableError,
     RequestTimeoutError,
     SearchTooSlowError,
+    UnsupportedFileError,
     UnsupportedMediaTypeError,
 )
 from pixyproxy.core.exceptions.root import RETRY_AFTER, TYPE_PREFIX, Cost, PixyProxyException
@@ -144,7 +148,9 @@ __all__ = [
     "TooManyConnectionsError",
     "TooManyGenerationsError",
     "UnavailableError",
+    "UnsupportedFileError",
     "UnsupportedMediaTypeError",
+    "UploadsFullError",
     "UpstreamAddressError",
     "UpstreamAnswerError",
     "UpstreamCredentialsError",
