@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     generation_deadline: float = Field(default=270, gt=0, le=3600)
     max_generations: int = Field(default=64, ge=1, le=100_000)
     finish_slots: int = Field(default=8, ge=1, le=1000)
+    upload_mb: int = Field(default=1024, ge=1, le=1_048_576)
     sync_wait: float = Field(default=50, ge=0, le=3600)
     store_patience: float = Field(default=600, ge=0, le=86_400)
     lease: float = Field(default=30, ge=1, le=3600)

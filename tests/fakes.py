@@ -1,9 +1,11 @@
 """Fakes: the smallest implementations of the Protocols. Each passes the contract suite of the real thing."""
 
 import asyncio
+import hashlib
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
 from pixyproxy.core.exceptions import (
@@ -15,6 +17,7 @@ from pixyproxy.core.exceptions import (
     NotFoundError,
     ObjectNotFoundError,
     StorageError,
+    UploadsFullError,
 )
 from pixyproxy.core.generations import (
     DELETED_PROMPT,
@@ -30,9 +33,45 @@ from pixyproxy.core.images import Image, ImagePage, ObjectFacts, Picture
 from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.limits import ANSWERED_WITHIN
-from pixyproxy.core.protocols import EqualGeneration, ParkedFile, PartialSink
+from pixyproxy.core.protocols import Chunk, EqualGeneration, ParkedFile, PartialSink
 from pixyproxy.storage.keys import OBJECT_KEY
 from pixyproxy.upstream.demo.drawing import draw_picture
+
+
+class FakeUpload:
+    """An upload in memory."""
+
+    def __init__(self, spool: "FakeUploadSpool") -> None:
+        self._spool = spool
+        self._file = io.BytesIO()
+        spool.files.append(self._file)
+
+    async def write(self, chunk: Chunk) -> None:
+        if sum(len(each.getvalue()) for each in self._spool.open_files) + len(chunk) > self._spool.budget:
+            raise UploadsFullError
+        self._file.write(chunk)
+
+    async def finish(self) -> tuple[BinaryIO, str]:
+        self._file.seek(0)
+        return self._file, hashlib.sha256(self._file.getvalue()).hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FakeUploadSpool:
+    """Keeps uploads in memory, and knows which are open."""
+
+    def __init__(self, *, budget: int = 1024 * 1024 * 1024) -> None:
+        self.budget = budget
+        self.files: list[io.BytesIO] = []
+
+    @property
+    def open_files(self) -> list[io.BytesIO]:
+        return [each for each in self.files if not each.closed]
+
+    async def open(self) -> FakeUpload:
+        return FakeUpload(self)
 
 
 class FakeDatabase:
@@ -219,7 +258,15 @@ class FakeGenerationRepository:
             if image in made and not any(each in self.images.images for each in made):
                 known = self.generations[guid]
                 values = {**known.request.values, "prompt": DELETED_PROMPT}
-                self._update(known, request=RecordedRequest(values=values), updated_at=known.updated_at)
+                answer = known.answer and {
+                    name: value for name, value in known.answer.items() if name != "revised_prompt"
+                }
+                self._update(
+                    known,
+                    request=RecordedRequest(values=values),
+                    answer=answer,
+                    updated_at=known.updated_at,
+                )
 
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         self._raise()

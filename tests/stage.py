@@ -20,6 +20,7 @@ from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.reconciler import Reconciler
+from pixyproxy.service.uploads import Uploads
 from pixyproxy.web.app import create_app
 from pixyproxy.web.dependencies import Services
 from pixyproxy.web.log.request_log import RequestLog
@@ -35,6 +36,7 @@ from tests.fakes import (
     FakeParkedImageRepository,
     FakeParkingFolder,
     FakeStorage,
+    FakeUploadSpool,
 )
 
 BASE_URL = "http://pixy.test"
@@ -51,6 +53,7 @@ class Stage:
     storage: FakeStorage = field(default_factory=FakeStorage)
     generator: FakeGenerator = field(default_factory=FakeGenerator)
     folder: FakeParkingFolder = field(default_factory=FakeParkingFolder)
+    spool: FakeUploadSpool = field(default_factory=FakeUploadSpool)
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
     maximum: int = 64
     finish_slots: int = 8
@@ -116,6 +119,7 @@ class Stage:
             keys=self.keys,
             readiness=self.readiness,
             models=models,
+            uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,

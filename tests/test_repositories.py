@@ -45,7 +45,7 @@ from pixyproxy.data.init import migrate, open_database
 from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
 from pixyproxy.data.settling import PART
-from tests.examples import MOMENT, a_drawing, a_generation, an_image
+from tests.examples import MOMENT, a_drawing, a_generation, an_image, an_input
 from tests.fakes import (
     FakeAdoptionRepository,
     FakeApiKeyRepository,
@@ -202,6 +202,14 @@ async def test_an_image_comes_back_whole_with_aware_times_in_utc(repositories: R
     assert found.created_at.microsecond == MOMENT.microsecond
 
 
+async def test_an_image_comes_back_with_what_it_was_edited_from(repositories: Repositories) -> None:
+    sources = (an_input(guid=uuid4()), an_input(role="mask", content_type="image/png"))
+    image = await repositories.an_image_in(sources=sources)
+    assert (await repositories.images.get(image.guid)).sources == sources
+    assert (await repositories.images.search(limit=1)).images == (image,)
+    assert (await repositories.images.mark_deleted(image.guid)).sources == sources
+
+
 async def test_an_unknown_image_is_not_found(repositories: Repositories) -> None:
     await repositories.an_image_in()
     with pytest.raises(ImageNotFoundError):
@@ -285,14 +293,18 @@ async def test_the_prompt_goes_with_the_last_image_and_nothing_else_does(reposit
         request=request, expected_images=2, idempotency_key="order-1", fingerprint="ab" * 32
     )
     images = images_of(generation, 2)
-    await repositories.generations.succeed(generation, images=images, drawing=a_drawing(pictures=(b"", b"")))
+    answer = {"size": "16x16", "revised_prompt": ["a secret in words of the upstream", None]}
+    drawing = a_drawing(pictures=(b"", b""), answer=answer)
+    await repositories.generations.succeed(generation, images=images, drawing=drawing)
     before = await repositories.generations.get(generation.guid)
     await repositories.images.mark_deleted(images[0].guid)
-    assert (await repositories.generations.get(generation.guid)).request == request
+    left = await repositories.generations.get(generation.guid)
+    assert (left.request, left.answer) == (request, answer)
     await repositories.images.mark_deleted(images[1].guid)
     after = await repositories.generations.get(generation.guid)
     assert after.request.values == {**request.values, "prompt": "[deleted]"}
-    assert after.model_copy(update={"request": request, "images": before.images}) == before
+    assert after.answer == {"size": "16x16"}
+    assert after.model_copy(update={"request": request, "images": before.images, "answer": answer}) == before
 
 
 async def test_a_generation_fails_once_and_leaves_no_image(repositories: Repositories) -> None:
@@ -1001,6 +1013,19 @@ async def test_a_state_that_this_version_does_not_know_is_skipped(repositories: 
         "UPDATE generations SET state = 'cancelled' WHERE guid = :guid", guid=str(generation.guid)
     )
     assert (await repositories.generations.list(limit=10)).generations == ()
+
+
+@SQL
+async def test_a_source_that_this_version_cannot_read_is_left_out(repositories: Repositories) -> None:
+    assert repositories.database is not None
+    image = await repositories.an_image_in(sources=(an_input(),))
+    known = an_input().model_dump(mode="json")
+    written = [{**known, "width": 7}, {**known, "content_type": "image/jxl"}, {"role": "image"}, "a word", None]
+    for column, found in ((json.dumps(written), (an_input(),)), (None, ())):
+        await repositories.database.execute(
+            "UPDATE images SET sources = :sources WHERE guid = :guid", sources=column, guid=str(image.guid)
+        )
+        assert (await repositories.images.get(image.guid)).sources == found
 
 
 @SQL

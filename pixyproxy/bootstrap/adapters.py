@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixyproxy.core.exceptions import ConfigurationError
-from pixyproxy.core.protocols import ApiKeyRepository, Database, ImageGenerator, ImageStorage, Stores
+from pixyproxy.core.protocols import ApiKeyRepository, Database, ImageGenerator, ImageStorage, Stores, UploadSpool
 from pixyproxy.data.adoption import SqlAdoptionRepository
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.generations import SqlGenerationRepository
@@ -20,6 +20,7 @@ from pixyproxy.storage.folder import FolderImageStorage
 from pixyproxy.storage.parking import LocalParkingFolder
 from pixyproxy.storage.s3.client import open_s3_storage
 from pixyproxy.storage.s3.storage import S3ImageStorage
+from pixyproxy.storage.uploads import UploadFolder
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Adapters:
     database: Database
     keys: ApiKeyRepository
     stores: Stores
+    spool: UploadSpool
     cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
@@ -73,6 +75,7 @@ def open_adapters(settings: Settings) -> Adapters:
             storage=storage,
             folder=LocalParkingFolder(settings.data_dir / "parked"),
         ),
+        spool=UploadFolder(settings.data_dir / "uploads", budget=settings.upload_mb * 1024 * 1024),
     )
     adapters.cleanup.callback(close)
     adapters.cleanup.push_async_callback(storage.aclose)

@@ -19,6 +19,7 @@ from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.reconciler import Reconciler
+from pixyproxy.service.uploads import Uploads
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.web.dependencies import Services
@@ -84,6 +85,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),
         readiness=readiness,
         models=models,
+        uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
         public_url=settings.public_url,
         cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )

@@ -10,6 +10,8 @@ RESERVE_WAIT = 5.0
 """A reservation: of a thousand that come at once each has a connection in less."""
 RECORD_WAIT = 60.0
 """The record of what was paid for, and a picture for the folder."""
+UPLOAD_WAIT = 10.0
+"""A piece of an upload, for the disk."""
 PUT_WAIT = 100.0
 """A picture for a bucket: one round of puts that use all their attempts."""
 
@@ -43,6 +45,9 @@ ANSWERED_WITHIN = 30.0
 HEAD_WAIT = 30.0
 CLIENT_WAIT = 60.0
 """For a body, and for a client that takes nothing."""
+UPLOAD_GRACE = 30.0
+UPLOAD_RATE = 16 * 1024
+"""Bytes a second that a body with uploads has at least on average, once `UPLOAD_GRACE` is over."""
 FLUSH_WAIT = 60
 LINGER = 2.0
 KEEP_ALIVE = 75
@@ -58,6 +63,14 @@ MAX_PROMPT = 32_000
 """Characters, after trimming: the limit of the OpenAI Images API."""
 MAX_IMAGES = 10
 MAX_PICTURE = 64 * 1024 * 1024
+MAX_INPUTS = 16
+"""Images that one request edits, besides mask and markup."""
+MAX_INPUT = 50 * 1024 * 1024
+MAX_MASK = 4 * 1024 * 1024
+MAX_INPUT_PIXELS = 80_000_000
+"""Decoded it has 320 MB. Pillow warns of pictures over 89 megapixels."""
+MAX_EDIT_BODY = (MAX_INPUTS + 1) * MAX_INPUT + MAX_MASK + MAX_BODY
+"""All images, markup, mask, and the texts."""
 MAX_ANSWER = 100 * 1024 * 1024
 MAX_LOG_WAITING = 1024 * 1024
 PARKING_RESERVE = 16 * 1024 * 1024

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
 from pixyproxy.core.generations import (
@@ -279,6 +279,29 @@ class ParkingFolder(Protocol):
 
     async def delete(self, file: ParkedFile) -> None:
         """Remove the picture; nothing happens if there is none."""
+
+
+class Upload(Protocol):
+    """Bytes that are received into a file without a name.
+
+    Its methods raise `UploadsFullError` if there is no room, and `StorageUnavailableError`.
+    """
+
+    async def write(self, chunk: Chunk) -> None:
+        """Append bytes."""
+
+    async def finish(self) -> tuple[BinaryIO, str]:
+        """The file, which is read from its start, and the SHA-256 of its bytes. Closing the file frees its room."""
+
+    def close(self) -> None:
+        """Discard the file, finished or not; safe to call twice."""
+
+
+class UploadSpool(Protocol):
+    """A place for uploads on their way to the upstream. Nothing is left there when the process ends."""
+
+    async def open(self) -> Upload:
+        """Begin an upload; raises what `Upload` raises."""
 
 
 class PartialSink(Protocol):

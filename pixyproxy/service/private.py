@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -31,6 +31,7 @@ from pixyproxy.service.generating.outcome import require_success
 from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, poll
+from pixyproxy.service.generating.watch import watch
 from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
 from pixyproxy.service.validation import revalidated
 
@@ -113,6 +114,7 @@ class PrivateImageService:
         wait: float | None = None,
         inputs: InputFiles = NO_INPUTS,
         client: Client | None = None,
+        partial_images: int = 0,
     ) -> Created:
         """A generation for the request. A known Idempotency-Key gives the generation that it began.
 
@@ -120,6 +122,7 @@ class PrivateImageService:
         began. None: `sync_wait`, and a generation that another request began is not waited for. `inputs`: what is
         edited; they are closed when the upstream has them, or nobody needs them. `client`: without an Idempotency-Key
         its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be `math.inf`.
+        `partial_images`: how many the upstream is asked for, for those who `watch`.
 
         Raises `ModelNotFoundError`, and what `GenerationRunner.begin` raises before anything is spent; what
         `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a picture. For a known key
@@ -127,7 +130,10 @@ class PrivateImageService:
         recorded failure again.
         """
         seconds = (self._sync_wait or None) if wait is None else (None if wait == math.inf else wait)
-        begun = await self._begin(request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, client=client)
+        partials = Partials(partial_images) if partial_images else None
+        begun = await self._begin(
+            request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
+        )
         if isinstance(begun, RunningGeneration):
             return self._created(await begun.wait(seconds))
         if begun.state is GenerationState.RUNNING:
@@ -254,6 +260,15 @@ class PrivateImageService:
         generation = await self._stores.generations.get(revalidated(_GUID, guid))
         self._note_images(generation)
         return generation
+
+    async def watch(self, guid: UUID) -> AsyncGenerator[Generation | PartialImage, None]:
+        """The life of a generation, whichever replica runs it: see `watch.watch`. Partial images only if it runs here.
+
+        `GenerationNotFoundError` is raised here. A watcher that is slow misses partial images. Closing the iterator
+        ends nothing.
+        """
+        generation = await self.generation(guid)
+        return watch(generation, running=self._runner.get(guid), join=self._join, ending=self._ending)
 
     async def generations(self, query: GenerationQuery) -> GenerationPage:
         """A page of all generations, newest first; `InvalidRequestError` for a cursor that no page carried."""

@@ -13,6 +13,7 @@ from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Services:
     keys: KeyService
     readiness: Readiness
     models: ModelCatalogue
+    uploads: Uploads
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT

@@ -8,6 +8,7 @@ PixyProxyException
  ├─ ClientLeftError                    400  the client left before anything was spent; only the log has it
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
  ├─ RequestTimeoutError                408  the body did not arrive in time
+ ├─ UnsupportedFileError               415  an image of the request is neither PNG, WebP nor JPEG
  ├─ UnsupportedMediaTypeError          415  the body is not JSON
  ├─ PreconditionFailedError            412  If-Match or If-Unmodified-Since does not hold
  ├─ PayloadTooLargeError               413  the body is over the limit
@@ -29,6 +30,7 @@ PixyProxyException
  │   ├─ StorageUnavailableError
  │   ├─ UpstreamUnavailableError            the upstream cannot be reached, or asked us to wait
  │   ├─ TooManyGenerationsError             this process runs as many generations as it may
+ │   ├─ UploadsFullError                    there is no room for more uploads
  │   ├─ TooManyConnectionsError             this process has as many connections as it may
  │   ├─ ShuttingDownError                   this process ends
  │   └─ NotReadyError                       /readyz: names the parts that do not answer
@@ -75,6 +77,7 @@ from pixyproxy.core.exceptions.parts import (
     TooManyConnectionsError,
     TooManyGenerationsError,
     UnavailableError,
+    UploadsFullError,
     UpstreamUnavailableError,
 )
 from pixyproxy.core.exceptions.request import (
@@ -95,6 +98,7 @@ from pixyproxy.core.exceptions.request import (
     RangeNotSatisfiableError,
     RequestTimeoutError,
     SearchTooSlowError,
+    UnsupportedFileError,
     UnsupportedMediaTypeError,
 )
 from pixyproxy.core.exceptions.root import RETRY_AFTER, TYPE_PREFIX, Cost, PixyProxyException
@@ -150,7 +154,9 @@ __all__ = [
     "TooManyConnectionsError",
     "TooManyGenerationsError",
     "UnavailableError",
+    "UnsupportedFileError",
     "UnsupportedMediaTypeError",
+    "UploadsFullError",
     "UpstreamAddressError",
     "UpstreamAnswerError",
     "UpstreamCredentialsError",

@@ -41,6 +41,14 @@ class TooManyGenerationsError(UnavailableError):
     title = "Too many generations are running"
 
 
+class UploadsFullError(UnavailableError):
+    """The uploads of this process have all the room that they may have, or their disk is full."""
+
+    name = "uploads-full"
+    title = "There is no room for more uploads"
+    default_detail = "The uploads of other requests fill the room for uploads; try again soon."
+
+
 class TooManyConnectionsError(UnavailableError):
     """This process has as many connections as it may."""
 

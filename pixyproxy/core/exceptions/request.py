@@ -27,6 +27,18 @@ class ModelNotFoundError(PixyProxyException):
         super().__init__(f"The model '{model}' is not offered here; GET /v1/models lists those that are.")
 
 
+class UnsupportedFileError(PixyProxyException):
+    """An image that came with the request is of a type that is not edited; `errors` names its field."""
+
+    status = 415
+    name = "unsupported-file"
+    title = "The image's type is not supported"
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__("Images are PNG, WebP or JPEG, by their bytes; 'errors' names the field.")
+        self.extra["errors"] = errors
+
+
 class MalformedRequestError(PixyProxyException):
     """The request cannot be read as HTTP or as JSON."""
 
