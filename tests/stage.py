@@ -14,6 +14,7 @@ from pixyproxy.data.cached import CachedApiKeyRepository
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -59,6 +60,8 @@ class Stage:
     patience: float = 600
     sync_wait: float = 50
     model: str = "gpt-image-2"
+    models: ModelCatalogue | None = None
+    identify_callers: bool = False
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60
@@ -96,13 +99,15 @@ class Stage:
             lease=self.lease,
             patience=self.patience,
         )
+        models = self.models or ModelCatalogue(self.model)
         self.private = PrivateImageService(
             self.stores,
             runner=self.runner,
-            model=self.model,
+            models=models,
             quality="medium",
             sync_wait=self.sync_wait,
             ending=self.readiness.ending,
+            identify_callers=self.identify_callers,
         )
         self.services = Services(
             public=self.public,
@@ -111,6 +116,7 @@ class Stage:
             keys=self.keys,
             readiness=self.readiness,
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
+            models=models,
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,

@@ -37,6 +37,7 @@ from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import Created, PrivateImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.reconciler import Reconciler
@@ -209,7 +210,7 @@ class Process:
         self.private = PrivateImageService(
             self.stores,
             runner=self.runner,
-            model="gpt-image-2",
+            models=ModelCatalogue("gpt-image-2"),
             quality=None,
             sync_wait=50,
             ending=self.readiness.ending,

@@ -49,6 +49,8 @@ UPLOAD_RATE = 16 * 1024
 FLUSH_WAIT = 60
 LINGER = 2.0
 KEEP_ALIVE = 75
+STREAM_KEEP_ALIVE = 15.0
+"""A stream of events says at least so often that it lives: common proxies cut off who says nothing for 60 s."""
 
 # Sizes, in bytes where nothing else is said
 MAX_HEAD = 64 * 1024

@@ -28,6 +28,7 @@ from pixyproxy.service.generating.outcome import require_success
 from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, poll
+from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
 from pixyproxy.service.validation import revalidated
 
 MAX_LIMIT = 500
@@ -71,10 +72,11 @@ class Created:
 
 
 class PrivateImageService:
-    """What callers may do. `model` and `quality` fill in what a request leaves open; no quality is not sent.
+    """What callers may do. `models` and `quality` fill in what a request leaves open; no quality is not sent.
 
     `sync_wait`: seconds that a request waits for its generation unless it says otherwise; 0: without a limit. From
-    `ending` on no request waits for a generation of another replica.
+    `ending` on no request waits for a generation of another replica. `identify_callers`: a request without a safety
+    identifier gets one of its API key.
     """
 
     def __init__(
@@ -82,18 +84,20 @@ class PrivateImageService:
         stores: Stores,
         *,
         runner: GenerationRunner,
-        model: str,
+        models: ModelCatalogue,
         quality: str | None,
         sync_wait: float,
         ending: asyncio.Event,
+        identify_callers: bool = False,
     ) -> None:
         self._stores = stores
         self._runner = runner
         self._beginner = IdempotentBeginner(stores.generations, runner=runner)
-        self._model = model
+        self._models = models
         self._quality = quality
         self._sync_wait = sync_wait
         self._ending = ending
+        self._identify_callers = identify_callers
         self._removals: set[asyncio.Task[None]] = set()  # asyncio itself holds a task only weakly
 
     async def create(
@@ -111,9 +115,10 @@ class PrivateImageService:
         began. None: `sync_wait`, and a generation that another request began is not waited for. `inputs`: what is
         edited; they are closed when the upstream has them, or nobody needs them.
 
-        Raises what `GenerationRunner.begin` raises before anything is spent; what `ImageGenerator.draw` raises, and
-        `UpstreamAnswerError` for bytes that are not a picture. For a known key `IdempotencyKeyReusedError`,
-        `GenerationRunningError`, `OutcomeUnknownError`, `ImageDeletedError`, or the recorded failure again.
+        Raises `ModelNotFoundError`, and what `GenerationRunner.begin` raises before anything is spent; what
+        `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a picture. For a known key
+        `IdempotencyKeyReusedError`, `GenerationRunningError`, `OutcomeUnknownError`, `ImageDeletedError`, or the
+        recorded failure again.
         """
         seconds = (self._sync_wait or None) if wait is None else (None if wait == math.inf else wait)
         begun = await self._begin(request, caller=caller, idempotency_key=idempotency_key, inputs=inputs)
@@ -175,9 +180,7 @@ class PrivateImageService:
         begun: RunningGeneration | Generation | None = None
         try:
             request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
-            filled = request.model_copy(
-                update={"model": request.model or self._model, "quality": request.quality or self._quality}
-            )
+            filled = self._filled(request, caller=caller)
             if idempotency_key is None:
                 begun = await self._runner.begin(filled, caller=caller, inputs=inputs, partials=partials)
             else:
@@ -193,6 +196,16 @@ class PrivateImageService:
             if not isinstance(begun, RunningGeneration):
                 inputs.close()
         return begun
+
+    def _filled(self, request: GenerationRequest, *, caller: Caller) -> GenerationRequest:
+        """The request with what it leaves open; `ModelNotFoundError`."""
+        filled: dict[str, str | None] = {
+            "model": self._models.resolve(request.model),
+            "quality": request.quality or self._quality,
+        }
+        if self._identify_callers and request.safety_identifier is None and request.user is None:
+            filled["safety_identifier"] = safety_identifier_of(caller)
+        return request.model_copy(update=filled)
 
     async def list(self, query: ImageQuery) -> ImagePage:
         """A page of all images, newest first; `InvalidRequestError` for a cursor that no page carried."""

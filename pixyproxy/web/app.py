@@ -20,6 +20,9 @@ from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
 from pixyproxy.web.images import private, public
 from pixyproxy.web.log.request_log import RequestLog, record_route
+from pixyproxy.web.openai import routes as openai
+from pixyproxy.web.openai.errors import render_error
+from pixyproxy.web.openai.paths import PREFIX, SinglePaths
 from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
@@ -38,7 +41,8 @@ OWN_DIALECT = Dialect(
     routers=(private.router, generations.router, health.router, documentation.router),
     render=render_problem,
 )
-DIALECTS = (OWN_DIALECT,)
+OPENAI_DIALECT = Dialect(prefix=PREFIX, routers=(openai.router,), render=render_error, key_header=openai.API_KEY_HEADER)
+DIALECTS = (OWN_DIALECT, OPENAI_DIALECT)
 """Every dialect. A new one has a folder of its own beside `images/` and `generations/`, and an entry here."""
 
 
@@ -95,6 +99,7 @@ def create_app(
     """
     wrappers: tuple[Callable[[ASGIApp], ASGIApp], ...] = (
         partial(PublicCors, origins=services.cors_origins),
+        SinglePaths,
         HeadAsGet,
         Gzip,
     )

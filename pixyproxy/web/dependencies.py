@@ -9,6 +9,7 @@ from starlette.requests import Request
 from pixyproxy.core import limits
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.keys import KeyService
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -30,6 +31,7 @@ class Services:
     keys: KeyService
     readiness: Readiness
     uploads: Uploads
+    models: ModelCatalogue
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT

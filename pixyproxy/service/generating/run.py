@@ -153,13 +153,14 @@ class GenerationRunner:
             if await self._reserve(running, reserved, instead_of=instead_of):
                 running.outcome.set_result(await self._run(running))
         except PixyProxyException as error:
+            error.extra.setdefault("generation", str(generation.guid))
             # The caller is informed at once, however long the record of the failure takes.
             running.outcome.set_exception(error)
             await self._record_failure(generation, error)
         except Exception as error:
             # It is left running: its picture may be stored, and a reconciler finds it when its lease has run out.
             logger.exception("generation %s: a fault of ours", generation.guid)
-            internal = InternalError()
+            internal = InternalError(extra={"generation": str(generation.guid)})
             internal.__cause__ = error
             running.outcome.set_exception(internal)
         finally:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from pixyproxy.core.images import ContentType, Image
+from pixyproxy.core.images import SUFFIXES, ContentType, Image
 
 
 class ImageDetails(BaseModel):
@@ -29,3 +29,8 @@ class ImageDetails(BaseModel):
         """The details of an image."""
         known = image.model_dump()
         return cls(**known, url=f"{base_url}/image/{image.guid}/content")
+
+
+def content_url(image: Image, *, base_url: str) -> str:
+    """The picture's second URL, which ends in the file's name: some clients take the type from there."""
+    return f"{base_url}/image/{image.guid}.{SUFFIXES[image.content_type]}"
