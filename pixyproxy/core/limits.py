@@ -57,6 +57,10 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 MAX_PIPELINED = 8
 MAX_BODY = 1024 * 1024
+MAX_NAME = 4096
+"""Of an image: a guid, or a URL."""
+MAX_PARTS = 100
+"""Of a form."""
 MAX_PROMPT = 32_000
 """Characters, after trimming: the limit of the OpenAI Images API."""
 MAX_IMAGES = 10

@@ -47,7 +47,7 @@ router = private_router()
 router.dependencies.append(
     Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="As Azure's clients send the API key."))
 )
-DRAW_ERRORS = responses_for(
+DRAW_ERRORS = (
     AuthenticationError,
     MalformedRequestError,
     InvalidRequestError,
@@ -79,7 +79,7 @@ DRAWN = {
         "model": ImagesAnswer,
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
-    **DRAW_ERRORS,
+    **responses_for(*DRAW_ERRORS),
 }
 """The answers of the routes that draw."""
 
