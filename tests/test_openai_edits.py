@@ -602,3 +602,20 @@ def test_a_large_body_that_is_refused_gets_its_answer(stage: Stage, where: str) 
                 )
                 assert answer.json()["error"]["code"] == "unsupported_file_mimetype"
     assert no_file_is_left(stage)
+
+
+def test_the_rest_of_a_body_that_is_refused_is_read_before_the_answer(stage: Stage) -> None:
+    begun = part("image", "no picture at all", filename="a.png")
+    with listening(stage.app) as address, connected(address) as connection:
+        connection.sendall(head(f"Content-Length: {len(begun) + 40_000_000}") + begun)
+        for _ in range(40):  # a client that reads no answer before it has sent everything
+            connection.sendall(bytes(1_000_000))
+        assert received(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_body_with_images_that_stalls_gets_408() -> None:
+    stage = Stage(client_patience=0.3)
+    with listening(stage.app) as address, connected(address) as connection:
+        connection.sendall(head("Content-Length: 100000") + form(IMAGE, PROMPT)[:500])
+        assert received(connection).startswith(b"HTTP/1.1 408 ")
+    assert no_file_is_left(stage)

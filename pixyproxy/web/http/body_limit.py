@@ -1,5 +1,6 @@
 """Bounds the size of a body and the time for its arrival."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
@@ -27,6 +28,8 @@ class BodyLimit:
 SMALL_BODY = BodyLimit()
 """A prompt of 32,000 emoji, escaped as JSON, has 384 KB."""
 EDIT_BODY = BodyLimit(size=limits.MAX_EDIT_BODY, rate=limits.UPLOAD_RATE)
+MAX_SKIPPED = limits.MAX_SKIPPED
+SKIP_WAIT = limits.SKIP_WAIT
 
 
 def with_body_limit(request: Request, limit: BodyLimit) -> Request:
@@ -37,7 +40,7 @@ def with_body_limit(request: Request, limit: BodyLimit) -> Request:
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit.size:
         raise too_large(limit)
-    return Request(request.scope, _counting(request.receive, limit, services=services_of(request)))
+    return Request(request.scope, BoundedBody(request.receive, limit, services=services_of(request)))
 
 
 def too_large(limit: BodyLimit) -> PayloadTooLargeError:
@@ -45,34 +48,51 @@ def too_large(limit: BodyLimit) -> PayloadTooLargeError:
     return PayloadTooLargeError(f"The body may have {limit.size} bytes.")
 
 
-def _counting(receive: Receive, limit: BodyLimit, *, services: Services) -> Receive:
-    received, began, patience = 0, anyio.current_time(), services.client_patience
-    whole = False
+async def skip_body(request: Request) -> None:
+    """Read what is left of a body that is refused, as far as it is bearable: many clients read no answer before."""
+    body = request.receive
+    if isinstance(body, BoundedBody):
+        with anyio.move_on_after(SKIP_WAIT), suppress(PixyProxyException):
+            most = body.received + MAX_SKIPPED
+            while not body.whole and body.received < most:
+                if (await body())["type"] == "http.disconnect":
+                    return
 
-    def deadline() -> tuple[float, PixyProxyException]:
-        if limit.rate is None:
-            return began + patience, RequestTimeoutError(f"The body did not arrive within {patience:g} seconds.")
-        stalled = anyio.current_time() + patience
-        slow = began + limit.grace + received / limit.rate
-        if stalled < slow:
-            return stalled, RequestTimeoutError(f"Nothing of the body arrived for {patience:g} seconds.")
-        return slow, RequestTimeoutError(f"The body arrived at less than {limit.rate} bytes a second.")
 
-    async def counted() -> Message:
-        nonlocal received, whole
-        if whole:  # from here on it waits for the client to leave
-            return await receive()
-        if limit.rate is not None and services.readiness.ending.is_set():
+class BoundedBody:
+    """Receives a body within a limit. `received`: bytes; `whole`: whether its end has come."""
+
+    def __init__(self, receive: Receive, limit: BodyLimit, *, services: Services) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._services = services
+        self._began = anyio.current_time()
+        self.received = 0
+        self.whole = False
+
+    async def __call__(self) -> Message:
+        """The next message."""
+        if self.whole:  # from here on it waits for the client to leave
+            return await self._receive()
+        if self._limit.rate is not None and self._services.readiness.ending.is_set():
             raise ShuttingDownError
-        end, late = deadline()
+        end, late = self._deadline()
         with anyio.move_on_after(end - anyio.current_time()) as waiting:
-            message = await receive()
+            message = await self._receive()
         if waiting.cancelled_caught:
             raise late
-        received += len(message.get("body", b""))
-        whole = not message.get("more_body", False)
-        if received > limit.size:
-            raise too_large(limit)
+        self.received += len(message.get("body", b""))
+        self.whole = not message.get("more_body", False)
+        if self.received > self._limit.size:
+            raise too_large(self._limit)
         return message
 
-    return counted
+    def _deadline(self) -> tuple[float, PixyProxyException]:
+        patience, rate = self._services.client_patience, self._limit.rate
+        if rate is None:
+            return self._began + patience, RequestTimeoutError(f"The body did not arrive within {patience:g} seconds.")
+        stalled = anyio.current_time() + patience
+        slow = self._began + self._limit.grace + self.received / rate
+        if stalled < slow:
+            return stalled, RequestTimeoutError(f"Nothing of the body arrived for {patience:g} seconds.")
+        return slow, RequestTimeoutError(f"The body arrived at less than {rate} bytes a second.")

@@ -6,10 +6,11 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixyproxy.core.exceptions import ImageContentLostError, UnsupportedFileError, UploadsFullError
+from pixyproxy.core.exceptions import ImageContentLostError, PixyProxyException, UnsupportedFileError, UploadsFullError
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import PrivateUploadRoute, private_router
 from pixyproxy.web.dependencies import services_of
+from pixyproxy.web.http.body_limit import skip_body
 from pixyproxy.web.http.idempotency import idempotency_key
 from pixyproxy.web.openai.body import validated
 from pixyproxy.web.openai.draw import draw
@@ -67,6 +68,9 @@ async def edit_images(
     try:
         parameters = validated(EditBody, await edit_values(request, collector))
         inputs = collector.inputs()
+    except PixyProxyException:
+        await skip_body(request)
+        raise
     finally:
         collector.close()
     return await draw(request, parameters, kind="image_edit", caller=caller, key=key, inputs=inputs)
