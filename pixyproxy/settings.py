@@ -32,8 +32,8 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, alias="OPENAI_BASE_URL")
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=64)] | None = None
     models: str | None = None
-    model_aliases: str = ""
-    safety_identifier: Literal["", "key"] = ""
+    model_aliases: str | None = None
+    safety_identifier: Literal["key"] | None = None
     quality: str = Field(default="medium", pattern=r"^[A-Za-z0-9]*$", max_length=64)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     public_url: str | None = None
     cors_origins: str = "*"
-    generation_deadline: float = Field(default=300, gt=0, le=3600)
+    generation_deadline: float = Field(default=270, gt=0, le=3600)
     max_generations: int = Field(default=64, ge=1, le=100_000)
     finish_slots: int = Field(default=8, ge=1, le=1000)
     upload_mb: int = Field(default=1024, ge=1, le=1_048_576)
@@ -109,9 +109,9 @@ class Settings(BaseSettings):
 
     @field_validator("model_aliases")
     @classmethod
-    def are_aliases(cls, value: str) -> str:
+    def are_aliases(cls, value: str | None) -> str | None:
         """Aliases of models, and of no alias."""
-        pairs = [pair.partition("=") for pair in items_of(value)]
+        pairs = [pair.partition("=") for pair in items_of(value or "")]
         if not all(re.fullmatch(MODEL, alias) and re.fullmatch(MODEL, model) for alias, _, model in pairs):
             raise ValueError("must be ALIAS=MODEL, several separated by commas")
         if {alias for alias, _, _ in pairs} & {model for _, _, model in pairs}:
@@ -144,8 +144,8 @@ class Settings(BaseSettings):
             raise ConfigurationError(
                 f"{PREFIX}S3_ENDPOINT_URL is set, but {PREFIX}STORAGE_URL is no s3:// URL: set both or neither"
             )
-        if shadowed := sorted(self.alias_map.keys() & {*self.model_list, self.model}):
-            raise ConfigurationError(f"{PREFIX}MODEL_ALIASES: {shadowed[0]} is a model that is offered itself")
+        if self.alias_map.keys() & {*self.model_list, self.model}:
+            raise ConfigurationError(f"{PREFIX}MODEL_ALIASES: an alias has the name of a model that is offered itself")
         return self
 
     @property
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     @property
     def alias_map(self) -> dict[str, str]:
         """The model of each alias."""
-        pairs = (pair.partition("=") for pair in items_of(self.model_aliases))
+        pairs = (pair.partition("=") for pair in items_of(self.model_aliases or ""))
         return {alias: model for alias, _, model in pairs}
 
     @property

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from pixyproxy.core.generations import Drawing, Generation, GenerationState, RecordedRequest
 from pixyproxy.core.images import Image, Picture
+from pixyproxy.core.inputs import Input
 from tests import planted
 
 MOMENT = datetime(2026, 11, 22, 10, 15, 2, 123456, tzinfo=UTC)
@@ -41,6 +42,12 @@ def an_image(generation: Generation | None = None, **values: Any) -> Image:
         "updated_at": MOMENT,
     }
     return Image(**{**known, **values})
+
+
+def an_input(**values: Any) -> Input:
+    """What a record has of an upload."""
+    known: dict[str, Any] = {"role": "image", "sha256": "cd" * 32, "content_type": "image/webp", "size_bytes": 77}
+    return Input(**{**known, **values})
 
 
 def a_drawing(*, pictures: tuple[bytes, ...] = (b"",), **values: Any) -> Drawing:

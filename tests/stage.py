@@ -26,6 +26,7 @@ from pixyproxy.web.dependencies import Services
 from pixyproxy.web.log.request_log import RequestLog
 from tests import planted
 from tests.fakes import (
+    FakeAdoptionRepository,
     FakeApiKeyRepository,
     FakeDatabase,
     FakeGenerationRepository,
@@ -69,6 +70,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
+        self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.start()
 
@@ -79,6 +81,7 @@ class Stage:
             instance=self.instance,
             images=self.images,
             generations=self.generations,
+            adoption=self.adoption,
             parked=self.parked,
             storage=self.storage,
             folder=self.folder,
@@ -115,8 +118,8 @@ class Stage:
             runner=self.runner,
             keys=self.keys,
             readiness=self.readiness,
-            uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
             models=models,
+            uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,

@@ -1,6 +1,7 @@
 """The HTTP contract, over fakes."""
 
 import hashlib
+import io
 import logging
 import socket
 import time
@@ -27,9 +28,13 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
+from pixyproxy.core.generations import GenerationRequest
+from pixyproxy.core.inputs import InputFile, InputFiles
+from pixyproxy.core.keys import Caller
 from pixyproxy.service.recovering.findings import Finding
 from pixyproxy.web.app import create_api
 from tests import planted
+from tests.examples import an_input
 from tests.fakes import FakeObject, tiny_picture
 from tests.listening import listening
 from tests.servers import wait_until
@@ -67,6 +72,7 @@ async def test_post_answers_201_with_location_and_details() -> None:
         "height": 16,
         "sha256": hashlib.sha256(data).hexdigest(),
         "model": "gpt-image-2",
+        "sources": [],
         "created_at": details["created_at"],
         "updated_at": details["created_at"],
     }
@@ -82,7 +88,7 @@ async def test_details_are_public_and_the_same_as_the_posts() -> None:
         assert (response.status_code, response.json()) == (200, details)
 
 
-@pytest.mark.parametrize("suffix", ["", "/content"])
+@pytest.mark.parametrize("suffix", ["", "/content", ".png"])
 async def test_an_image_has_one_url_and_none_in_upper_case(suffix: str) -> None:
     stage = Stage()
     details = await stage.create()
@@ -435,6 +441,8 @@ async def test_a_generation_that_takes_longer_than_the_wait_is_202_and_can_be_as
             "request": {"prompt": planted.PROMPT, "size": "32x16", "model": "gpt-image-2", "quality": "medium"},
             "images": [],
             "usage": None,
+            "answer": None,
+            "upstream_request_id": None,
             "error": None,
             "created_at": details["created_at"],
             "updated_at": details["created_at"],
@@ -450,10 +458,54 @@ async def test_a_generation_that_takes_longer_than_the_wait_is_202_and_can_be_as
         assert (await client.get(f"/image/{image['guid']}")).json() == image
         assert (await client.get(image["url"])).content == tiny_picture(planted.PROMPT)
         assert (succeeded["state"], succeeded["usage"], succeeded["error"]) == ("succeeded", {"total_tokens": 7}, None)
+        assert succeeded["answer"] == {
+            "size": "32x16",
+            "quality": "low",
+            "background": "opaque",
+            "output_format": "png",
+        }
+        assert succeeded["upstream_request_id"] == "req_fake"
         assert succeeded["request"] == details["request"]
         settled = await client.get(location)
         assert "retry-after" not in settled.headers
         assert settled.headers["cache-control"] == "no-store"
+
+
+CALLER = Caller(api_key_id=0, name="another dialect")
+
+
+async def test_an_edited_image_says_from_what_and_its_generation_what_was_asked_for() -> None:
+    stage = Stage()
+    stored, upload = an_input(guid=uuid4()), an_input(role="mask", content_type="image/png")
+    inputs = InputFiles([InputFile(each, io.BytesIO(b"")) for each in (stored, upload)])
+    await stage.private.create(GenerationRequest(prompt="a dot"), caller=CALLER, inputs=inputs)
+    async with stage.client() as client:
+        (generation,) = (await client.get("/generation")).json()
+        (image,) = generation["images"]
+        assert (await client.get(f"/image/{image['guid']}")).json() == image
+    known = {"role": "image", "sha256": stored.sha256, "content_type": "image/webp", "size_bytes": 77}
+    mask = {"role": "mask", "sha256": upload.sha256, "content_type": "image/png", "size_bytes": 77}
+    assert image["sources"] == [
+        {**known, "guid": str(stored.guid), "url": f"{BASE_URL}/image/{stored.guid}/content"},
+        {**mask, "guid": None, "url": None},
+    ]
+    assert generation["request"]["inputs"] == [{**known, "guid": str(stored.guid)}, mask]
+
+
+async def test_a_generation_of_several_images_has_them_all() -> None:
+    stage = Stage()
+    await stage.private.create(GenerationRequest(prompt="a dot", n=3), caller=CALLER)
+    async with stage.client() as client:
+        (listed,) = (await client.get("/generation")).json()
+        details = (await client.get(f"/generation/{listed['guid']}")).json()
+        assert details == listed
+        assert len({image["guid"] for image in details["images"]}) == 3
+        for image in details["images"]:
+            assert (await client.get(image["url"])).status_code == 200
+        for image in details["images"][:2]:
+            await client.delete(f"/image/{image['guid']}")
+        left = (await client.get(f"/generation/{listed['guid']}")).json()
+    assert left["images"] == details["images"][2:]
 
 
 @pytest.mark.parametrize(
@@ -945,6 +997,9 @@ PRIVATE = {
     ("/image/{guid}", "delete"),
     ("/generation", "get"),
     ("/generation/{guid}", "get"),
+    ("/v1/images/generations", "post"),
+    ("/v1/models", "get"),
+    ("/v1/models/{model}", "get"),
 }
 
 
@@ -955,8 +1010,9 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     validate(document)
     paths = document["paths"]
     assert set(paths) == {
-        *("/image", "/image/{guid}", "/image/{guid}/content"),
+        *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
+        *("/v1/images/generations", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():
         for method, operation in operations.items():
@@ -966,7 +1022,8 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
             for status, response in operation["responses"].items():
                 if status[0] in "45":
                     (schema,) = response["content"].values()
-                    assert schema == {"schema": {"$ref": "#/components/schemas/Problem"}}
+                    shape = "OpenAIError" if path.startswith("/v1/") else "Problem"
+                    assert schema == {"schema": {"$ref": f"#/components/schemas/{shape}"}}
     assert set(paths["/image"]["post"]["responses"]) == {
         *("201", "202", "400", "401", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
     }

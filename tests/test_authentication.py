@@ -19,6 +19,8 @@ PUBLIC = {
     ("GET", "/image/{guid}"),
     ("GET", "/image/{guid}/content"),
     ("HEAD", "/image/{guid}/content"),
+    ("GET", "/image/{guid}.{extension}"),
+    ("HEAD", "/image/{guid}.{extension}"),
     ("GET", "/healthz"),
     ("HEAD", "/healthz"),
     ("GET", "/readyz"),

@@ -219,7 +219,7 @@ async def test_a_query_that_breaks_a_rule_gets_422_that_names_it(log: list[str],
     assert [error["pointer"] for error in errors_of(problem)] == [pointer]
 
 
-@pytest.mark.parametrize("suffix", ["", "/content"])
+@pytest.mark.parametrize("suffix", ["", "/content", ".png"])
 @pytest.mark.parametrize(
     "guid",
     ["no-guid", "1", GUID[:-1], "%00", "..%2f..%2fetc", "'; DROP TABLE images; --", "%F0%9F"],
@@ -229,7 +229,7 @@ async def test_a_guid_that_is_none_gets_404(log: list[str], guid: str, suffix: s
     assert problem["status"] == 404
 
 
-@pytest.mark.parametrize("suffix", ["", "/content"])
+@pytest.mark.parametrize("suffix", ["", "/content", ".png"])
 async def test_an_unknown_guid_gets_404_of_its_own_type(log: list[str], suffix: str) -> None:
     for guid in (str(uuid4()), str(uuid4()).upper()):
         problem = await refused(Stage(), "GET", f"/image/{guid}{suffix}")

@@ -45,7 +45,7 @@ async def ask(stage: Stage, method: str, path: str, *, key: Any = False, **heade
 # CORS
 
 
-@pytest.mark.parametrize("suffix", ["", "/content"])
+@pytest.mark.parametrize("suffix", ["", "/content", ".png"])
 @pytest.mark.parametrize("headers", [{}, ORIGIN], ids=["without an origin", "with one"])
 async def test_scripts_of_every_origin_may_read_images(suffix: str, headers: dict[str, str]) -> None:
     stage = Stage()
@@ -309,7 +309,7 @@ def test_public_operations_need_no_key_and_headers_are_described() -> None:
     found = document()
     assert found["servers"][0]["url"] == "https://pictures.example"
     paths = found["paths"]
-    for path in ("/image/{guid}", "/image/{guid}/content", "/healthz", "/readyz"):
+    for path in ("/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}", "/healthz", "/readyz"):
         assert paths[path]["get"]["security"] == []
     responses = paths["/image"]["post"]["responses"]
     assert {"Location", "X-Request-ID", "Idempotent-Replayed"} <= responses["201"]["headers"].keys()
@@ -334,7 +334,10 @@ async def test_openapi_describes_every_header_that_is_sent() -> None:
         made = await client.post("/image", json=body, headers=once)
         await client.post("/image", json=body)
         image, generation = made.json()["guid"], (await client.get("/generation")).json()[0]["guid"]
-        content = ("/image/{guid}/content", f"/image/{image}/content")
+        contents = (
+            ("/image/{guid}/content", f"/image/{image}/content"),
+            ("/image/{guid}.{extension}", f"/image/{image}.png"),
+        )
         seen: set[tuple[str, str, int]] = set()
         requests: list[tuple[str, tuple[str, str], dict[str, Any]]] = [
             ("post", ("/image", "/image"), {"json": body, "headers": once}),
@@ -344,11 +347,13 @@ async def test_openapi_describes_every_header_that_is_sent() -> None:
             ("get", ("/image", "/image?limit=1"), {}),
             ("get", ("/generation", "/generation?limit=1"), {}),
             ("get", ("/generation/{guid}", f"/generation/{generation}"), {}),
+            ("get", ("/generation/{guid}", f"/generation/{generation}"), {"headers": {"Accept": "text/event-stream"}}),
             ("get", ("/image/{guid}", f"/image/{image}"), {}),
             ("get", ("/image/{guid}", f"/image/{image}"), {"headers": {"If-None-Match": "*"}}),
             ("get", ("/image/{guid}", f"/image/{MISSING}"), {}),
             *(
                 (method, content, {"headers": {name: value} if name else {}})
+                for content in contents
                 for method in ("get", "head")
                 for name, value in (
                     ("", ""),

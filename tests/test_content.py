@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import socket
 import time
@@ -20,7 +21,9 @@ from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.web.app import create_api, create_app
 from pixyproxy.web.http.content import CONNECTION, ContentResponse, HeadResponse, encoded
+from pixyproxy.web.http.content_paths import is_content
 from pixyproxy.web.http.cors import PublicCors
+from pixyproxy.web.images.details import content_url
 from pixyproxy.web.log.request_log import RequestLog
 from pixyproxy.web.server import client as server_client
 from tests import planted
@@ -42,6 +45,11 @@ SIZE = len(PICTURE)
 ETAG = f'"{hashlib.sha256(PICTURE).hexdigest()}"'
 
 
+def both_urls(details: dict[str, Any]) -> tuple[str, str]:
+    """The URLs of the picture: the one of its details, and the one that ends in its file's name."""
+    return details["url"], f"{BASE_URL}/image/{details['filename']}"
+
+
 async def asked(stage: Stage, method: str, url: str, **headers: str) -> httpx2.Response:
     """The answer to a stranger."""
     async with stage.client(key=False) as client:
@@ -61,6 +69,8 @@ async def test_every_answer_that_carries_bytes_has_the_whole_set_of_headers() ->
     assert {(route.path, *sorted(route.methods or ())) for route in of_bytes} == {
         ("/image/{guid}/content", "GET"),
         ("/image/{guid}/content", "HEAD"),
+        ("/image/{guid}.{extension}", "GET"),
+        ("/image/{guid}.{extension}", "HEAD"),
     }
     whole = {"content-length": str(SIZE)}
     answers: list[tuple[str, str, dict[str, str], int, dict[str, str]]] = [
@@ -73,8 +83,8 @@ async def test_every_answer_that_carries_bytes_has_the_whole_set_of_headers() ->
         ("GET", "?download=1", {}, 200, whole),
         ("HEAD", "?download=1", {}, 200, whole),
     ]
-    for method, query, headers, status, expected in answers:
-        response = await asked(stage, method, details["url"] + query, **headers)
+    for (method, query, headers, status, expected), url in itertools.product(answers, both_urls(details)):
+        response = await asked(stage, method, url + query, **headers)
         disposition = "attachment" if query else "inline"
         expected = {
             **HARMLESS,
@@ -102,9 +112,9 @@ async def test_what_is_known_already_and_what_there_is_not_ask_no_storage() -> N
     stage = Stage()
     details = await stage.create()
     modified = (await asked(stage, "HEAD", details["url"])).headers["last-modified"]
-    for method in ("GET", "HEAD"):
+    for method, url in itertools.product(("GET", "HEAD"), both_urls(details)):
         for headers in ({"if_none_match": ETAG}, {"if_modified_since": modified}):
-            response = await asked(stage, method, details["url"], **headers)
+            response = await asked(stage, method, url, **headers)
             assert (response.status_code, response.content) == (304, b"")
             assert {"etag", "last-modified", "cache-control"} <= response.headers.keys()
             assert "content-length" not in response.headers
@@ -115,6 +125,67 @@ async def test_what_is_known_already_and_what_there_is_not_ask_no_storage() -> N
     changed = await asked(stage, "GET", details["url"], if_match='"another"')
     assert (changed.status_code, changed.json()["type"]) == (412, "urn:pixyproxy:problem:precondition-failed")
     assert stage.storage.opened == []
+
+
+EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
+
+
+@pytest.mark.parametrize("output_format", EXTENSIONS)
+async def test_a_picture_has_a_second_url_with_its_own_extension_and_no_other(output_format: str) -> None:
+    stage = Stage()
+    details = await stage.create(output_format=output_format)
+    base = f"{BASE_URL}/image/{details['guid']}"
+    urls = (f"{base}/content", f"{base}.{EXTENSIONS[output_format]}")
+    first, second = [await asked(stage, "GET", url) for url in urls]
+    assert second.content == first.content == tiny_picture(planted.PROMPT, output_format=output_format)
+    for response in (first, second):
+        del response.headers["x-request-id"]
+    assert first.headers == second.headers
+    image = stage.images.images[UUID(details["guid"])]
+    assert content_url(image, base_url=BASE_URL) == str(second.url)
+    others = {"png", "webp", "jpg", "jpeg", "PNG", "gif", "svg", "content"} - {EXTENSIONS[output_format]}
+    for extension, method in itertools.product(sorted(others), ("GET", "HEAD")):
+        refused = await asked(stage, method, f"{base}.{extension}")
+        assert refused.status_code == 404, extension
+        if method == "GET":
+            assert refused.json()["type"] == "urn:pixyproxy:problem:image-not-found"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["{guid}.png.png", "{guid}..png", ".png", "{upper}.png", "{guid}.png/content", "x.png", "{guid}."],
+)
+async def test_what_only_looks_like_the_name_of_a_picture_is_not_found(name: str) -> None:
+    stage = Stage()
+    guid = (await stage.create())["guid"]
+    for method in ("GET", "HEAD"):
+        response = await asked(stage, method, f"{BASE_URL}/image/{name.format(guid=guid, upper=guid.upper())}")
+        assert response.status_code == 404
+
+
+async def test_the_url_with_an_extension_asks_the_storage_only_for_bytes_and_ends_with_the_image() -> None:
+    stage = Stage()
+    details = await stage.create()
+    _, url = both_urls(details)
+    assert (await asked(stage, "HEAD", url)).headers["content-length"] == str(SIZE)
+    assert stage.storage.opened == []
+    assert (await asked(stage, "GET", url, range="bytes=3-7")).content == PICTURE[3:8]
+    async with stage.client() as client:
+        assert (await client.delete(f"/image/{details['guid']}")).status_code == 204
+    assert (await asked(stage, "GET", url)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/image/x/content", True),
+        *((f"/image/x.{extension}", True) for extension in ("png", "webp", "jpg")),
+        *((f"/image/x.{extension}", False) for extension in ("jpeg", "gif", "PNG")),
+        *((path, False) for path in ("/image", "/image/x", "/x.png", "/image/x.png/y", "/image/.png", "/generation/x")),
+    ],
+)
+def test_a_path_says_whether_it_leads_to_a_picture(path: str, expected: bool) -> None:
+    assert is_content(path) is expected
 
 
 @pytest.mark.parametrize("query", ["?download=yes", "?download=", "?download=1&download=2"])
@@ -277,7 +348,7 @@ def test_a_reader_that_leaves_ends_the_reading_of_the_object() -> None:
     assert endless.taken < 1000, "what a reader does not take is not fetched"
 
 
-@pytest.mark.parametrize("path", ["", "/content"])
+@pytest.mark.parametrize("path", ["", "/content", ".png"])
 async def test_a_plain_route_is_the_same_through_the_whole_application(path: str) -> None:
     stage = Stage()
     details = await stage.create()
@@ -317,6 +388,9 @@ async def test_openapi_says_what_the_public_routes_read_and_answer() -> None:
         *("If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"),
     }
     assert set(get["responses"]) == {"200", "206", "304", "404", "412", "416", "422", "500", "502", "503"}
+    second = paths["/image/{guid}.{extension}"]["get"]
+    assert {parameter["name"] for parameter in second["parameters"]} == names | {"extension"}
+    assert second["responses"] == get["responses"]
     assert "#/components/schemas/ImageDetails" in str(paths["/image/{guid}"]["get"]["responses"]["200"])
 
 

@@ -42,6 +42,7 @@ from pixyproxy.service.private import Created, PrivateImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.reconciler import Reconciler
 from tests.fakes import (
+    FakeAdoptionRepository,
     FakeDatabase,
     FakeGenerationRepository,
     FakeImageRepository,
@@ -190,6 +191,7 @@ class Process:
             instance=gated("instance", world.instance),
             images=gated("images", world.images),
             generations=gated("generations", world.generations),
+            adoption=gated("adoption", world.adoption),
             parked=gated("parked", world.parked),
             storage=gated("storage", world.storage),
             folder=gated("folder", world.folder),
@@ -252,6 +254,7 @@ class World:
         self.images = FakeImageRepository()
         self.generations = FakeGenerationRepository(self.images)
         self.generations.clock = lambda: EPOCH + timedelta(seconds=self.loop.time())
+        self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.storage = FakeStorage()
         self.folder = FakeParkingFolder()
@@ -452,6 +455,7 @@ class World:
             instance=self.instance,
             images=self.images,
             generations=self.generations,
+            adoption=self.adoption,
             parked=self.parked,
             storage=self.storage,
             folder=self.folder,

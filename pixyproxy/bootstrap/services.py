@@ -48,6 +48,7 @@ class Parts:
             yield
         finally:
             await self.services.runner.drain()
+            await self.services.private.drain()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -78,13 +79,13 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             quality=settings.quality or None,
             sync_wait=settings.sync_wait,
             ending=readiness.ending,
-            identify_callers=settings.safety_identifier == "key",
+            identify_callers=settings.safety_identifier is not None,
         ),
         runner=runner,
         keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),
         readiness=readiness,
-        uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
         models=models,
+        uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
         public_url=settings.public_url,
         cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )

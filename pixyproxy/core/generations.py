@@ -1,6 +1,5 @@
 """Generations: what was asked for, where it stands, and what the upstream sent."""
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -10,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from pixyproxy.core import limits
 from pixyproxy.core.images import Image, Picture, image_guid
-from pixyproxy.core.inputs import Input
+from pixyproxy.core.inputs import Input, readable_inputs
 from pixyproxy.core.model import EndUser, Model, Prompt, Token
 
 MAX_IMAGES = limits.MAX_IMAGES
@@ -69,11 +68,7 @@ class RecordedRequest(Model):
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The images that it edits; those that this version cannot read are left out."""
-        found = []
-        for each in self.values.get("inputs") or ():
-            with suppress(ValueError):
-                found.append(Input.model_validate(each))
-        return tuple(found)
+        return readable_inputs(self.values.get("inputs") or ())
 
 
 class GenerationState(StrEnum):

@@ -2,22 +2,26 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime
 
 from pixyproxy.core import limits
+from pixyproxy.core.content_types import ContentType
+from pixyproxy.core.inputs import Input
 from pixyproxy.core.model import Model
 
-ContentType = Literal["image/png", "image/webp", "image/jpeg"]
 SUFFIXES: dict[ContentType, str] = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpg"}
 MAX_PICTURE_BYTES = limits.MAX_PICTURE
 """More than an uncompressed picture of 3840 x 2160, the largest that the Images API draws."""
 
 
 class Image(Model):
-    """A picture that exists: bytes in the storage under `filename`, and this record."""
+    """A picture that exists: bytes in the storage under `filename`, and this record.
+
+    `sources`: what it was edited from; none if it was drawn from its prompt alone.
+    """
 
     guid: UUID
     filename: str
@@ -28,6 +32,7 @@ class Image(Model):
     height: int
     sha256: str
     model: str
+    sources: tuple[Input, ...] = ()
     created_at: AwareDatetime
     updated_at: AwareDatetime
 

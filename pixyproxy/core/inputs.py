@@ -1,11 +1,12 @@
 """Inputs: the images from which a generation starts when it edits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 from uuid import UUID
 
-from pixyproxy.core.images import ContentType
+from pixyproxy.core.content_types import ContentType
 from pixyproxy.core.model import Model
 
 Role = Literal["image", "mask", "markup"]
@@ -19,6 +20,15 @@ class Input(Model):
     content_type: ContentType
     size_bytes: int
     guid: UUID | None = None
+
+
+def readable_inputs(recorded: Iterable[Any]) -> tuple[Input, ...]:
+    """The inputs of a record. What another version wrote and this one cannot read is left out."""
+    found = []
+    for each in recorded:
+        with suppress(ValueError):
+            found.append(Input.model_validate(each, extra="ignore"))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

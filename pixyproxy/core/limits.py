@@ -38,6 +38,8 @@ FINISH_SLOT_WAIT = 30.0
 FINISH_SLOT_USE = 5.0
 LAST_PUT = 10.0
 DELETION_WAIT = 2.5
+ANSWERED_WITHIN = 30.0
+"""From the end of a generation to its answer. If nobody recorded the answer until then, a retry may adopt it."""
 
 # Clients
 HEAD_WAIT = 30.0

@@ -28,8 +28,8 @@ PATIENCE = limits.READ_WAIT
 
 
 def size_of(image: Image) -> int:
-    """Bytes that a record takes at the most: those of its prompt, and of all the rest."""
-    return 2048 + 4 * len(image.prompt)
+    """Bytes that a record takes at the most: those of its prompt, of each source, and of all the rest."""
+    return 2048 + 4 * len(image.prompt) + 2048 * len(image.sources)
 
 
 def too_many(what: str) -> Callable[[], DatabaseUnavailableError]:

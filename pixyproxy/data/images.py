@@ -15,12 +15,13 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import DELETED_PROMPT, Generation
 from pixyproxy.core.images import Image, ImagePage
+from pixyproxy.core.inputs import Input, readable_inputs
 from pixyproxy.data.conversions import column_to_time, json_to_column, next_cursor, position_of, time_to_column
 from pixyproxy.data.database import Row, SqlDatabase, Transaction, is_too_slow
 
 SELECT = """
-    SELECT guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
-           updated_at
+    SELECT guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
+           created_at, updated_at
     FROM images
 """
 BY_GUID = SELECT + "WHERE guid = :guid AND deleted_at IS NULL"
@@ -37,10 +38,10 @@ PAGE = (
 )
 INSERT = """
     INSERT INTO images
-        (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, created_at,
-         updated_at)
-    SELECT :guid, id, :filename, :prompt, :content_type, :size_bytes, :width, :height, :sha256, :model, :created_at,
-           :updated_at
+        (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
+         created_at, updated_at)
+    SELECT :guid, id, :filename, :prompt, :content_type, :size_bytes, :width, :height, :sha256, :model, :sources,
+           :created_at, :updated_at
     FROM generations
     WHERE guid = :generation_guid
 """
@@ -60,9 +61,15 @@ def image_to_row(image: Image) -> dict[str, Any]:
         "height": image.height,
         "sha256": image.sha256,
         "model": image.model,
+        "sources": sources_to_column(image.sources),
         "created_at": time_to_column(image.created_at),
         "updated_at": time_to_column(image.updated_at),
     }
+
+
+def sources_to_column(sources: Sequence[Input]) -> str | None:
+    """JSON text, or NULL if there are none."""
+    return json.dumps([source.model_dump(mode="json") for source in sources]) if sources else None
 
 
 def row_to_image(row: Row) -> Image:
@@ -77,9 +84,20 @@ def row_to_image(row: Row) -> Image:
         height=row["height"],
         sha256=row["sha256"],
         model=row["model"],
+        sources=readable_inputs(json.loads(row["sources"] or "[]")),
         created_at=column_to_time(row["created_at"]),
         updated_at=column_to_time(row["updated_at"]),
     )
+
+
+def forget_revised_prompt(transaction: Transaction, generation_id: int) -> None:
+    """Remove the prompt as the upstream revised it from a generation's answer."""
+    row = transaction.one("SELECT answer FROM generations WHERE id = :id", id=generation_id)
+    answer = json.loads((row and row["answer"]) or "{}")
+    if answer.pop("revised_prompt", None) is not None:
+        transaction.execute(
+            "UPDATE generations SET answer = :answer WHERE id = :id", answer=json_to_column(answer), id=generation_id
+        )
 
 
 def readable(rows: Iterable[Row]) -> list[tuple[Row, Image]]:
@@ -124,6 +142,7 @@ def forget_prompt(transaction: Transaction, generation_id: int) -> None:
     transaction.execute(
         "UPDATE generations SET request = :request WHERE id = :id", request=json_to_column(request), id=generation_id
     )
+    forget_revised_prompt(transaction, generation_id)
 
 
 def containing(q: str | None) -> str:

@@ -7,8 +7,9 @@ import anyio
 import anyio.to_thread
 
 from pixyproxy.core import limits
+from pixyproxy.core.content_types import ContentType
 from pixyproxy.core.exceptions import ImageContentLostError, InvalidRequestError, UnsupportedFileError
-from pixyproxy.core.images import ContentType, Image
+from pixyproxy.core.images import Image
 from pixyproxy.core.inputs import Input, InputFile, Role
 from pixyproxy.core.protocols import Chunk, Upload, UploadSpool
 from pixyproxy.service.generating.pictures import magic_content_type

@@ -5,7 +5,7 @@ from typing import BinaryIO
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from pixyproxy.core.images import ContentType
+from pixyproxy.core.content_types import ContentType
 
 BOMBS = (Pillow.DecompressionBombWarning, Pillow.DecompressionBombError)
 """What far too many pixels raise."""

@@ -44,6 +44,7 @@ OF_STATUS: dict[str, tuple[str, ...]] = {
 CACHING = ("ETag", "Cache-Control")
 CONTENT = (*CACHING, "Last-Modified")
 PICTURE = (*CONTENT, "Accept-Ranges", "Content-Disposition")
+CONTENT_PATHS = ("/image/{guid}/content", "/image/{guid}.{extension}")
 OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("post", "/image", "201"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
     ("post", "/image", "202"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
@@ -55,12 +56,12 @@ OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     **{("get", path, "200"): ("Cache-Control",) for path in ("/v1/models", "/v1/models/{model}")},
     ("get", "/image", "200"): ("Link", "Cache-Control"),
     ("get", "/generation", "200"): ("Link", "Cache-Control"),
-    ("get", "/generation/{guid}", "200"): ("Retry-After", "Cache-Control"),
+    ("get", "/generation/{guid}", "200"): ("Retry-After", "Cache-Control", "X-Accel-Buffering"),
     ("get", "/image/{guid}", "200"): CACHING,
     ("get", "/image/{guid}", "304"): CACHING,
-    **{(method, "/image/{guid}/content", "200"): PICTURE for method in ("get", "head")},
-    **{(method, "/image/{guid}/content", "304"): CONTENT for method in ("get", "head")},
-    ("get", "/image/{guid}/content", "206"): (*PICTURE, "Content-Range"),
+    **{(method, path, "200"): PICTURE for path in CONTENT_PATHS for method in ("get", "head")},
+    **{(method, path, "304"): CONTENT for path in CONTENT_PATHS for method in ("get", "head")},
+    **{("get", path, "206"): (*PICTURE, "Content-Range") for path in CONTENT_PATHS},
 }
 """Headers of answers, by method, path and status."""
 

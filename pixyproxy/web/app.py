@@ -15,6 +15,7 @@ from pixyproxy.web.api_document import complete_document
 from pixyproxy.web.dependencies import Services
 from pixyproxy.web.dialects import Dialect
 from pixyproxy.web.generations import routes as generations
+from pixyproxy.web.http.clients import WatchedClients
 from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
@@ -101,6 +102,7 @@ def create_app(
     own: plain routes would go past it. The request log is the outermost, so that nothing escapes it.
     """
     wrappers: tuple[Callable[[ASGIApp], ASGIApp], ...] = (
+        WatchedClients,  # outside of those that change the scope, which the server writes to
         partial(PublicCors, origins=services.cors_origins),
         SinglePaths,
         HeadAsGet,

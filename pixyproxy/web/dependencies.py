@@ -30,8 +30,8 @@ class Services:
     runner: GenerationRunner
     keys: KeyService
     readiness: Readiness
-    uploads: Uploads
     models: ModelCatalogue
+    uploads: Uploads
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT

@@ -110,7 +110,8 @@ def problem_of(request: Request, exception: Exception) -> PixyProxyException:
         # What has no status of its own was to be translated by the service: to the outside it is a fault.
         if type(exception).name != PixyProxyException.name:
             return exception
-        fault: PixyProxyException = InternalError()
+        known = {name: exception.extra[name] for name in ("generation",) if name in exception.extra}
+        fault: PixyProxyException = InternalError(extra=known)
         fault.cost = exception.cost or fault.cost
         return fault
     if isinstance(exception, RequestValidationError):

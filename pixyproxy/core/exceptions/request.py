@@ -43,6 +43,17 @@ class MalformedRequestError(PixyProxyException):
     title = "The request cannot be read"
 
 
+class ClientLeftError(PixyProxyException):
+    """The client left before anything was spent on its request. Nobody reads this answer; the log names it."""
+
+    status = 400
+    name = "client-left"
+    title = "The client left"
+    cost = "none"
+
+    default_detail = "The client left before the upstream was asked."
+
+
 class RequestTimeoutError(PixyProxyException):
     """The body did not arrive in time."""
 

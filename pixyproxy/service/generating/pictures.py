@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
+from pixyproxy.core.content_types import ContentType
 from pixyproxy.core.exceptions import UpstreamAnswerError
-from pixyproxy.core.images import MAX_PICTURE_BYTES, ContentType, Picture
+from pixyproxy.core.images import MAX_PICTURE_BYTES, Picture
 
 
 @dataclass(frozen=True)

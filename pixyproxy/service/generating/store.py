@@ -47,6 +47,7 @@ def build_images(generation: Generation, facts: tuple[PictureFacts, ...]) -> tup
             height=fact.height,
             sha256=fact.sha256,
             model=generation.request.model,
+            sources=generation.request.inputs,
             created_at=now,
             updated_at=now,
         )

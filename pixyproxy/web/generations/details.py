@@ -28,13 +28,19 @@ class GenerationDetails(BaseModel):
     guid: UUID
     state: GenerationState
     request: dict[str, Any] = Field(
-        description="What was asked for, with the defaults that were filled in. "
+        description="What was asked for, with the defaults that were filled in, and as `inputs` what it edits. "
         "After the last image was deleted the prompt is `[deleted]`."
     )
     images: list[ImageDetails] = Field(description="Those that exist; an image that was deleted is left out.")
     usage: dict[str, Any] | None = Field(
         description="What the upstream says that it cost, in the upstream's own terms."
     )
+    answer: dict[str, Any] | None = Field(
+        description="What the upstream said about what it drew: `size`, `quality`, `background` and `output_format` as "
+        "it resolved them, and `revised_prompt`, if it revised the prompt, until the last image is deleted.",
+        examples=[{"size": "1024x1024", "quality": "medium", "background": "opaque", "output_format": "png"}],
+    )
+    upstream_request_id: str | None = Field(description="Names the request in the upstream's own log.")
     error: RecordedProblem | None = Field(
         description="The problem that it failed with; `cost` says whether it may have been billed."
     )
@@ -50,6 +56,8 @@ class GenerationDetails(BaseModel):
             request=generation.request.values,
             images=[ImageDetails.of(image, base_url=base_url) for image in generation.images],
             usage=generation.usage,
+            answer=generation.answer,
+            upstream_request_id=generation.upstream_request_id,
             error=None if generation.error is None else RecordedProblem.model_construct(**generation.error),
             created_at=generation.created_at,
             updated_at=generation.updated_at,

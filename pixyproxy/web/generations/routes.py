@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
@@ -16,14 +17,16 @@ from pixyproxy.service.generating.begin import POLL_AFTER
 from pixyproxy.service.private import GenerationQuery
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import private_router
-from pixyproxy.web.dependencies import BaseUrl, Private
+from pixyproxy.web.dependencies import BaseUrl, Private, services_of
 from pixyproxy.web.generations.details import GenerationDetails
+from pixyproxy.web.generations.events import events_of
+from pixyproxy.web.http.event_stream import MEDIA_TYPE as EVENT_STREAM
+from pixyproxy.web.http.event_stream import accepts_events, event_response
 from pixyproxy.web.http.guids import GenerationGuid
 from pixyproxy.web.http.links import next_link
 from pixyproxy.web.problems import responses_for
 
 router = private_router()
-LIST = responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError)
 
 
 @router.get(
@@ -48,16 +51,31 @@ async def list_generations(
     return [GenerationDetails.of(generation, base_url=base_url) for generation in page.generations]
 
 
+EVENTS = """`state` with the details, at once and after each change; `partial` with `index`, `content_type` and
+`b64_json`, if this replica runs it and partial images were asked for; `end` with the last details. A stream that ends
+without `end` is to be asked for again."""
+
+
 @router.get(
     "/generation/{guid}",
     summary="A generation's details",
     tags=["private"],
-    responses=responses_for(AuthenticationError, GenerationNotFoundError, DatabaseUnavailableError),
+    response_model=GenerationDetails,
+    responses={
+        200: {
+            "description": "The details; to `Accept: text/event-stream` the events of its life.",
+            "content": {EVENT_STREAM: {"schema": {"type": "string", "description": EVENTS}}},
+        },
+        **responses_for(AuthenticationError, GenerationNotFoundError, DatabaseUnavailableError),
+    },
 )
 async def get_generation(
-    guid: GenerationGuid, _: Authenticated, images: Private, base_url: BaseUrl, response: Response
-) -> GenerationDetails:
+    guid: GenerationGuid, _: Authenticated, images: Private, base_url: BaseUrl, request: Request, response: Response
+) -> GenerationDetails | Response:
     """Where a generation stands, whichever replica runs it; `Retry-After` while it runs."""
+    if accepts_events(request):
+        events = events_of(await images.watch(guid), base_url=base_url)
+        return event_response(request, events, patience=services_of(request).client_patience)
     generation = await images.generation(guid)
     response.headers["Cache-Control"] = "no-store"
     if generation.state is GenerationState.RUNNING:

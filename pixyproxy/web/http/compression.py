@@ -6,6 +6,8 @@ import zlib
 import anyio.to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pixyproxy.web.http.content_paths import is_content
+
 MINIMUM = 1024
 INLINE = 64 * 1024
 """Bytes that are compressed on the event loop, in a millisecond or two. More is compressed in a thread."""
@@ -33,7 +35,7 @@ class Gzip:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"].endswith("/content"):
+        if scope["type"] != "http" or is_content(scope["path"]):
             await self._app(scope, receive, send)
             return
         start: Message | None = None

@@ -2,6 +2,11 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pixyproxy.web.http.content_paths import is_content
+
+HEAD = "pixyproxy.head"
+"""The scope's key of a HEAD request that is served as GET."""
+
 
 class HeadAsGet:
     """Serves HEAD as GET without the body. Content has a route for HEAD of its own, which reads no bytes."""
@@ -11,7 +16,7 @@ class HeadAsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith("/content"):
+        if scope["type"] != "http" or scope["method"] != "HEAD" or is_content(scope["path"]):
             await self._app(scope, receive, send)
             return
 
@@ -20,4 +25,4 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+        await self._app({**scope, "method": "GET", HEAD: True}, receive, send_without_body)

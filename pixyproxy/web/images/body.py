@@ -37,7 +37,12 @@ class CreateImageBody(Model):
     output_format: OutputFormat | None = None
     output_compression: Percent | None = Field(default=None, description="Percent, for `webp` and `jpeg`.")
     moderation: Moderation | None = None
+    partial_images: Annotated[int, Field(strict=True, ge=0, le=3)] | None = Field(
+        default=None,
+        description="How many unfinished pictures the upstream is asked for, for those who watch the generation. They "
+        "are not kept, and this is not part of what is asked for.",
+    )
 
     def to_request(self) -> GenerationRequest:
         """What the caller asks for."""
-        return GenerationRequest(**self.model_dump())
+        return GenerationRequest(**self.model_dump(exclude={"partial_images"}))

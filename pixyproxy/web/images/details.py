@@ -5,7 +5,26 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from pixyproxy.core.images import SUFFIXES, ContentType, Image
+from pixyproxy.core.content_types import ContentType
+from pixyproxy.core.images import SUFFIXES, Image
+from pixyproxy.core.inputs import Input, Role
+
+
+class SourceDetails(BaseModel):
+    """An image from which another one was edited. Without a guid it is an upload, which is not kept."""
+
+    role: Role
+    guid: UUID | None = Field(description="Of the image that is stored here, if it is one.")
+    url: str | None = Field(description="Where that image's picture is; a 404 if the image was deleted since.")
+    sha256: str
+    content_type: ContentType
+    size_bytes: int
+
+    @classmethod
+    def of(cls, source: Input, *, base_url: str) -> Self:
+        """The details of a source."""
+        url = None if source.guid is None else f"{base_url}/image/{source.guid}/content"
+        return cls(**source.model_dump(), url=url)
 
 
 class ImageDetails(BaseModel):
@@ -21,14 +40,18 @@ class ImageDetails(BaseModel):
     height: int
     sha256: str = Field(description="Of the picture's bytes, in hexadecimal.")
     model: str
+    sources: list[SourceDetails] = Field(
+        description="What it was edited from; empty for an image that was drawn from its prompt alone."
+    )
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
     @classmethod
     def of(cls, image: Image, *, base_url: str) -> Self:
         """The details of an image."""
-        known = image.model_dump()
-        return cls(**known, url=f"{base_url}/image/{image.guid}/content")
+        known = image.model_dump(exclude={"sources"})
+        sources = [SourceDetails.of(source, base_url=base_url) for source in image.sources]
+        return cls(**known, url=f"{base_url}/image/{image.guid}/content", sources=sources)
 
 
 def content_url(image: Image, *, base_url: str) -> str:

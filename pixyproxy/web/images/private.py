@@ -103,7 +103,13 @@ async def create_image(
     response: Response,
 ) -> ImageDetails | Response:
     """Draw the prompt; a 201 means that the picture and its record are durable, a 202 that it is still to be drawn."""
-    answer = await images.create(body.to_request(), caller=caller, idempotency_key=key, wait=preference.wait)
+    answer = await images.create(
+        body.to_request(),
+        caller=caller,
+        idempotency_key=key,
+        wait=preference.wait,
+        partial_images=body.partial_images or 0,
+    )
     generation = answer.generation
     add_facts(generation=str(generation.guid))
     headers = response.headers

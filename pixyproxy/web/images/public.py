@@ -19,6 +19,7 @@ from pixyproxy.core.exceptions import (
     RangeNotSatisfiableError,
     StorageUnavailableError,
 )
+from pixyproxy.core.images import SUFFIXES, Image
 from pixyproxy.web.dependencies import base_url, services_of
 from pixyproxy.web.http.conditions import Validators, conditions_of, not_modified, part_wanted
 from pixyproxy.web.http.content import (
@@ -29,6 +30,7 @@ from pixyproxy.web.http.content import (
     part_headers,
     validators_of,
 )
+from pixyproxy.web.http.content_paths import EXTENSIONS
 from pixyproxy.web.http.guids import EXAMPLE, CanonicalGuid
 from pixyproxy.web.images.details import ImageDetails
 from pixyproxy.web.plain_route import PlainRoute
@@ -52,7 +54,7 @@ async def get_content(request: Request) -> Response:
     """The picture's bytes, or a part of them, passed on from the storage."""
     attachment = wants_download(request)
     services = services_of(request)
-    image = await services.public.get(guid_of(request))
+    image = await image_of(request)
     validators, conditions = validators_of(image), conditions_of(request.scope["headers"])
     if not_modified(conditions, validators):
         return HeadResponse(304, caching_headers(validators))
@@ -68,11 +70,22 @@ async def get_content(request: Request) -> Response:
 async def head_content(request: Request) -> Response:
     """What GET would answer, without the bytes and without touching the storage."""
     attachment = wants_download(request)
-    image = await services_of(request).public.get(guid_of(request))
+    image = await image_of(request)
     validators = validators_of(image)
     if not_modified(conditions_of(request.scope["headers"]), validators):
         return HeadResponse(304, caching_headers(validators))
     return HeadResponse(200, content_headers(image, validators, attachment=attachment))
+
+
+async def image_of(request: Request) -> Image:
+    """The image of the URL, whose extension, if it has one, is that of the image; else `ImageNotFoundError`."""
+    extension = request.path_params.get("extension")
+    if extension is not None and extension not in EXTENSIONS:
+        raise ImageNotFoundError
+    image = await services_of(request).public.get(guid_of(request))
+    if extension not in (None, SUFFIXES[image.content_type]):
+        raise ImageNotFoundError
+    return image
 
 
 def guid_of(request: Request) -> UUID:
@@ -96,27 +109,32 @@ def wants_download(request: Request) -> bool:
 def add_routes(router: APIRouter) -> None:
     """Put the routes into the application's own router: of one that is included FastAPI runs a copy of its own."""
     tags: list[str | Enum] = ["public"]
-    router.add_api_route(
-        "/image/{guid}/content",
-        get_content,
-        summary="The picture",
-        tags=tags,
-        response_class=Response,
-        responses=content_responses({206: "A part of the picture.", 304: "The client has it."}),
-        openapi_extra={"parameters": [GUID, DOWNLOAD, *CONDITIONS, *RANGE]},
-        route_class_override=PlainRoute,
-    )
-    router.add_api_route(
-        "/image/{guid}/content",
-        head_content,
-        methods=["HEAD"],
-        summary="The picture's headers",
-        tags=tags,
-        response_class=Response,
-        responses=content_responses({304: "The client has it."}, without_bytes=True),
-        openapi_extra={"parameters": [GUID, DOWNLOAD, *CONDITIONS]},
-        route_class_override=PlainRoute,
-    )
+    # Before the route of the details, whose guid would take the extension too.
+    for path, names, parameters in (
+        ("/image/{guid}/content", "", [GUID]),
+        ("/image/{guid}.{extension}", ", by the name of its file", [GUID, EXTENSION]),
+    ):
+        router.add_api_route(
+            path,
+            get_content,
+            summary=f"The picture{names}",
+            tags=tags,
+            response_class=Response,
+            responses=content_responses({206: "A part of the picture.", 304: "The client has it."}),
+            openapi_extra={"parameters": [*parameters, DOWNLOAD, *CONDITIONS, *RANGE]},
+            route_class_override=PlainRoute,
+        )
+        router.add_api_route(
+            path,
+            head_content,
+            methods=["HEAD"],
+            summary=f"The picture's headers{names}",
+            tags=tags,
+            response_class=Response,
+            responses=content_responses({304: "The client has it."}, without_bytes=True),
+            openapi_extra={"parameters": [*parameters, DOWNLOAD, *CONDITIONS]},
+            route_class_override=PlainRoute,
+        )
     router.add_api_route(
         "/image/{guid}",
         get_image,
@@ -166,6 +184,7 @@ def parameter(name: str, place: str, description: str, **schema: Any) -> dict[st
 
 
 GUID = parameter("guid", "path", "The image's guid.", format="uuid", examples=[EXAMPLE])
+EXTENSION = parameter("extension", "path", "That of the image's `filename`.", enum=list(EXTENSIONS))
 DOWNLOAD = parameter("download", "query", "`1`: to be saved, not shown.", enum=["0", "1"])
 TAGS = [
     parameter("If-None-Match", "header", "Entity tags, or `*`: 304 if one of them is the current one (RFC 9110)."),

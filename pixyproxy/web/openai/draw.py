@@ -13,6 +13,7 @@ from pixyproxy.service.generating.begin import POLL_AFTER
 from pixyproxy.service.generating.wait import NO_INPUTS
 from pixyproxy.service.private import Created
 from pixyproxy.web.dependencies import base_url, services_of
+from pixyproxy.web.http.clients import client_of
 from pixyproxy.web.log.request_log import record_of
 from pixyproxy.web.openai.answers import answer_of
 from pixyproxy.web.openai.body import Parameters, ResponseFormat
@@ -40,6 +41,7 @@ async def draw(
     except BaseException:
         inputs.close()
         raise
+    client = client_of(request)
     if parameters.stream:
         events = await services.private.stream(
             asked,
@@ -47,6 +49,7 @@ async def draw(
             idempotency_key=key,
             inputs=inputs,
             partial_images=parameters.partial_images or 0,
+            client=client,
         )
         return stream_of(
             events,
@@ -59,7 +62,9 @@ async def draw(
             patience=services.client_patience,
             headers=NO_STORE,
         )
-    created = await services.private.create(asked, caller=caller, idempotency_key=key, wait=math.inf, inputs=inputs)
+    created = await services.private.create(
+        asked, caller=caller, idempotency_key=key, wait=math.inf, inputs=inputs, client=client
+    )
     return await answer_of(
         drawn(created, request, key=key),
         response_format=parameters.response_format or default_format(parameters.model),

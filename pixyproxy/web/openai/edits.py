@@ -16,9 +16,10 @@ from pixyproxy.web.openai.body import validated
 from pixyproxy.web.openai.draw import draw
 from pixyproxy.web.openai.edit_body import EditBody, edit_values
 from pixyproxy.web.openai.errors import responses_for
-from pixyproxy.web.openai.routes import DRAW_ERRORS, DRAWN
+from pixyproxy.web.openai.routes import AS_AZURE, DRAW_ERRORS, DRAWN
 
 router = private_router(PrivateUploadRoute)
+router.dependencies.append(AS_AZURE)
 
 
 def body_schemas() -> dict[str, Any]:

@@ -176,6 +176,6 @@ def message_of(problem: PixyProxyException, request: Request) -> str:
             "OpenAI's Images API alone: POST /v1/images/generations, POST /v1/images/edits, GET /v1/models."
         )
     generation = problem.extra.get("generation")
-    if generation and str(generation) not in problem.detail:
+    if generation and problem.cost in ("billed", "unknown") and str(generation) not in problem.detail:
         return f"{problem.detail} It is generation {generation} of PixyProxy."
     return problem.detail or problem.title + "."

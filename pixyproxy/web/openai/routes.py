@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Security
+from fastapi import Depends, Path, Security
 from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,10 +43,11 @@ from pixyproxy.web.openai.draw import draw
 from pixyproxy.web.openai.errors import responses_for
 
 API_KEY_HEADER = "api-key"
-router = private_router()
-router.dependencies.append(
-    Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="As Azure's clients send the API key."))
+AS_AZURE = Security(
+    APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="As Azure's clients send the API key.")
 )
+router = private_router()
+router.dependencies.append(AS_AZURE)
 DRAW_ERRORS = (
     AuthenticationError,
     MalformedRequestError,
@@ -120,7 +121,12 @@ async def list_models(request: Request, _: Authenticated, response: Response) ->
     tags=["openai"],
     responses=responses_for(AuthenticationError, ModelNotFoundError),
 )
-async def get_model(model: str, request: Request, _: Authenticated, response: Response) -> ModelDetails:
+async def get_model(
+    model: Annotated[str, Path(description="The name of a model or an alias.")],
+    request: Request,
+    _: Authenticated,
+    response: Response,
+) -> ModelDetails:
     """The model, or the alias, of this name."""
     response.headers["Cache-Control"] = "no-store"
     return ModelDetails.of(services_of(request).models, model)

@@ -1,0 +1,13 @@
+"""Which URLs lead to the bytes of a picture. The wrappers around all requests treat those apart."""
+
+import re
+
+from pixyproxy.core.images import SUFFIXES
+
+EXTENSIONS = tuple(SUFFIXES.values())
+CONTENT = re.compile(rf"/image/[^/]+(/content|\.({'|'.join(EXTENSIONS)}))")
+
+
+def is_content(path: str) -> bool:
+    """Whether the path is that of a picture: `/image/{guid}/content`, or `/image/{guid}.png`, `.webp` or `.jpg`."""
+    return CONTENT.fullmatch(path) is not None
