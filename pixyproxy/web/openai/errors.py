@@ -22,6 +22,7 @@ from pixyproxy.core.exceptions import (
     OutcomeUnknownError,
     PixyProxyException,
     UnavailableError,
+    UnsupportedFileError,
     UnsupportedMediaTypeError,
     UpstreamError,
     UpstreamRefusedError,
@@ -62,7 +63,9 @@ def responses_for(*errors: type[PixyProxyException]) -> dict[int | str, dict[str
     responses: dict[int | str, dict[str, Any]] = {}
     possible: tuple[type[PixyProxyException], ...] = (*errors, InternalError)
     for kind in possible:
-        statuses = {UpstreamRefusedError: 400, UnsupportedMediaTypeError: 400, InvalidRequestError: 400}
+        statuses = dict.fromkeys(
+            (UpstreamRefusedError, UnsupportedMediaTypeError, UnsupportedFileError, InvalidRequestError), 400
+        )
         paid = kind.cost in ("billed", "unknown") or kind is OutcomeUnknownError
         status = 424 if paid and kind is not InternalError else statuses.get(kind, kind.status)
         status = {ModelNotFoundError: 404, IdempotencyKeyReusedError: 400}.get(kind, status)
@@ -128,6 +131,8 @@ def signals_of(
             return 503, SERVER, name, retry_after
         case UpstreamError():
             return 502, SERVER, name, NEVER_AGAIN
+        case UnsupportedFileError():
+            return 400, INVALID, "unsupported_file_mimetype", {}
         case InvalidRequestError():
             return 400, INVALID, first_rule(problem).get("code", "invalid_value"), {}
         case IdempotencyKeyReusedError() | UnsupportedMediaTypeError():

@@ -43,11 +43,12 @@ from pixyproxy.web.openai.draw import draw
 from pixyproxy.web.openai.errors import responses_for
 
 API_KEY_HEADER = "api-key"
-router = private_router()
-router.dependencies.append(
-    Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="As Azure's clients send the API key."))
+AS_AZURE = Security(
+    APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="As Azure's clients send the API key.")
 )
-DRAW_ERRORS = responses_for(
+router = private_router()
+router.dependencies.append(AS_AZURE)
+DRAW_ERRORS = (
     AuthenticationError,
     MalformedRequestError,
     InvalidRequestError,
@@ -79,7 +80,7 @@ DRAWN = {
         "model": ImagesAnswer,
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
-    **DRAW_ERRORS,
+    **responses_for(*DRAW_ERRORS),
 }
 """The answers of the routes that draw."""
 
