@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pixyproxy.core.exceptions import ConfigurationError
 
 PREFIX = "PIXYPROXY_"
+MODEL = r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}"
 
 
 class Settings(BaseSettings):
@@ -30,6 +31,9 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(default=None, alias="OPENAI_BASE_URL")
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=64)] | None = None
+    models: str | None = None
+    model_aliases: str | None = None
+    safety_identifier: Literal["key"] | None = None
     quality: str = Field(default="medium", pattern=r"^[A-Za-z0-9]*$", max_length=64)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -37,7 +41,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     public_url: str | None = None
     cors_origins: str = "*"
-    generation_deadline: float = Field(default=300, gt=0, le=3600)
+    generation_deadline: float = Field(default=270, gt=0, le=3600)
     max_generations: int = Field(default=64, ge=1, le=100_000)
     finish_slots: int = Field(default=8, ge=1, le=1000)
     upload_mb: int = Field(default=1024, ge=1, le=1_048_576)
@@ -95,6 +99,25 @@ class Settings(BaseSettings):
             raise ValueError("must be *, none, or origins such as https://app.example, separated by spaces")
         return value
 
+    @field_validator("models")
+    @classmethod
+    def are_models(cls, value: str | None) -> str | None:
+        """Names of models."""
+        if value is not None and not all(re.fullmatch(MODEL, name) for name in items_of(value)):
+            raise ValueError("must be names of models, separated by commas")
+        return value
+
+    @field_validator("model_aliases")
+    @classmethod
+    def are_aliases(cls, value: str | None) -> str | None:
+        """Aliases of models, and of no alias."""
+        pairs = [pair.partition("=") for pair in items_of(value or "")]
+        if not all(re.fullmatch(MODEL, alias) and re.fullmatch(MODEL, model) for alias, _, model in pairs):
+            raise ValueError("must be ALIAS=MODEL, several separated by commas")
+        if {alias for alias, _, _ in pairs} & {model for _, _, model in pairs}:
+            raise ValueError("an alias must stand for a model, not for an alias")
+        return value
+
     @field_validator("public_url", "s3_endpoint_url", "openai_base_url")
     @classmethod
     def is_http(cls, value: str | None) -> str | None:
@@ -121,7 +144,20 @@ class Settings(BaseSettings):
             raise ConfigurationError(
                 f"{PREFIX}S3_ENDPOINT_URL is set, but {PREFIX}STORAGE_URL is no s3:// URL: set both or neither"
             )
+        if self.alias_map.keys() & {*self.model_list, self.model}:
+            raise ConfigurationError(f"{PREFIX}MODEL_ALIASES: an alias has the name of a model that is offered itself")
         return self
+
+    @property
+    def model_list(self) -> tuple[str, ...]:
+        """What `models` lists."""
+        return tuple(items_of(self.models or ""))
+
+    @property
+    def alias_map(self) -> dict[str, str]:
+        """The model of each alias."""
+        pairs = (pair.partition("=") for pair in items_of(self.model_aliases or ""))
+        return {alias: model for alias, _, model in pairs}
 
     @property
     def embedded(self) -> bool:
@@ -132,6 +168,11 @@ class Settings(BaseSettings):
     def draws_demo(self) -> bool:
         """Whether pictures come from the demo upstream inside the process."""
         return self.demo or self.openai_api_key is None
+
+
+def items_of(value: str) -> list[str]:
+    """The items of a list with commas; spaces around them do not count."""
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def read_settings() -> Settings:

@@ -32,7 +32,8 @@ from pixyproxy.core.generations import (
 from pixyproxy.core.images import Image, ImagePage, ObjectFacts, Picture
 from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.keys import ApiKey
-from pixyproxy.core.protocols import Chunk, ParkedFile, PartialSink
+from pixyproxy.core.limits import ANSWERED_WITHIN
+from pixyproxy.core.protocols import Chunk, EqualGeneration, ParkedFile, PartialSink
 from pixyproxy.storage.keys import OBJECT_KEY
 from pixyproxy.upstream.demo.drawing import draw_picture
 
@@ -165,6 +166,7 @@ class FakeGenerationRepository:
         self.leases: dict[UUID, datetime] = {}
         self.made: dict[UUID, list[UUID]] = {}
         self.parked: dict[UUID, tuple[bytes, ...]] = {}
+        self.abandoned: dict[UUID, datetime] = {}
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.failure: Exception | None = None
         self.after_add: Callable[[], None] | None = None
@@ -236,6 +238,7 @@ class FakeGenerationRepository:
         )
         self.images.images |= {image.guid: image for image in images}
         self.made[generation.guid] = [image.guid for image in images]
+        self._await_delivery(generation)
         self.parked.pop(generation.guid, None)
         if self.after_succeed is not None:
             self.after_succeed()
@@ -274,6 +277,7 @@ class FakeGenerationRepository:
         if known is None or not running or claimed not in (None, self.leases[generation.guid]):
             raise ConflictError("It no longer runs.")
         self._update(known, state=GenerationState.FAILED, error=error)
+        self._await_delivery(generation)
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
         self._raise()
@@ -298,11 +302,16 @@ class FakeGenerationRepository:
         if guid not in {generation.guid for generation in await self.expired(limit=1_000_000)}:
             return None
         self.leases[guid] = self.clock() + timedelta(seconds=lease)
+        self.abandoned.setdefault(guid, self.clock())
         return self.leases[guid]
 
     async def unsettled(self) -> frozenset[UUID]:
         self._raise()
         return frozenset(each.guid for each in self.generations.values() if is_unsettled(each))
+
+    def _await_delivery(self, generation: Generation) -> None:
+        if generation.fingerprint is not None and generation.idempotency_key is None:
+            self.abandoned.setdefault(generation.guid, self.clock() + timedelta(seconds=ANSWERED_WITHIN))
 
     def _settleable(self, generation: Generation) -> Generation:
         known = self.generations.get(generation.guid)
@@ -322,6 +331,53 @@ class FakeGenerationRepository:
 def is_unsettled(generation: Generation) -> bool:
     interrupted = (generation.error or {}).get("type") == GenerationInterruptedError().type
     return generation.state is GenerationState.RUNNING or interrupted
+
+
+class FakeAdoptionRepository:
+    def __init__(self, generations: FakeGenerationRepository) -> None:
+        self.generations = generations
+        self.failure: Exception | None = None
+
+    def _raise(self) -> None:
+        if self.failure or self.generations.failure:
+            raise self.failure or self.generations.failure or AssertionError
+
+    def _is_abandoned(self, guid: UUID) -> bool:
+        return guid in self.generations.abandoned and self.generations.abandoned[guid] <= self.generations.clock()
+
+    async def equal(self, *, api_key_id: int, fingerprint: str, within: float) -> tuple[EqualGeneration, ...]:
+        self._raise()
+        since = self.generations.clock() - timedelta(seconds=within)
+        found = [
+            EqualGeneration(
+                self.generations._with_images(each),
+                abandoned=self._is_abandoned(each.guid),
+                lease_expires_at=self.generations.leases[each.guid],
+            )
+            for each in self.generations.generations.values()
+            if (each.api_key_id, each.fingerprint, each.idempotency_key) == (api_key_id, fingerprint, None)
+            and each.created_at > since
+            and (each.state is GenerationState.RUNNING or each.guid in self.generations.abandoned)
+        ]
+        return tuple(sorted(found, key=lambda each: each.generation.created_at))
+
+    async def abandon(self, guid: UUID) -> None:
+        self._raise()
+        if guid in self.generations.generations:
+            self.generations.abandoned[guid] = self.generations.clock()
+
+    async def adopt(self, guid: UUID) -> bool:
+        self._raise()
+        if not self._is_abandoned(guid):
+            return False
+        del self.generations.abandoned[guid]
+        if self.generations.generations[guid].state is not GenerationState.RUNNING:
+            self.generations.abandoned[guid] = self.generations.clock() + timedelta(seconds=ANSWERED_WITHIN)
+        return True
+
+    async def deliver(self, guid: UUID) -> None:
+        self._raise()
+        self.generations.abandoned.pop(guid, None)
 
 
 class FakeParkedImageRepository:

@@ -14,6 +14,7 @@ from pixyproxy.data.cached import CachedApiKeyRepository
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -25,6 +26,7 @@ from pixyproxy.web.dependencies import Services
 from pixyproxy.web.log.request_log import RequestLog
 from tests import planted
 from tests.fakes import (
+    FakeAdoptionRepository,
     FakeApiKeyRepository,
     FakeDatabase,
     FakeGenerationRepository,
@@ -59,6 +61,8 @@ class Stage:
     patience: float = 600
     sync_wait: float = 50
     model: str = "gpt-image-2"
+    models: ModelCatalogue | None = None
+    identify_callers: bool = False
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60
@@ -66,6 +70,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
+        self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.start()
 
@@ -76,6 +81,7 @@ class Stage:
             instance=self.instance,
             images=self.images,
             generations=self.generations,
+            adoption=self.adoption,
             parked=self.parked,
             storage=self.storage,
             folder=self.folder,
@@ -96,13 +102,15 @@ class Stage:
             lease=self.lease,
             patience=self.patience,
         )
+        models = self.models or ModelCatalogue(self.model)
         self.private = PrivateImageService(
             self.stores,
             runner=self.runner,
-            model=self.model,
+            models=models,
             quality="medium",
             sync_wait=self.sync_wait,
             ending=self.readiness.ending,
+            identify_callers=self.identify_callers,
         )
         self.services = Services(
             public=self.public,
@@ -110,6 +118,7 @@ class Stage:
             runner=self.runner,
             keys=self.keys,
             readiness=self.readiness,
+            models=models,
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
             public_url=self.public_url,
             cors_origins=self.cors_origins,

@@ -997,6 +997,9 @@ PRIVATE = {
     ("/image/{guid}", "delete"),
     ("/generation", "get"),
     ("/generation/{guid}", "get"),
+    ("/v1/images/generations", "post"),
+    ("/v1/models", "get"),
+    ("/v1/models/{model}", "get"),
 }
 
 
@@ -1009,6 +1012,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
+        *("/v1/images/generations", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():
         for method, operation in operations.items():
@@ -1018,7 +1022,8 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
             for status, response in operation["responses"].items():
                 if status[0] in "45":
                     (schema,) = response["content"].values()
-                    assert schema == {"schema": {"$ref": "#/components/schemas/Problem"}}
+                    shape = "OpenAIError" if path.startswith("/v1/") else "Problem"
+                    assert schema == {"schema": {"$ref": f"#/components/schemas/{shape}"}}
     assert set(paths["/image"]["post"]["responses"]) == {
         *("201", "202", "400", "401", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
     }

@@ -255,6 +255,19 @@ def test_every_time_is_longer_than_the_one_inside_it() -> None:
     assert seconds(nginx_value("keepalive_timeout")) < limits.KEEP_ALIVE
 
 
+def test_every_size_is_larger_than_the_one_inside_it() -> None:
+    text = NGINX_CONF.read_text()
+    small, large = (int(size) * MIB for size in re.findall(r"^ *client_max_body_size (\d+)m;", text, re.M))
+    # Slightly more, so that PixyProxy itself answers.
+    assert limits.MAX_BODY < small <= 2 * limits.MAX_BODY
+    assert limits.MAX_EDIT_BODY < large <= limits.MAX_EDIT_BODY + 2 * MIB
+    (edits,) = re.findall(r"location ~ (\S+) \{([^}]+)\}", text)
+    assert "client_max_body_size" in edits[1]
+    assert "proxy_request_buffering off;" in edits[1]
+    assert re.search(edits[0], "/v1/images/edits")
+    assert not re.search(edits[0], "/v1/images/generations")
+
+
 def test_the_docs_name_the_time_that_a_process_needs_to_end() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     (said,) = re.findall(r"`PIXYPROXY_DRAIN_DELAY`(?:,| and)\s+`PIXYPROXY_GENERATION_DEADLINE`\s+and (\d+) s", text)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -24,16 +25,19 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState, RecordedRequest
 from pixyproxy.core.images import Image
+from pixyproxy.core.limits import ANSWERED_WITHIN
 from pixyproxy.core.protocols import (
+    AdoptionRepository,
     ApiKeyRepository,
     GenerationRepository,
     ImageRepository,
     ParkedImageRepository,
 )
 from pixyproxy.data import settling
+from pixyproxy.data.adoption import SqlAdoptionRepository
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
-from pixyproxy.data.conversions import cursor_after
+from pixyproxy.data.conversions import column_to_time, cursor_after, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
@@ -43,6 +47,7 @@ from pixyproxy.data.parked import SqlParkedImageRepository
 from pixyproxy.data.settling import PART
 from tests.examples import MOMENT, a_drawing, a_generation, an_image, an_input
 from tests.fakes import (
+    FakeAdoptionRepository,
     FakeApiKeyRepository,
     FakeGenerationRepository,
     FakeImageRepository,
@@ -66,6 +71,7 @@ class Repositories:
     images: ImageRepository
     generations: GenerationRepository
     parked: ParkedImageRepository
+    adoption: AdoptionRepository
     keys: ApiKeyRepository
     database: SqlDatabase | None = None
 
@@ -120,6 +126,7 @@ def repositories(
             images,
             generations,
             FakeParkedImageRepository(generations),
+            FakeAdoptionRepository(generations),
             CachedApiKeyRepository(keys) if request.param == "cached" else keys,
         )
         return
@@ -139,6 +146,7 @@ def repositories(
         SqlImageRepository(database),
         SqlGenerationRepository(database),
         SqlParkedImageRepository(database),
+        SqlAdoptionRepository(database),
         SqlApiKeyRepository(database),
         database,
     )
@@ -1037,6 +1045,123 @@ async def test_an_image_that_cannot_be_read_is_skipped_and_hides_no_neighbour(
     assert unreadable in caplog.text
     with pytest.raises(DatabaseError, match=unreadable):
         await repositories.images.get(images[1].guid)
+
+
+# Adoption
+
+
+ASKED = "ab" * 32
+"""The fingerprint of what was asked."""
+
+
+async def an_askable_generation_in(repositories: Repositories, *, lease: float = LONG, **values: object) -> Generation:
+    """A recorded generation whose fingerprint is known."""
+    known: dict[str, object] = {"fingerprint": ASKED, "created_at": datetime.now(UTC)}
+    return await repositories.a_generation_in(lease=lease, **{**known, **values})
+
+
+async def equal_ones(repositories: Repositories, **values: object) -> list[tuple[UUID, bool]]:
+    """The guids of the equal generations, and whether each is abandoned."""
+    known: dict[str, object] = {"api_key_id": 1, "fingerprint": ASKED, "within": 600}
+    found = await repositories.adoption.equal(**{**known, **values})  # type: ignore[arg-type]
+    return [(each.generation.guid, each.abandoned) for each in found]
+
+
+async def end(repositories: Repositories, generation: Generation) -> None:
+    """The generation succeeds with an image."""
+    await repositories.generations.succeed(generation, images=(an_image(generation),), drawing=a_drawing())
+
+
+async def test_equal_are_those_of_the_caller_asked_for_in_the_same_words_of_late(repositories: Repositories) -> None:
+    now = datetime.now(UTC)
+    second, first = [
+        await an_askable_generation_in(repositories, created_at=now - timedelta(seconds=seconds)) for seconds in (1, 2)
+    ]
+    await an_askable_generation_in(repositories, created_at=now - timedelta(seconds=700))
+    await an_askable_generation_in(repositories, fingerprint="cd" * 32)
+    await an_askable_generation_in(repositories, api_key_id=2)
+    await an_askable_generation_in(repositories, idempotency_key="has one")
+    await an_askable_generation_in(repositories, fingerprint=None)
+    assert await equal_ones(repositories) == [(first.guid, False), (second.guid, False)]
+
+
+async def test_of_those_who_adopt_an_abandoned_generation_one_gets_it(repositories: Repositories) -> None:
+    generation = await an_askable_generation_in(repositories)
+    assert not await repositories.adoption.adopt(generation.guid), "its client waits for it"
+    await repositories.adoption.abandon(generation.guid)
+    assert await equal_ones(repositories) == [(generation.guid, True)]
+    adopted = await asyncio.gather(*(repositories.adoption.adopt(generation.guid) for _ in range(4)))
+    assert sorted(adopted) == [False, False, False, True]
+    assert await equal_ones(repositories) == [(generation.guid, False)]
+    await repositories.adoption.abandon(generation.guid)
+    assert await repositories.adoption.adopt(generation.guid), "the one who adopted it has left too"
+
+
+async def test_what_ended_is_equal_until_its_answer_is_delivered(repositories: Repositories) -> None:
+    succeeded, failed = [await an_askable_generation_in(repositories) for _ in range(2)]
+    await end(repositories, succeeded)
+    await repositories.generations.fail(failed, error=INTERRUPTED)
+    assert sorted(await equal_ones(repositories)) == sorted([(succeeded.guid, False), (failed.guid, False)])
+    assert not await repositories.adoption.adopt(succeeded.guid), "its client is being answered"
+    for generation in (succeeded, failed):
+        await repositories.adoption.deliver(generation.guid)
+    assert await equal_ones(repositories) == []
+    await repositories.adoption.abandon(succeeded.guid)
+    (found,) = await repositories.adoption.equal(api_key_id=1, fingerprint=ASKED, within=600)
+    assert [image.guid for image in found.generation.images] == [succeeded.image_guid(0)]
+
+
+@SQL
+async def test_an_answer_that_nobody_recorded_in_time_leaves_the_generation_abandoned(
+    repositories: Repositories,
+) -> None:
+    assert repositories.database is not None
+    generation = await an_askable_generation_in(repositories)
+    await end(repositories, generation)
+    (row,) = await repositories.database.all("SELECT abandoned_at FROM generations")
+    due = (column_to_time(row["abandoned_at"]) - datetime.now(UTC)).total_seconds()
+    assert due == pytest.approx(ANSWERED_WITHIN, abs=10)
+    await repositories.database.execute(
+        "UPDATE generations SET abandoned_at = :then", then=time_to_column(datetime.now(UTC) - timedelta(seconds=1))
+    )
+    assert await equal_ones(repositories) == [(generation.guid, True)]
+    assert await repositories.adoption.adopt(generation.guid)
+    assert not await repositories.adoption.adopt(generation.guid)
+    assert await equal_ones(repositories) == [(generation.guid, False)]
+
+
+async def test_who_left_before_the_end_stays_gone_at_the_end(repositories: Repositories) -> None:
+    generation = await an_askable_generation_in(repositories)
+    await repositories.adoption.abandon(generation.guid)
+    await end(repositories, generation)
+    assert await equal_ones(repositories) == [(generation.guid, True)]
+
+
+@pytest.mark.parametrize("values", [{"idempotency_key": "a key"}, {"fingerprint": None}])
+async def test_an_end_that_no_retry_may_adopt_waits_for_no_delivery(
+    repositories: Repositories, values: dict[str, Any]
+) -> None:
+    generation = await an_askable_generation_in(repositories, **values)
+    await end(repositories, generation)
+    if repositories.database is not None:
+        assert await repositories.database.all("SELECT id FROM generations WHERE abandoned_at IS NOT NULL") == []
+    assert await equal_ones(repositories) == []
+
+
+async def test_what_a_reconciler_claimed_is_abandoned(repositories: Repositories) -> None:
+    generation = await an_askable_generation_in(repositories, lease=0)
+    assert await repositories.generations.claim(generation.guid, lease=LONG) is not None
+    assert await equal_ones(repositories) == [(generation.guid, True)]
+
+
+async def test_the_lease_of_an_owner_that_lives_is_seen_to_move(repositories: Repositories) -> None:
+    generation = await an_askable_generation_in(repositories)
+    leases = []
+    for _ in range(2):
+        (found,) = await repositories.adoption.equal(api_key_id=1, fingerprint=ASKED, within=600)
+        leases.append(found.lease_expires_at)
+        await repositories.generations.renew([generation.guid], lease=LONG + 10)
+    assert leases[0] < leases[1]
 
 
 # Settling composes

@@ -4,7 +4,7 @@ import pytest
 
 from pixyproxy.bootstrap.adapters import database_url, open_storage
 from pixyproxy.bootstrap.app import build
-from pixyproxy.core.exceptions import ConfigurationError
+from pixyproxy.core.exceptions import ConfigurationError, ModelNotFoundError
 from pixyproxy.settings import read_settings
 from pixyproxy.storage.folder import FolderImageStorage
 from tests import planted
@@ -37,7 +37,7 @@ def test_with_nothing_set_it_is_the_embedded_default() -> None:
     assert database_url(settings) == "sqlite:///pixyproxy-data/pixyproxy.db"
     assert isinstance(open_storage(settings), FolderImageStorage)
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
-    assert (settings.quality, settings.generation_deadline, settings.max_generations) == ("medium", 300, 64)
+    assert (settings.quality, settings.generation_deadline, settings.max_generations) == ("medium", 270, 64)
     assert settings.finish_slots == 8
     assert (settings.sync_wait, settings.store_patience, settings.lease) == (50, 600, 30)
     assert (settings.reconcile_interval, settings.orphan_grace) == (30, 86_400)
@@ -132,6 +132,24 @@ def test_the_demo_may_draw_over_real_parts(environment: pytest.MonkeyPatch) -> N
     assert read_settings().draws_demo
 
 
+def test_the_models_are_the_configured_one_those_listed_and_the_aliases(environment: pytest.MonkeyPatch) -> None:
+    assert build(read_settings()).services.models.names == ("pixyproxy-demo", "gpt-image-2.5-flare")
+    put(environment, {"OPENAI_API_KEY": planted.UPSTREAM_KEY})
+    models = build(read_settings()).services.models
+    assert (models.names, models.resolve("any")) == (("gpt-image-2.5-flare",), "any")
+    put(environment, {"PIXYPROXY_MODELS": "a, lab/b:1,", "PIXYPROXY_MODEL_ALIASES": "dall-e-3=a, dall-e-2=c"})
+    models = build(read_settings()).services.models
+    assert models.names == ("gpt-image-2.5-flare", "a", "lab/b:1")
+    assert [models.resolve(name) for name in (None, "dall-e-3", "dall-e-2", "a")] == [
+        "gpt-image-2.5-flare",
+        "a",
+        "c",
+        "a",
+    ]
+    with pytest.raises(ModelNotFoundError):
+        models.resolve("any")
+
+
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no upstream key": (REAL | {"OPENAI_API_KEY": ""}, "OPENAI_API_KEY"),
     "no storage": ({"PIXYPROXY_DATABASE_URL": DATABASE}, "PIXYPROXY_STORAGE_URL"),
@@ -162,6 +180,15 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "log level": ({"PIXYPROXY_LOG_LEVEL": "planted-bad"}, "PIXYPROXY_LOG_LEVEL"),
     "demo": ({"PIXYPROXY_DEMO": "planted-bad"}, "PIXYPROXY_DEMO"),
     "model": ({"PIXYPROXY_MODEL": "planted bad"}, "PIXYPROXY_MODEL"),
+    "models": ({"PIXYPROXY_MODELS": "gpt-image-2,planted bad"}, "PIXYPROXY_MODELS"),
+    "an alias of nothing": ({"PIXYPROXY_MODEL_ALIASES": "planted-bad"}, "PIXYPROXY_MODEL_ALIASES"),
+    "an alias of two": ({"PIXYPROXY_MODEL_ALIASES": "planted-bad=a=b"}, "PIXYPROXY_MODEL_ALIASES"),
+    "an alias of an alias": ({"PIXYPROXY_MODEL_ALIASES": "planted-bad=a,a=b"}, "PIXYPROXY_MODEL_ALIASES"),
+    "an alias that is a model": (
+        {"PIXYPROXY_MODEL_ALIASES": "planted-bad=a", "PIXYPROXY_MODELS": "planted-bad"},
+        "PIXYPROXY_MODEL_ALIASES",
+    ),
+    "safety identifier": ({"PIXYPROXY_SAFETY_IDENTIFIER": "planted-bad"}, "PIXYPROXY_SAFETY_IDENTIFIER"),
     "a mistyped name": ({"PIXYPROXY_DATBASE_URL": DATABASE}, "did you mean PIXYPROXY_DATABASE_URL"),
     "no database URL": (REAL | {"PIXYPROXY_DATABASE_URL": "planted-bad"}, "PIXYPROXY_DATABASE_URL"),
     "another database": (REAL | {"PIXYPROXY_DATABASE_URL": "postgresql://planted-bad/x"}, "PIXYPROXY_DATABASE_URL"),

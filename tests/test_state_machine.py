@@ -37,10 +37,12 @@ from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import Created, PrivateImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.reconciler import Reconciler
 from tests.fakes import (
+    FakeAdoptionRepository,
     FakeDatabase,
     FakeGenerationRepository,
     FakeImageRepository,
@@ -189,6 +191,7 @@ class Process:
             instance=gated("instance", world.instance),
             images=gated("images", world.images),
             generations=gated("generations", world.generations),
+            adoption=gated("adoption", world.adoption),
             parked=gated("parked", world.parked),
             storage=gated("storage", world.storage),
             folder=gated("folder", world.folder),
@@ -209,7 +212,7 @@ class Process:
         self.private = PrivateImageService(
             self.stores,
             runner=self.runner,
-            model="gpt-image-2",
+            models=ModelCatalogue("gpt-image-2"),
             quality=None,
             sync_wait=50,
             ending=self.readiness.ending,
@@ -251,6 +254,7 @@ class World:
         self.images = FakeImageRepository()
         self.generations = FakeGenerationRepository(self.images)
         self.generations.clock = lambda: EPOCH + timedelta(seconds=self.loop.time())
+        self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.storage = FakeStorage()
         self.folder = FakeParkingFolder()
@@ -451,6 +455,7 @@ class World:
             instance=self.instance,
             images=self.images,
             generations=self.generations,
+            adoption=self.adoption,
             parked=self.parked,
             storage=self.storage,
             folder=self.folder,

@@ -230,7 +230,7 @@ async def test_an_image_that_was_asked_for_too_early_is_found_by_whoever_is_told
     private = PrivateImageService(
         replace(stage.stores, images=cached),
         runner=stage.runner,
-        model=stage.model,
+        models=stage.services.models,
         quality=None,
         sync_wait=50,
         ending=stage.readiness.ending,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.core.protocols import ApiKeyRepository, Database, ImageGenerator, ImageStorage, Stores, UploadSpool
+from pixyproxy.data.adoption import SqlAdoptionRepository
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
@@ -69,6 +70,7 @@ def open_adapters(settings: Settings) -> Adapters:
             instance=SqlInstanceRepository(database),
             images=SqlImageRepository(database),
             generations=SqlGenerationRepository(database),
+            adoption=SqlAdoptionRepository(database),
             parked=SqlParkedImageRepository(database),
             storage=storage,
             folder=LocalParkingFolder(settings.data_dir / "parked"),

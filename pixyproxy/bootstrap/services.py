@@ -13,6 +13,7 @@ from pixyproxy.data.init import open_database
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -47,6 +48,7 @@ class Parts:
             yield
         finally:
             await self.services.runner.drain()
+            await self.services.private.drain()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -67,19 +69,22 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         lease=settings.lease,
         patience=settings.store_patience,
     )
+    models = build_catalogue(settings)
     services = Services(
         public=PublicImageService(images=cached.images, storage=cached.storage),
         private=PrivateImageService(
             cached,
             runner=runner,
-            model=settings.model or (DEMO_MODEL if settings.draws_demo else DEFAULT_MODEL),
+            models=models,
             quality=settings.quality or None,
             sync_wait=settings.sync_wait,
             ending=readiness.ending,
+            identify_callers=settings.safety_identifier is not None,
         ),
         runner=runner,
         keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),
         readiness=readiness,
+        models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
         public_url=settings.public_url,
         cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
@@ -90,6 +95,14 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         reconciler=build_reconciler(settings, adapters, apply=True),
         interval=settings.reconcile_interval,
     )
+
+
+def build_catalogue(settings: Settings) -> ModelCatalogue:
+    """The models that callers may name. The demo upstream also draws under the name of the default model."""
+    default = settings.model or (DEMO_MODEL if settings.draws_demo else DEFAULT_MODEL)
+    closed = settings.models is not None
+    others = settings.model_list or ((DEFAULT_MODEL,) if settings.draws_demo else ())
+    return ModelCatalogue(default, others=others, aliases=settings.alias_map, closed=closed)
 
 
 def with_caches(settings: Settings, stores: Stores) -> Stores:

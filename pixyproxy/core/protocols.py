@@ -123,11 +123,47 @@ class GenerationRepository(Protocol):
     async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
         """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's.
 
-        Exactly one of those who try succeeds. Its owner, if it lives, may renew the lease still: see `fail`.
+        Exactly one of those who try succeeds. Its owner, if it lives, may renew the lease still: see `fail`. The
+        generation is abandoned from here on: see `AdoptionRepository`.
         """
 
     async def unsettled(self) -> frozenset[UUID]:
         """The guids of all that run or were failed as interrupted: their objects may come to be recorded."""
+
+
+@dataclass(frozen=True)
+class EqualGeneration:
+    """A generation that was asked for in the same words. `abandoned`: its client has left without its answer.
+
+    `lease_expires_at` is only good for a comparison with itself: an owner that lives renews it.
+    """
+
+    generation: Generation
+    abandoned: bool
+    lease_expires_at: datetime
+
+
+class AdoptionRepository(Protocol):
+    """Which generations have lost their client, by the database's clock.
+
+    A generation with a fingerprint and no Idempotency-Key that has ended counts as abandoned if its answer was not
+    delivered within `limits.ANSWERED_WITHIN` seconds, and one that a reconciler claimed is abandoned at once.
+    """
+
+    async def equal(self, *, api_key_id: int, fingerprint: str, within: float) -> tuple[EqualGeneration, ...]:
+        """Those of this caller begun in the last `within` seconds without an Idempotency-Key, oldest first.
+
+        What has ended and was answered is left out.
+        """
+
+    async def abandon(self, guid: UUID) -> None:
+        """Record that the client of the generation has left without its answer."""
+
+    async def adopt(self, guid: UUID) -> bool:
+        """Give an abandoned generation a new client. Of those who try exactly one succeeds: whether it was this one."""
+
+    async def deliver(self, guid: UUID) -> None:
+        """Record that the client of the generation has its answer."""
 
 
 class ParkedImageRepository(Protocol):
@@ -309,6 +345,7 @@ class Stores:
     instance: InstanceRepository
     images: ImageRepository
     generations: GenerationRepository
+    adoption: AdoptionRepository
     parked: ParkedImageRepository
     storage: ImageStorage
     folder: ParkingFolder

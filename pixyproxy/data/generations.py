@@ -30,7 +30,7 @@ AFTER_DRAWING = limits.RECORD_WAIT
 
 SELECT = """
     SELECT id, guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error,
-           upstream_request_id, `usage`, answer, created_at, updated_at
+           upstream_request_id, `usage`, answer, lease_expires_at, abandoned_at, created_at, updated_at
     FROM generations
 """
 BY_GUID = SELECT + "WHERE guid = :guid"
@@ -267,7 +267,10 @@ class SqlGenerationRepository:
         return await self._database.read(interrupted)
 
     async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
-        """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's."""
+        """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's.
+
+        Its client lost its connection with the process that had it: the generation is abandoned from here on.
+        """
 
         def claim(transaction: Transaction) -> datetime | None:
             now = transaction.now()
@@ -276,7 +279,7 @@ class SqlGenerationRepository:
             found = row and transaction.execute(
                 """
                 UPDATE generations
-                SET lease_expires_at = :lease_expires_at
+                SET lease_expires_at = :lease_expires_at, abandoned_at = COALESCE(abandoned_at, :now)
                 WHERE id = :id AND state = 'running' AND lease_expires_at <= :now
                 """,
                 id=row["id"],

@@ -1,10 +1,11 @@
 """What ends a generation: success, failure, parking. Functions on a `Transaction`, so that other records share it."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import TYPE_PREFIX, ConflictError, GenerationInterruptedError
 from pixyproxy.core.generations import Drawing, Generation, GenerationState
 from pixyproxy.core.images import Image
@@ -13,6 +14,8 @@ from pixyproxy.data.database import Row, Transaction
 from pixyproxy.data.images import insert_image
 
 INTERRUPTED = GenerationInterruptedError.name
+ANSWERED_WITHIN = limits.ANSWERED_WITHIN
+"""Seconds after its end in which a generation's client should have its answer."""
 PART = 1024 * 1024
 """Bytes of a picture in a row of `parked_images`. A server takes statements of 16 MB by default, and escaping doubles
 bytes."""
@@ -32,7 +35,8 @@ def succeed(
         UPDATE generations
         SET state = 'succeeded', error = NULL, error_name = NULL, `usage` = COALESCE(:usage, `usage`),
             upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id),
-            answer = COALESCE(:answer, answer), updated_at = :now, expected_images = :images
+            answer = COALESCE(:answer, answer), updated_at = :now, expected_images = :images,
+            abandoned_at = COALESCE(abandoned_at, :abandoned_at)
         WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
           AND (expected_images <= :images OR :drawn = 1)
         """,
@@ -44,12 +48,23 @@ def succeed(
         now=time_to_column(datetime.now(UTC)),
         images=len(images),
         drawn=int(drawing is not None),
+        abandoned_at=abandoned_at(transaction, generation),
     )
     missing = images if found else images_missing(transaction, generation, images)
     for image in missing:
         insert_image(transaction, image, generation=generation)
     transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
     return bool(found or missing)
+
+
+def abandoned_at(transaction: Transaction, generation: Generation) -> str | None:
+    """When a generation that ends now counts as abandoned, unless its answer is delivered before.
+
+    None if no retry may adopt it: it has an Idempotency-Key, or nobody records how its client fares.
+    """
+    if generation.fingerprint is None or generation.idempotency_key is not None:
+        return None
+    return time_to_column(transaction.now() + timedelta(seconds=ANSWERED_WITHIN))
 
 
 def images_missing(transaction: Transaction, generation: Generation, images: Sequence[Image]) -> list[Image]:
@@ -76,7 +91,8 @@ def fail(
     found = transaction.execute(
         """
         UPDATE generations
-        SET state = 'failed', error = :error, error_name = :error_name, updated_at = :now
+        SET state = 'failed', error = :error, error_name = :error_name, updated_at = :now,
+            abandoned_at = COALESCE(abandoned_at, :abandoned_at)
         WHERE guid = :guid AND state = 'running' AND (:claimed IS NULL OR lease_expires_at = :claimed)
         """,
         guid=str(generation.guid),
@@ -84,6 +100,7 @@ def fail(
         error_name=str(error.get("type", "")).removeprefix(TYPE_PREFIX),
         claimed=None if claimed is None else time_to_column(claimed),
         now=time_to_column(transaction.now()),  # the clock of `interrupted`
+        abandoned_at=abandoned_at(transaction, generation),
     )
     if not found:
         raise ConflictError("The generation no longer runs, or is another's.")

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -23,12 +24,15 @@ from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.model import Model, SearchText
 from pixyproxy.core.protocols import Stores
+from pixyproxy.service.generating.adopt import AdoptingBeginner, require_end
 from pixyproxy.service.generating.begin import POLL_AFTER, IdempotentBeginner, parse_idempotency_key
+from pixyproxy.service.generating.client import Client
 from pixyproxy.service.generating.outcome import require_success
 from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, poll
 from pixyproxy.service.generating.watch import watch
+from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
 from pixyproxy.service.validation import revalidated
 
 MAX_LIMIT = 500
@@ -72,10 +76,11 @@ class Created:
 
 
 class PrivateImageService:
-    """What callers may do. `model` and `quality` fill in what a request leaves open; no quality is not sent.
+    """What callers may do. `models` and `quality` fill in what a request leaves open; no quality is not sent.
 
     `sync_wait`: seconds that a request waits for its generation unless it says otherwise; 0: without a limit. From
-    `ending` on no request waits for a generation of another replica.
+    `ending` on no request waits for a generation of another replica. `identify_callers`: a request without a safety
+    identifier gets one of its API key.
     """
 
     def __init__(
@@ -83,18 +88,21 @@ class PrivateImageService:
         stores: Stores,
         *,
         runner: GenerationRunner,
-        model: str,
+        models: ModelCatalogue,
         quality: str | None,
         sync_wait: float,
         ending: asyncio.Event,
+        identify_callers: bool = False,
     ) -> None:
         self._stores = stores
         self._runner = runner
-        self._beginner = IdempotentBeginner(stores.generations, runner=runner)
-        self._model = model
+        self._beginner = IdempotentBeginner(stores.generations)
+        self._adopting = AdoptingBeginner(stores.adoption, runner=runner, ending=ending)
+        self._models = models
         self._quality = quality
         self._sync_wait = sync_wait
         self._ending = ending
+        self._identify_callers = identify_callers
         self._removals: set[asyncio.Task[None]] = set()  # asyncio itself holds a task only weakly
 
     async def create(
@@ -105,23 +113,26 @@ class PrivateImageService:
         idempotency_key: str | None = None,
         wait: float | None = None,
         inputs: InputFiles = NO_INPUTS,
+        client: Client | None = None,
         partial_images: int = 0,
     ) -> Created:
         """A generation for the request. A known Idempotency-Key gives the generation that it began.
 
         `wait`: seconds to wait for the end (`math.inf`: without a limit), also of a generation that another request
         began. None: `sync_wait`, and a generation that another request began is not waited for. `inputs`: what is
-        edited; they are closed when the upstream has them, or nobody needs them. `partial_images`: how many the
-        upstream is asked for, for those who `watch`.
+        edited; they are closed when the upstream has them, or nobody needs them. `client`: without an Idempotency-Key
+        its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be `math.inf`.
+        `partial_images`: how many the upstream is asked for, for those who `watch`.
 
-        Raises what `GenerationRunner.begin` raises before anything is spent; what `ImageGenerator.draw` raises, and
-        `UpstreamAnswerError` for bytes that are not a picture. For a known key `IdempotencyKeyReusedError`,
-        `GenerationRunningError`, `OutcomeUnknownError`, `ImageDeletedError`, or the recorded failure again.
+        Raises `ModelNotFoundError`, and what `GenerationRunner.begin` raises before anything is spent; what
+        `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a picture. For a known key
+        `IdempotencyKeyReusedError`, `GenerationRunningError`, `OutcomeUnknownError`, `ImageDeletedError`, or the
+        recorded failure again.
         """
         seconds = (self._sync_wait or None) if wait is None else (None if wait == math.inf else wait)
         partials = Partials(partial_images) if partial_images else None
         begun = await self._begin(
-            request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials
+            request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
         )
         if isinstance(begun, RunningGeneration):
             return self._created(await begun.wait(seconds))
@@ -134,7 +145,9 @@ class PrivateImageService:
                     extra={"generation": str(begun.guid)},
                 )
             begun = await self._join(begun, seconds)
-        return self._created(begun, replayed=True)
+        if idempotency_key is None and client is not None:
+            require_end(begun, client)
+        return self._created(begun, replayed=idempotency_key is not None)
 
     async def stream(
         self,
@@ -144,6 +157,7 @@ class PrivateImageService:
         idempotency_key: str | None = None,
         inputs: InputFiles = NO_INPUTS,
         partial_images: int = 0,
+        client: Client | None = None,
     ) -> AsyncIterator[PartialImage | Created]:
         """Like `create`, without a limit of time: partial images as they arrive, if the upstream sends any, the end.
 
@@ -152,21 +166,24 @@ class PrivateImageService:
         """
         partials = Partials(partial_images)
         begun = await self._begin(
-            request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials
+            request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
         )
-        return self._events(begun)
+        return self._events(begun, adopter=client if idempotency_key is None else None)
 
-    async def _events(self, begun: RunningGeneration | Generation) -> AsyncIterator[PartialImage | Created]:
-        replayed = isinstance(begun, Generation)
+    async def _events(
+        self, begun: RunningGeneration | Generation, *, adopter: Client | None
+    ) -> AsyncIterator[PartialImage | Created]:
         running = self._runner.get(begun.guid) if isinstance(begun, Generation) else begun
         if running is not None and running.partials is not None:
-            async for partial in running.partials.watch():
-                yield partial
+            async for shown in running.partials.watch():
+                yield shown
         if isinstance(begun, RunningGeneration):
-            ended = await begun.wait(None)
-        else:
-            ended = await self._join(begun, None) if begun.state is GenerationState.RUNNING else begun
-        yield self._created(ended, replayed=replayed)
+            yield self._created(await begun.wait(None))
+            return
+        ended = await self._join(begun, None) if begun.state is GenerationState.RUNNING else begun
+        if adopter is not None:
+            require_end(ended, adopter)
+        yield self._created(ended, replayed=adopter is None)
 
     async def _begin(
         self,
@@ -176,29 +193,39 @@ class PrivateImageService:
         idempotency_key: str | None,
         inputs: InputFiles,
         partials: Partials | None = None,
+        client: Client | None = None,
     ) -> RunningGeneration | Generation:
-        """A new generation that runs here, or the recorded one of this Idempotency-Key."""
+        """A new generation that runs here, the recorded one of this Idempotency-Key, or one that a retry adopts."""
         begun: RunningGeneration | Generation | None = None
         try:
             request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
-            filled = request.model_copy(
-                update={"model": request.model or self._model, "quality": request.quality or self._quality}
-            )
-            if idempotency_key is None:
-                begun = await self._runner.begin(filled, caller=caller, inputs=inputs, partials=partials)
+            filled = self._filled(request, caller=caller)
+            begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
+            if idempotency_key is not None:
+                key = parse_idempotency_key(idempotency_key)
+                begun = await self._beginner.begin(begin, caller=caller, key=key, asked=request)
+            elif client is not None:
+                begun = await self._adopting.begin(begin, caller=caller, client=client, asked=request)
             else:
-                begun = await self._beginner.begin(
-                    filled,
-                    caller=caller,
-                    key=parse_idempotency_key(idempotency_key),
-                    asked=request,
-                    inputs=inputs,
-                    partials=partials,
-                )
+                begun = await begin()
         finally:
             if not isinstance(begun, RunningGeneration):
                 inputs.close()
         return begun
+
+    def _filled(self, request: GenerationRequest, *, caller: Caller) -> GenerationRequest:
+        """The request with what it leaves open; `ModelNotFoundError`."""
+        filled: dict[str, str | None] = {
+            "model": self._models.resolve(request.model),
+            "quality": request.quality or self._quality,
+        }
+        if self._identify_callers and request.safety_identifier is None and request.user is None:
+            filled["safety_identifier"] = safety_identifier_of(caller)
+        return request.model_copy(update=filled)
+
+    async def drain(self) -> None:
+        """Return when it is recorded which clients have their answer: called when all requests have ended."""
+        await self._adopting.drain()
 
     async def list(self, query: ImageQuery) -> ImagePage:
         """A page of all images, newest first; `InvalidRequestError` for a cursor that no page carried."""

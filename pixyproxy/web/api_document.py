@@ -9,6 +9,7 @@ from pixyproxy.web.problems import Problem
 TAGS = {
     "public": "Whoever has the guid.",
     "private": "Whoever has an API key.",
+    "openai": "As OpenAI's own API, for clients that speak it. Needs an API key.",
     "health": "For probes.",
 }
 OPEN_TAGS = ("public", "health")
@@ -26,6 +27,7 @@ HEADERS = {
     "Link": 'The next page, with `rel="next"` (RFC 8288).',
     "Preference-Applied": "What was honoured of Prefer (RFC 7240).",
     "Idempotent-Replayed": "`true`: an earlier request with this Idempotency-Key began this generation.",
+    "x-should-retry": "`false`: the request must not be sent again; it may have bought a picture.",
     "X-Accel-Buffering": "`no`: nginx passes the events on as they come.",
     "WWW-Authenticate": "`Bearer`: the scheme of the API key.",
 }
@@ -36,6 +38,7 @@ OF_STATUS: dict[str, tuple[str, ...]] = {
     "401": ("WWW-Authenticate",),
     "409": ("Retry-After",),
     "416": ("Content-Range",),
+    "424": ("x-should-retry",),
     "503": ("Retry-After",),
 }
 CACHING = ("ETag", "Cache-Control")
@@ -46,6 +49,11 @@ OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("post", "/image", "201"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
     ("post", "/image", "202"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
     **{("post", "/image", status): ("Idempotent-Replayed",) for status in ("409", "410", "422", "502", "503", "504")},
+    ("post", "/v1/images/generations", "200"): ("Idempotent-Replayed", "X-Accel-Buffering"),
+    ("post", "/v1/images/generations", "410"): ("Idempotent-Replayed",),
+    ("post", "/v1/images/generations", "424"): ("Idempotent-Replayed",),
+    ("post", "/v1/images/generations", "502"): ("x-should-retry",),
+    **{("get", path, "200"): ("Cache-Control",) for path in ("/v1/models", "/v1/models/{model}")},
     ("get", "/image", "200"): ("Link", "Cache-Control"),
     ("get", "/generation", "200"): ("Link", "Cache-Control"),
     ("get", "/generation/{guid}", "200"): ("Retry-After", "Cache-Control", "X-Accel-Buffering"),

@@ -15,11 +15,16 @@ from pixyproxy.web.api_document import complete_document
 from pixyproxy.web.dependencies import Services
 from pixyproxy.web.dialects import Dialect
 from pixyproxy.web.generations import routes as generations
+from pixyproxy.web.http.clients import WatchedClients
 from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
 from pixyproxy.web.images import private, public
 from pixyproxy.web.log.request_log import RequestLog, record_route
+from pixyproxy.web.openai import edits
+from pixyproxy.web.openai import routes as openai
+from pixyproxy.web.openai.errors import render_error
+from pixyproxy.web.openai.paths import PREFIX, SinglePaths
 from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
@@ -38,7 +43,10 @@ OWN_DIALECT = Dialect(
     routers=(private.router, generations.router, health.router, documentation.router),
     render=render_problem,
 )
-DIALECTS = (OWN_DIALECT,)
+OPENAI_DIALECT = Dialect(
+    prefix=PREFIX, routers=(openai.router, edits.router), render=render_error, key_header=openai.API_KEY_HEADER
+)
+DIALECTS = (OWN_DIALECT, OPENAI_DIALECT)
 """Every dialect. A new one has a folder of its own beside `images/` and `generations/`, and an entry here."""
 
 
@@ -94,7 +102,9 @@ def create_app(
     own: plain routes would go past it. The request log is the outermost, so that nothing escapes it.
     """
     wrappers: tuple[Callable[[ASGIApp], ASGIApp], ...] = (
+        WatchedClients,  # outside of those that change the scope, which the server writes to
         partial(PublicCors, origins=services.cors_origins),
+        SinglePaths,
         HeadAsGet,
         Gzip,
     )

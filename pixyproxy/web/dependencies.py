@@ -9,6 +9,7 @@ from starlette.requests import Request
 from pixyproxy.core import limits
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.keys import KeyService
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -29,6 +30,7 @@ class Services:
     runner: GenerationRunner
     keys: KeyService
     readiness: Readiness
+    models: ModelCatalogue
     uploads: Uploads
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)

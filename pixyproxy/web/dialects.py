@@ -20,6 +20,8 @@ class Dialect:
     prefix: str
     routers: tuple[APIRouter, ...]
     render: Render
+    key_header: str | None = None
+    """A header that may carry the API key instead of `Authorization`."""
 
     def speaks(self, path: str) -> bool:
         """Whether the URL belongs to this dialect. Without a prefix it is every URL, `*` of OPTIONS included."""

@@ -70,13 +70,18 @@ SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
 async def handle_exception(request: Request, exception: Exception) -> Response:
-    """The answer to an exception; the log line of those that are our fault or an adapter's."""
+    """The answer to an exception."""
+    return dialect_of(request).render(noted_problem(request, exception), request)
+
+
+def noted_problem(request: Request, exception: Exception) -> PixyProxyException:
+    """The exception as one of ours, noted in the record, and logged if it is our fault or an adapter's."""
     problem = problem_of(request, exception)
     record = record_of(request.scope)
     if "aborted" not in record.facts:
         record.facts["problem"] = problem.name
         log_problem(problem, exception)
-    return dialect_of(request).render(problem, request)
+    return problem
 
 
 def render_problem(problem: PixyProxyException, request: Request) -> Response:
@@ -105,7 +110,8 @@ def problem_of(request: Request, exception: Exception) -> PixyProxyException:
         # What has no status of its own was to be translated by the service: to the outside it is a fault.
         if type(exception).name != PixyProxyException.name:
             return exception
-        fault: PixyProxyException = InternalError()
+        known = {name: exception.extra[name] for name in ("generation",) if name in exception.extra}
+        fault: PixyProxyException = InternalError(extra=known)
         fault.cost = exception.cost or fault.cost
         return fault
     if isinstance(exception, RequestValidationError):

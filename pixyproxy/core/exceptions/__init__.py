@@ -2,11 +2,13 @@
 
 PixyProxyException
  ├─ InvalidRequestError                422  the request's body or parameters break a rule
+ │   └─ UnsupportedFileError           415  an image of the request is neither PNG, WebP nor JPEG
+ ├─ ModelNotFoundError                 422  the request names a model that is not offered
  ├─ SearchTooSlowError                 422  the search took longer than the database may work on it
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
+ ├─ ClientLeftError                    400  the client left before anything was spent; only the log has it
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
  ├─ RequestTimeoutError                408  the body did not arrive in time
- ├─ UnsupportedFileError               415  an image of the request is neither PNG, WebP nor JPEG
  ├─ UnsupportedMediaTypeError          415  the body is not JSON
  ├─ PreconditionFailedError            412  If-Match or If-Unmodified-Since does not hold
  ├─ PayloadTooLargeError               413  the body is over the limit
@@ -80,6 +82,7 @@ from pixyproxy.core.exceptions.parts import (
 )
 from pixyproxy.core.exceptions.request import (
     AuthenticationError,
+    ClientLeftError,
     ConflictError,
     GenerationNotFoundError,
     HeaderTooLargeError,
@@ -88,6 +91,7 @@ from pixyproxy.core.exceptions.request import (
     InvalidRequestError,
     MalformedRequestError,
     MethodNotAllowedError,
+    ModelNotFoundError,
     NotFoundError,
     PayloadTooLargeError,
     PreconditionFailedError,
@@ -113,6 +117,7 @@ __all__ = [
     "RETRY_AFTER",
     "TYPE_PREFIX",
     "AuthenticationError",
+    "ClientLeftError",
     "ConfigurationError",
     "ConflictError",
     "Cost",
@@ -132,6 +137,7 @@ __all__ = [
     "InvalidRequestError",
     "MalformedRequestError",
     "MethodNotAllowedError",
+    "ModelNotFoundError",
     "NotFoundError",
     "NotReadyError",
     "ObjectNotFoundError",

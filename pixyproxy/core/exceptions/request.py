@@ -16,16 +16,23 @@ class InvalidRequestError(PixyProxyException):
         )
 
 
-class UnsupportedFileError(PixyProxyException):
-    """An image that came with the request is of a type that is not edited; `errors` names its field."""
+class UnsupportedFileError(InvalidRequestError):
+    """An image of the request is neither PNG, WebP nor JPEG, by its bytes; `errors` names its field."""
 
     status = 415
     name = "unsupported-file"
     title = "The image's type is not supported"
 
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("Images are PNG, WebP or JPEG, by their bytes; 'errors' names the field.")
-        self.extra["errors"] = errors
+
+class ModelNotFoundError(PixyProxyException):
+    """The request names a model that this service does not offer."""
+
+    status = 422
+    name = "model-not-found"
+    title = "This service does not offer the model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model '{model}' is not offered here; GET /v1/models lists those that are.")
 
 
 class MalformedRequestError(PixyProxyException):
@@ -34,6 +41,17 @@ class MalformedRequestError(PixyProxyException):
     status = 400
     name = "malformed-request"
     title = "The request cannot be read"
+
+
+class ClientLeftError(PixyProxyException):
+    """The client left before anything was spent on its request. Nobody reads this answer; the log names it."""
+
+    status = 400
+    name = "client-left"
+    title = "The client left"
+    cost = "none"
+
+    default_detail = "The client left before the upstream was asked."
 
 
 class RequestTimeoutError(PixyProxyException):

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
-from functools import partial
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -18,12 +17,9 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
-from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository
-from pixyproxy.service.generating.partials import Partials
-from pixyproxy.service.generating.run import GenerationRunner
-from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration
+from pixyproxy.service.generating.wait import RunningGeneration
 
 MAX_IDEMPOTENCY_KEY = 255
 POLL_AFTER = 2
@@ -33,29 +29,29 @@ TURN = 15.0
 ATTEMPTS = 3
 """How often a request tries to begin its generation while other replicas begin theirs with the same key."""
 
+Begin = Callable[..., Awaitable[RunningGeneration]]
+"""`GenerationRunner.begin` with its request, caller, inputs and partials; the rest is added."""
+
 
 class IdempotentBeginner:
     """Begins a generation, or finds the one that has the same Idempotency-Key."""
 
-    def __init__(self, generations: GenerationRepository, *, runner: GenerationRunner) -> None:
+    def __init__(self, generations: GenerationRepository) -> None:
         self._generations = generations
-        self._runner = runner
         self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
     async def begin(
         self,
-        filled: GenerationRequest,
+        begin: Begin,
         *,
         caller: Caller,
         key: str,
         asked: GenerationRequest,
-        inputs: InputFiles = NO_INPUTS,
-        partials: Partials | None = None,
     ) -> RunningGeneration | Generation:
         """A new generation that runs here, or the recorded one, which must not be bought again.
 
-        `asked` is what the client sent, `filled` the same with the defaults. Raises what `GenerationRunner.begin`
-        raises, `IdempotencyKeyReusedError`, `GenerationRunningError` and `DatabaseUnavailableError`.
+        `begin`: `GenerationRunner.begin` with what is drawn: `asked`, with the defaults. Raises what that raises,
+        `IdempotencyKeyReusedError`, `GenerationRunningError` and `DatabaseUnavailableError`.
         """
         lock = self._locks.setdefault((caller.api_key_id, key), asyncio.Lock())
         try:
@@ -64,13 +60,12 @@ class IdempotentBeginner:
         except TimeoutError:
             raise DatabaseUnavailableError("Other requests with this Idempotency-Key wait for the database.") from None
         try:
-            begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
             return await self._begin_or_find(begin, caller=caller, key=key, fingerprint=fingerprint_of(asked))
         finally:
             lock.release()
 
     async def _begin_or_find(
-        self, begin: Callable[..., Awaitable[RunningGeneration]], *, caller: Caller, key: str, fingerprint: str
+        self, begin: Begin, *, caller: Caller, key: str, fingerprint: str
     ) -> RunningGeneration | Generation:
         for _ in range(ATTEMPTS):
             with nothing_spent():

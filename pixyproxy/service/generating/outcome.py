@@ -29,6 +29,7 @@ def require_success(generation: Generation, *, replayed: bool = False) -> Genera
 def failure_of(generation: Generation, *, replayed: bool) -> PixyProxyException:
     """The recorded failure. A replay of one that may have been billed is an `OutcomeUnknownError` instead."""
     error = error_from_document(generation.error or {}, replayed=replayed)
+    error.extra["generation"] = str(generation.guid)
     if not replayed or error.cost in ("none", "billed"):
         return error
     unknown = OutcomeUnknownError(

@@ -7,6 +7,7 @@ connection: it runs in a task of its own to its end, and its lease tells the oth
 import asyncio
 import logging
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -153,13 +154,15 @@ class GenerationRunner:
             if await self._reserve(running, reserved, instead_of=instead_of):
                 running.outcome.set_result(await self._run(running))
         except PixyProxyException as error:
+            document = error.document()
+            error.extra.setdefault("generation", str(generation.guid))
             # The caller is informed at once, however long the record of the failure takes.
             running.outcome.set_exception(error)
-            await self._record_failure(generation, error)
+            await self._record_failure(generation, document)
         except Exception as error:
             # It is left running: its picture may be stored, and a reconciler finds it when its lease has run out.
             logger.exception("generation %s: a fault of ours", generation.guid)
-            internal = InternalError()
+            internal = InternalError(extra={"generation": str(generation.guid)})
             internal.__cause__ = error
             running.outcome.set_exception(internal)
         finally:
@@ -169,6 +172,7 @@ class GenerationRunner:
             for known in (self._admitted, self._leased):
                 known.discard(generation.guid)
             del self._running[generation.guid]
+            running.recorded.set()
 
     async def _reserve(
         self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
@@ -181,7 +185,7 @@ class GenerationRunner:
             running.outcome.set_exception(error)
             if isinstance(error, DatabaseUnavailableError):
                 # The record may have been committed and the answer lost. Record that nothing was drawn.
-                await self._record_failure(running.generation, error)
+                await self._record_failure(running.generation, error.document())
             return False
         reserved.set_result(None)
         return True
@@ -228,12 +232,12 @@ class GenerationRunner:
         )
         return kept
 
-    async def _record_failure(self, generation: Generation, error: PixyProxyException) -> None:
+    async def _record_failure(self, generation: Generation, document: dict[str, Any]) -> None:
         self._admitted.discard(generation.guid)
         until = anyio.current_time() + self._patience
         for pause in pauses():
             try:
-                await self._generations.fail(generation, error=error.document())
+                await self._generations.fail(generation, error=document)
             except ConflictError:
                 return  # an earlier try was committed, though its answer was lost; or it was never reserved
             except PixyProxyException as failure:

@@ -38,6 +38,8 @@ class RunningGeneration:
         self.request = request
         self.inputs = inputs
         self.partials = partials
+        self.recorded = asyncio.Event()
+        """Set when the end is recorded, or left to a reconciler."""
         self.outcome: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
         self.outcome.add_done_callback(mark_retrieved)
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from pixyproxy.core.exceptions import AuthenticationError
 from pixyproxy.core.keys import Caller
 from pixyproxy.web.dependencies import services_of
+from pixyproxy.web.dialects import dialect_of
 from pixyproxy.web.log.request_log import record_of
 
 SCHEME = HTTPBearer(auto_error=False, description="A PixyProxy API key: `Authorization: Bearer pxp_…`")
@@ -19,16 +20,24 @@ async def authenticate(request: Request) -> Caller:
     known: Caller | None = request.scope.get("pixyproxy.caller")
     if known is not None:
         return known
+    caller = await services_of(request).keys.authenticate(key_of(request))
+    request.scope["pixyproxy.caller"] = caller
+    record_of(request.scope).facts["caller"] = caller.name
+    return caller
+
+
+def key_of(request: Request) -> str:
+    """The API key of a request: of its one Authorization header, or else of the dialect's own header."""
     values = request.headers.getlist("authorization")
+    own_header = dialect_of(request).key_header
+    if not values and own_header is not None:
+        values = [f"Bearer {key}" for key in request.headers.getlist(own_header)]
     if len(values) != 1:
         raise AuthenticationError
     scheme, _, key = values[0].partition(" ")
     if scheme.lower() != "bearer":
         raise AuthenticationError
-    caller = await services_of(request).keys.authenticate(key.strip())
-    request.scope["pixyproxy.caller"] = caller
-    record_of(request.scope).facts["caller"] = caller.name
-    return caller
+    return key.strip()
 
 
 async def authenticated_caller(request: Request, _: Annotated[Any, Security(SCHEME)]) -> Caller:

@@ -42,6 +42,9 @@ class Connection(Protocol):
     async def taken(self) -> None:
         """Return when it is no longer slow, or gone."""
 
+    async def took_all(self) -> bool:
+        """Whether the client took all it was sent; returns when that is known."""
+
     async def gone(self) -> None:
         """Return when it is gone; called of one that left, or was aborted."""
 

@@ -13,6 +13,8 @@ from pixyproxy.core import limits
 
 FLUSH_PATIENCE = limits.FLUSH_WAIT
 """Seconds that a client has to take the rest of an answer once its connection is to be closed."""
+FIRST_LOOK, LAST_LOOK = 0.005, 0.2
+"""Seconds between looks at what the client has yet to take: they double from the first to the last."""
 LINGER_SECONDS = limits.LINGER
 LINGER_BYTES = 2 * 1024 * 1024
 """What a client may still send after the last answer of its connection. A connection that is closed before is reset by
@@ -26,6 +28,8 @@ class ClientConnection(HttpToolsProtocol):
     _closing_timer: asyncio.TimerHandle | None = None
     _lingering = False
     _lingered = 0
+    _cut_off = False
+    """Whether the connection ended while the client had yet to take something."""
 
     @property
     def left(self) -> bool:
@@ -50,6 +54,16 @@ class ClientConnection(HttpToolsProtocol):
         """Return when it is no longer slow, or gone."""
         await self.flow.drain()
 
+    async def took_all(self) -> bool:
+        """Whether the client took all it was sent, and its system confirmed it; returns when that is known."""
+        pause = FIRST_LOOK
+        while self in self.connections:
+            if not self.unsent:
+                return True
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_LOOK)
+        return not self._cut_off
+
     async def gone(self) -> None:
         """Return when uvicorn knows that the client is gone: it reports an answer that ends before that as a fault."""
         if self in self.connections:
@@ -67,6 +81,7 @@ class ClientConnection(HttpToolsProtocol):
             self.transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
             )
+        self._cut_off = True
         self.transport.abort()
 
     def linger(self) -> None:
@@ -88,6 +103,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
+        self._cut_off = self._cut_off or exc is not None
         super().connection_lost(exc)
         self._cancel_timer()
         if self._lost is not None:

@@ -1,0 +1,121 @@
+"""The client of a POST: whether it waits, has left, or has its whole answer, as the services want to know it."""
+
+import asyncio
+from contextlib import suppress
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pixyproxy.service.generating.client import Client
+from pixyproxy.web.http.content import CONNECTION, Connection
+from pixyproxy.web.log.request_log import CLIENT_LEFT
+
+SCOPE_KEY = "pixyproxy.attendance"
+RETRY_COUNT = "x-stainless-retry-count"
+"""OpenAI's SDKs count in it the tries after the first."""
+
+
+def client_of(request: Request) -> Client:
+    """The client of a POST, watched from now on. It is a retry if it says so as OpenAI's SDKs do."""
+    attendance: Attendance = request.scope[SCOPE_KEY]
+    count = request.headers.get(RETRY_COUNT, "")
+    return attendance.watch(retry=count.isdecimal() and int(count[:9]) > 0)
+
+
+class WatchedClients:
+    """Pure ASGI, around all requests: it sees each message of a POST, and so what became of its client."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._confirming: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        attendance = scope[SCOPE_KEY] = Attendance(scope, receive, send)
+        try:
+            await self._app(scope, attendance.receive, attendance.send)
+        finally:
+            if attendance.end():
+                # In a task of its own: the request has ended.
+                task = asyncio.create_task(attendance.confirm())
+                self._confirming.add(task)
+                task.add_done_callback(self._confirming.discard)
+
+
+class Attendance:
+    """Watches the client of one request, from `watch` on and when its body was read.
+
+    From then on the server's `receive` is awaited here alone, and the application's waits for the same end.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._client: Client | None = None
+        self._body_read = False
+        self._whole = False
+        self._listening: asyncio.Task[None] | None = None
+
+    def watch(self, *, retry: bool) -> Client:
+        """The client."""
+        if self._client is None:
+            self._client = Client(retry=retry)
+            self._listen()
+        return self._client
+
+    async def receive(self) -> Message:
+        """What the server received."""
+        if self._listening is not None:
+            if not self._listening.done():
+                await asyncio.wait({self._listening})
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._leave()
+        elif not message.get("more_body", False):
+            self._body_read = True
+            self._listen()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send to the client."""
+        await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._whole = True
+
+    def end(self) -> bool:
+        """The request has ended; whether `confirm` is to be awaited."""
+        if self._listening is not None:
+            self._listening.cancel()
+        if not self._whole or CLIENT_LEFT in self._scope:
+            self._leave()
+            return False
+        return self._client is not None and not self._client.left
+
+    async def confirm(self) -> None:
+        """Find out whether the client takes the whole answer, which has been written."""
+        connection: Connection | None = self._scope.get(CONNECTION)
+        if self._client is not None:
+            if connection is None or await connection.took_all():
+                self._client.serve()
+            else:
+                self._client.leave()
+
+    def _listen(self) -> None:
+        if self._client is not None and self._body_read and self._listening is None:
+            self._listening = asyncio.create_task(self._wait_for_the_end())
+
+    async def _wait_for_the_end(self) -> None:
+        with suppress(ConnectionError):
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        if not self._whole:  # a server says the same after a whole answer
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._client is not None:
+            self._client.leave()

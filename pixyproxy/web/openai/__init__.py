@@ -1,0 +1,1 @@
+"""OpenAI's dialect below /v1: it translates, and everything else is the services'."""

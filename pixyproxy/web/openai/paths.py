@@ -1,0 +1,23 @@
+"""Paths below /v1 as clients write them: with a slash too many where two settings meet, or at the end."""
+
+import re
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+PREFIX = "/v1"
+SLASHES = re.compile("/{2,}")
+
+
+class SinglePaths:
+    """Serves `//v1//images/generations/` as `/v1/images/generations`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"].startswith((PREFIX, "//")):
+            path = SLASHES.sub("/", scope["path"]).rstrip("/")
+            if path == PREFIX or path.startswith(f"{PREFIX}/"):
+                scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
