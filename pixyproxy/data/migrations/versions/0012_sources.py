@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from pixyproxy.data.migrations.column_types import add_column_once
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 
 def upgrade() -> None:
