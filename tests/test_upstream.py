@@ -24,8 +24,9 @@ from pixyproxy.service.generating.pictures import examine
 from pixyproxy.upstream.demo.drawing import draw_picture
 from pixyproxy.upstream.demo.faults import Fault
 from pixyproxy.upstream.demo.server import DemoUpstream
+from pixyproxy.upstream.openai.answer import storable_usage
 from pixyproxy.upstream.openai.client import open_client
-from pixyproxy.upstream.openai.generator import OpenAIImageGenerator, storable_usage
+from pixyproxy.upstream.openai.generator import OpenAIImageGenerator
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.listening import listening
