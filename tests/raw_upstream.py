@@ -54,9 +54,17 @@ class RawUpstream:
 Script = Callable[[Connection, int], Awaitable[None]]
 
 
+def content_length(head: bytes) -> int:
+    (length,) = [int(line.partition(b":")[2]) for line in head.lower().split(b"\r\n") if b"content-length:" in line]
+    return length
+
+
 @asynccontextmanager
-async def raw_upstream(script: Script) -> AsyncIterator[RawUpstream]:
-    """An upstream that does as the script says with each request, which has a number from 1 on."""
+async def raw_upstream(script: Script, *, reads_bodies: bool = True) -> AsyncIterator[RawUpstream]:
+    """An upstream that does as the script says with each request, which has a number from 1 on.
+
+    `reads_bodies` False: the script is called as soon as the head of a request has come.
+    """
     upstream = RawUpstream()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,10 +72,8 @@ async def raw_upstream(script: Script) -> AsyncIterator[RawUpstream]:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                (length,) = [
-                    int(line.partition(b":")[2]) for line in head.lower().split(b"\r\n") if b"content-length:" in line
-                ]
-                upstream.requests.append(head + await reader.readexactly(length))
+                body = await reader.readexactly(content_length(head)) if reads_bodies else b""
+                upstream.requests.append(head + body)
                 await script(Connection(reader, writer), len(upstream.requests))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -111,11 +117,11 @@ class Drawer:
 
 @asynccontextmanager
 async def drawing(
-    script: Script, *, deadline: float = 10, connections: int = 10
+    script: Script, *, deadline: float = 10, connections: int = 10, reads_bodies: bool = True
 ) -> AsyncIterator[tuple[RawUpstream, Drawer]]:
     """An upstream with this script, and a client of it."""
     async with AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(raw_upstream(script))
+        upstream = await stack.enter_async_context(raw_upstream(script, reads_bodies=reads_bodies))
         drawer = Drawer(upstream.address, deadline=deadline, connections=connections)
         stack.push_async_callback(drawer.client.close)
         yield upstream, drawer

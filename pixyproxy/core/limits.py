@@ -55,6 +55,7 @@ MAX_PROMPT = 32_000
 MAX_IMAGES = 10
 MAX_PICTURE = 64 * 1024 * 1024
 MAX_ANSWER = 100 * 1024 * 1024
+"""Of the upstream, for each picture that was asked for."""
 MAX_LOG_WAITING = 1024 * 1024
 PARKING_RESERVE = 16 * 1024 * 1024
 

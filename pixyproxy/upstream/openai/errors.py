@@ -107,8 +107,11 @@ def refusal(error: Mapping[str, Any], *, status: int, api_key: str) -> UpstreamR
 
 
 def words_of(error: Mapping[str, Any], *, api_key: str) -> dict[str, Any]:
-    """The `type`, `code` and `param` of an OpenAI error that are what they should be: words, not sentences."""
-    found = {name: error.get(name) for name in WORDS}
+    """The `type`, `code` and `param` of an OpenAI error that are what they should be: words, not sentences.
+
+    Some gateways answer with a number as the code.
+    """
+    found = {name: str(error[name]) if type(error.get(name)) is int else error.get(name) for name in WORDS}
     return {
         f"upstream_{name}": value
         for name, value in found.items()

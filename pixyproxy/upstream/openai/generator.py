@@ -91,7 +91,9 @@ class OpenAIImageGenerator:
         slot would be held in vain. Partial images are small, few, and not kept; they need none. The turn comes with
         the first chunk in which the base64 of the picture itself begins. Nobody reads meanwhile, as with JSON.
         """
-        events = EventScanner(wanted=partials.wanted, publish=partials.publish) if partials else EventScanner()
+        events = (
+            EventScanner(wanted=partials.wanted, publish=partials.publish) if partials is not None else EventScanner()
+        )
         has_turn = False
         try:
             async for chunk in response.iter_bytes():

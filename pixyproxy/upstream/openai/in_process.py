@@ -17,13 +17,15 @@ class InProcessTransport(httpx2.AsyncBaseTransport):
         self._app = app
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer, of which the headers have come. Raises what the app raises."""
+        """The answer, of which the headers have come. Raises `httpx2.ReadError` if the app fails."""
         exchange = Exchange(request)
         exchange.begin(self._app)
         try:
             status, headers = await exchange.started
-        except BaseException:
+        except BaseException as error:
             await exchange.aclose()
+            if isinstance(error, Exception):
+                raise httpx2.ReadError("The app failed.") from error
             raise
         return httpx2.Response(status, headers=headers, stream=exchange, request=request)
 
