@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -158,7 +158,7 @@ class PrivateImageService:
         inputs: InputFiles = NO_INPUTS,
         partial_images: int = 0,
         client: Client | None = None,
-    ) -> AsyncIterator[PartialImage | Created]:
+    ) -> AsyncGenerator[PartialImage | Created, None]:
         """Like `create`, without a limit of time: partial images as they arrive, if the upstream sends any, the end.
 
         What `create` raises before anything is spent is raised here, and the rest by the iterator. A caller that is
@@ -172,7 +172,7 @@ class PrivateImageService:
 
     async def _events(
         self, begun: RunningGeneration | Generation, *, adopter: Client | None
-    ) -> AsyncIterator[PartialImage | Created]:
+    ) -> AsyncGenerator[PartialImage | Created, None]:
         running = self._runner.get(begun.guid) if isinstance(begun, Generation) else begun
         if running is not None and running.partials is not None:
             async for shown in running.partials.watch():

@@ -175,7 +175,11 @@ def message_of(problem: PixyProxyException, request: Request) -> str:
             f"Invalid URL ({request.method} {printable(request.scope['path'])}). This is PixyProxy, which speaks "
             "OpenAI's Images API alone: POST /v1/images/generations, POST /v1/images/edits, GET /v1/models."
         )
+    said = problem.extra.get("upstream_message")
+    detail = problem.detail or f"{problem.title}."
+    if isinstance(said, str):
+        detail += f" The upstream's words: {said}"
     generation = problem.extra.get("generation")
     if generation and problem.cost in ("billed", "unknown") and str(generation) not in problem.detail:
-        return f"{problem.detail} It is generation {generation} of PixyProxy."
-    return problem.detail or problem.title + "."
+        return f"{detail} It is generation {generation} of PixyProxy."
+    return detail

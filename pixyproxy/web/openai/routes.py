@@ -108,7 +108,13 @@ async def create_images(
     return await draw(request, body, kind="image_generation", caller=caller, key=key)
 
 
-@router.get("/models", summary="The models", tags=["openai"], responses=responses_for(AuthenticationError))
+@router.get(
+    "/models",
+    summary="The models",
+    tags=["openai"],
+    responses=responses_for(AuthenticationError),
+    response_model_exclude_none=True,
+)
 async def list_models(request: Request, _: Authenticated, response: Response) -> ModelList:
     """Every model that a request may name, and every alias."""
     response.headers["Cache-Control"] = "no-store"
@@ -120,6 +126,7 @@ async def list_models(request: Request, _: Authenticated, response: Response) ->
     summary="A model",
     tags=["openai"],
     responses=responses_for(AuthenticationError, ModelNotFoundError),
+    response_model_exclude_none=True,
 )
 async def get_model(
     model: Annotated[str, Path(description="The name of a model or an alias.")],
