@@ -38,7 +38,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Generation
 from pixyproxy.service.generating.begin import POLL_AFTER
-from pixyproxy.service.private import ImageQuery
+from pixyproxy.service.queries import ImageQuery
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import private_router
 from pixyproxy.web.dependencies import BaseUrl, Private, Uploaded
