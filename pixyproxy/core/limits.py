@@ -80,6 +80,7 @@ MAX_EDIT_BODY = (MAX_INPUTS + 1) * MAX_INPUT + MAX_MASK + MAX_BODY
 MAX_SKIPPED = 64 * 1024 * 1024
 """Of a body that is refused."""
 MAX_ANSWER = 100 * 1024 * 1024
+"""Of the upstream, for each picture that was asked for."""
 MAX_LOG_WAITING = 1024 * 1024
 PARKING_RESERVE = 16 * 1024 * 1024
 
