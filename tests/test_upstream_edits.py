@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from pixyproxy.core.content_types import ContentType
 from pixyproxy.core.exceptions import (
     PixyProxyException,
     UpstreamDeadlineError,
@@ -21,7 +22,6 @@ from pixyproxy.core.exceptions import (
     UpstreamUnknownOutcomeError,
 )
 from pixyproxy.core.generations import GenerationRequest
-from pixyproxy.core.images import ContentType
 from pixyproxy.core.inputs import Input, InputFile, Role
 from pixyproxy.upstream.openai.client import open_client
 from pixyproxy.upstream.openai.generator import OpenAIImageGenerator
