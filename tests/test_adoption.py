@@ -237,7 +237,7 @@ async def test_a_retry_gets_the_partial_images_that_are_still_to_come(stage: Sta
     events = [event async for event in retry]
     assert [type(event) for event in events] == [PartialImage, PartialImage, Created]
     assert bought(stage) == 1
-    await first.aclose()  # type: ignore[attr-defined]
+    await first.aclose()
 
 
 async def test_what_could_not_be_recorded_at_once_is_recorded_later(stage: Stage) -> None:

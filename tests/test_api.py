@@ -998,6 +998,7 @@ PRIVATE = {
     ("/generation", "get"),
     ("/generation/{guid}", "get"),
     ("/v1/images/generations", "post"),
+    ("/v1/images/edits", "post"),
     ("/v1/models", "get"),
     ("/v1/models/{model}", "get"),
 }
@@ -1012,7 +1013,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
-        *("/v1/images/generations", "/v1/models", "/v1/models/{model}"),
+        *("/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():
         for method, operation in operations.items():

@@ -19,6 +19,7 @@ from pixyproxy.cli.serve import SAMPLE_KEY
 from pixyproxy.service.keys import is_well_formed
 from pixyproxy.service.recovering.findings import Finding
 from tests import planted
+from tests.fakes import tiny_picture
 from tests.servers import BIN, MariaDB, PixyProxy, clean_environment, run_cli, wait_until
 
 
@@ -202,6 +203,13 @@ def test_the_demo_upstream_serves_over_http(started: Callable[..., PixyProxy]) -
     )
     assert answer.status_code == 200
     assert answer.json()["data"][0]["b64_json"].startswith("iVBOR")
+    edit = httpx2.post(
+        f"{upstream.url}/v1/images/edits",
+        data={"prompt": "a dot", "size": "32x32", "stream": "true", "partial_images": "1"},
+        files={"image": ("dot.png", tiny_picture(), "image/png")},
+        headers={"Authorization": "Bearer anything"},
+    )
+    assert edit.text.count("event: image_edit.") == 2
 
 
 def test_serve_refuses_an_old_schema_and_says_what_to_do(

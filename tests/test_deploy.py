@@ -255,6 +255,19 @@ def test_every_time_is_longer_than_the_one_inside_it() -> None:
     assert seconds(nginx_value("keepalive_timeout")) < limits.KEEP_ALIVE
 
 
+def test_every_size_is_larger_than_the_one_inside_it() -> None:
+    text = NGINX_CONF.read_text()
+    small, large = (int(size) * MIB for size in re.findall(r"^ *client_max_body_size (\d+)m;", text, re.M))
+    # Slightly more, so that PixyProxy itself answers.
+    assert limits.MAX_BODY < small <= 2 * limits.MAX_BODY
+    assert limits.MAX_EDIT_BODY < large <= limits.MAX_EDIT_BODY + 2 * MIB
+    (edits,) = re.findall(r"location ~ (\S+) \{([^}]+)\}", text)
+    assert "client_max_body_size" in edits[1]
+    assert "proxy_request_buffering off;" in edits[1]
+    assert re.search(edits[0], "/v1/images/edits")
+    assert not re.search(edits[0], "/v1/images/generations")
+
+
 def test_the_docs_name_the_time_that_a_process_needs_to_end() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     (said,) = re.findall(r"`PIXYPROXY_DRAIN_DELAY`(?:,| and)\s+`PIXYPROXY_GENERATION_DEADLINE`\s+and (\d+) s", text)
@@ -364,6 +377,11 @@ def test_an_image_drawn_through_the_proxy_is_served_by_every_replica(stack: Stac
     assert pictures[0].startswith(b"\x89PNG")
     assert len(pictures[0]) == details["size_bytes"]
     assert pictures.count(pictures[0]) == 3
+    named = httpx2.get(f"{stack.proxy.url}/image/{details['filename']}")
+    assert (named.content, named.headers["etag"]) == (pictures[0], f'"{details["sha256"]}"')
+    generation = stack.client.get("/generation?limit=1").json()[0]["guid"]
+    events = stack.client.get(f"/generation/{generation}", headers={"Accept": "text/event-stream"})
+    assert [line for line in events.text.splitlines() if line.startswith("event: ")] == ["event: state", "event: end"]
     for replica in stack.replicas:
         listed = httpx2.get(f"{replica.url}/image", headers=stack.client.headers)
         assert details in listed.json()

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import httpx2
@@ -20,8 +20,7 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
 )
 from pixyproxy.core.generations import Drawing, GenerationState, PartialImage
-from pixyproxy.service.private import Created
-from pixyproxy.web.openai.events import EventStream
+from pixyproxy.web.http.event_stream import EventStream
 from tests import planted
 from tests.fakes import FakeGenerator, tiny_picture
 from tests.listening import listening
@@ -222,34 +221,22 @@ def test_a_client_that_reads_nothing_misses_partial_images_and_delays_nobody() -
     assert 1 <= received.count(b"event: image_generation.partial_image\n") < count / 2
 
 
-async def test_silence_is_filled_with_comments() -> None:
-    stage = Stage()
-    drawn = asyncio.Event()
-    stage.generator.before = drawn.wait
+async def test_silence_is_filled_with_comments_and_never_within_an_event() -> None:
+    go_on = asyncio.Event()
 
-    async def no_events() -> AsyncIterator[PartialImage | Created]:
-        await drawn.wait()
-        if not stage.generator.requests:
-            raise UpstreamUnavailableError("busy")
-        yield PartialImage(0, b"")
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        await go_on.wait()
+        yield b"data: a"
+        await asyncio.sleep(0.1)
+        yield b" picture\n\n"
+        await asyncio.sleep(0.1)
 
-    stream = EventStream(
-        no_events(),
-        kind="image_generation",
-        asked={},
-        base_url="",
-        opening=stage.public.open_content,
-        require_images=lambda created: created.generation,
-        on_error=lambda error: {"message": type(error).__name__},
-        keep_alive=0.01,
-    )
-    chunks = aiter(stream)
-    assert [await anext(chunks) for _ in range(3)] == [b": keep-alive\n\n"] * 3
-    drawn.set()
-    rest = b"".join([bytes(chunk) async for chunk in chunks])
-    assert rest.replace(b": keep-alive\n\n", b"") == (
-        b'event: error\ndata: {"error": {"message": "UpstreamUnavailableError"}}\n\n'
-    )
+    stream = EventStream(chunks(), keep_alive=0.01)
+    received = aiter(stream)
+    assert [await anext(received) for _ in range(3)] == [b": keep-alive\n\n"] * 3
+    go_on.set()
+    rest = b"".join([chunk async for chunk in received])
+    assert b"data: a picture\n\n: keep-alive\n\n" in rest
     await stream.aclose()
 
 

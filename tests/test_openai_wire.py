@@ -1,14 +1,19 @@
 """What is around OpenAI's dialect: paths, keys and models as clients send them."""
 
+import asyncio
 import json
+import logging
+import socket
 from typing import Any
 
+import httpx2
 import pytest
 
 from pixyproxy.service.models import ModelCatalogue
 from tests import planted
+from tests.listening import listening
 from tests.openai_stage import sdk
-from tests.stage import BASE_URL, Stage
+from tests.stage import BASE_URL, KEY, Stage
 from tests.test_browsers import document
 
 pytestmark = pytest.mark.anyio
@@ -126,3 +131,46 @@ async def test_openapi_describes_every_answer_that_is_sent() -> None:
             assert set(answer["data"][0]) <= set(found["AnsweredImage"]["properties"])
             assert set(answer["data"][0]["pixyproxy"]) == set(found["OwnFacts"]["properties"])
             assert set(answer["usage"]) == set(found["Usage"]["properties"])
+
+
+def test_a_body_that_breaks_off_buys_nothing_and_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    head = f"POST {URL} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {planted.API_KEY}\r\n"
+    with listening(stage.app, patient=True) as url, caplog.at_level(logging.INFO):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            body = "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n" + '{"prompt": "a'
+            connection.sendall((head + body).encode())
+    assert stage.generations.generations == {}
+    ours = [record for record in caplog.records if record.name.startswith("pixyproxy")]
+    assert [record.message for record in ours if record.levelno > logging.INFO] == []
+    assert "problem=client-left" in ours[-1].message
+
+
+def test_a_chunked_body_of_a_client_that_waits_to_send_it_is_taken() -> None:
+    with listening(Stage().app) as url:
+        with httpx2.Client(headers=KEY) as client:
+            pieces = (piece.encode() for piece in ('{"prompt": "a dot", ', '"response_format": "url"}'))
+            headers = {"Content-Type": "application/json", "Expect": "100-continue"}
+            answer = client.post(url + URL, content=pieces, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_request_that_waits_for_another_replica_is_sent_elsewhere_when_this_process_ends() -> None:
+    stage = Stage()
+    drawn = asyncio.Event()
+    stage.generator.before = drawn.wait
+    other, once = stage.replica(), {"Idempotency-Key": "once"}
+    async with stage.client() as client, other.client() as second:
+        first = asyncio.create_task(client.post(URL, json=BODY, headers=once))
+        while not stage.generations.generations:
+            await asyncio.sleep(0)
+        waiting = asyncio.create_task(second.post(URL, json=BODY, headers=once))
+        await asyncio.sleep(0.05)
+        other.readiness.ending.set()
+        answer = await waiting
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (503, "generation_running")
+        assert (answer.headers["retry-after"], "x-should-retry" in answer.headers) == ("2", False)
+        drawn.set()
+        assert (await first).status_code == 200

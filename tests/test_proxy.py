@@ -10,8 +10,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.fakes import tiny_picture
+from tests.listening import listening
 from tests.nginx import NGINX_CONF, Nginx, Replica
 from tests.servers import free_ports, wait_until
+from tests.stage import KEY, Stage
 
 SECRET = "what-was-searched-for"
 
@@ -242,3 +245,34 @@ def test_a_path_cannot_write_lines_of_its_own_into_the_log(path: str, proxy: Ngi
     first, last = (proxy.folder / "access.log").read_text().splitlines()
     assert f'"GET {path}" ' in first
     assert '"GET /image/last" ' in last
+
+
+def test_pictures_of_an_edit_are_passed_on_while_they_arrive(tmp_path: Path) -> None:
+    stage = Stage()
+    picture = tiny_picture() + bytes(3_000_000)  # more than another body may have
+    begin = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + picture[:1_500_000]
+    rest = picture[1_500_000:] + b'\r\n--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na dot\r\n--b--\r\n'
+
+    def has_begun() -> None:
+        assert sum(len(file.getvalue()) for file in stage.spool.open_files) > 1_000_000
+
+    with listening(stage.app) as address:
+        proxy = Nginx(tmp_path / "nginx", ports=[int(address.rpartition(":")[2])])
+        try:
+            proxy.start()
+
+            def pieces() -> Iterator[bytes]:
+                yield begin
+                wait_until(has_begun, seconds=20, what="the replica")
+                yield rest
+
+            headers = {**KEY, "Content-Type": "multipart/form-data; boundary=b"}
+            edits = f"{proxy.url}//v1/images/edits/"
+            answer = httpx2.post(edits, content=pieces(), headers=headers, trust_env=False, timeout=30)
+            assert answer.status_code == 200, answer.text
+            assert stage.generator.inputs == [(picture,)]
+            unknown = {**headers, "Authorization": "Bearer unknown"}
+            refused = httpx2.post(edits, content=begin + rest, headers=unknown, trust_env=False, timeout=30)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
+        finally:
+            proxy.process.stop()

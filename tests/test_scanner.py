@@ -5,6 +5,7 @@ import gc
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 from weakref import ref
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from pixyproxy.core.exceptions import UpstreamAnswerError
 from pixyproxy.core.generations import MAX_IMAGES
 from pixyproxy.core.images import MAX_PICTURE_BYTES, Picture
-from pixyproxy.upstream.openai.scanner import MAX_ANSWER_BYTES, MAX_SKELETON_BYTES, AnswerScanner
+from pixyproxy.core.model import MAX_PROMPT
+from pixyproxy.upstream.openai.answer import AnswerScanner, storable_usage
+from pixyproxy.upstream.openai.scanner import MAX_ANSWER_BYTES, MAX_SKELETON_BYTES, JsonScanner
 
 HALLO = Picture.of(b"hallo")
 
@@ -26,7 +29,8 @@ def scanned(*chunks: bytes) -> tuple[tuple[Picture, ...], Any]:
     scanner = AnswerScanner()
     for chunk in chunks:
         scanner.feed(chunk)
-    return scanner.finish()
+    answer = scanner.finish()
+    return answer.pictures, answer.usage
 
 
 def pieces(body: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
@@ -40,18 +44,22 @@ def pieces(body: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
 
 
 def expected(body: bytes) -> tuple[tuple[Picture, ...], Any]:
-    """The same by the standard library alone; `ValueError` for what is to be refused."""
+    """The same by the standard library alone; `ValueError` for what is to be refused.
+
+    What holds no picture is left out, as long as there is one beside it.
+    """
     answer = json.loads(body.decode())
     if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
         raise ValueError("no ImagesResponse")
-    data = answer["data"]
-    if not 1 <= len(data) <= MAX_IMAGES:
+    texts = [each.get("b64_json") for each in answer["data"] if isinstance(each, dict)]
+    pictures = []
+    for text in texts:
+        with suppress(ValueError):
+            pictures.append(base64.b64decode(text, validate=True) if isinstance(text, str) else None)
+    kept = [picture for picture in pictures if picture is not None]
+    if not kept:
         raise ValueError("no pictures")
-    texts = [each.get("b64_json") if isinstance(each, dict) else None for each in data]
-    pictures = [base64.b64decode(text, validate=True) for text in texts if isinstance(text, str)]
-    if len(pictures) != len(data):
-        raise ValueError("no base64")
-    return tuple(map(Picture.of, pictures)), answer.get("usage")
+    return tuple(map(Picture.of, kept)), storable_usage(answer.get("usage"))
 
 
 # Documents
@@ -285,7 +293,7 @@ def test_pictures_come_in_the_order_of_data_with_their_hashes() -> None:
 def test_a_placeholder_cannot_be_forged() -> None:
     secrets = set()
     for _ in range(3):
-        scanner = AnswerScanner()
+        scanner = JsonScanner()
         scanner.feed(b'{"data": [{"b64_json": "aGFsbG8="}]}')
         secrets.add(re.findall(rb'"([0-9a-f]{32}):1"', bytes(scanner._skeleton))[0])
     assert len(secrets) == 3
@@ -303,15 +311,15 @@ def test_an_odd_usage_loses_no_picture() -> None:
 
 
 def endless(*beginning: bytes, again: bytes) -> Iterator[bytes]:
-    """The beginning, and then the same for ever."""
+    """The beginning, and then the same without end."""
     yield from beginning
     while True:
         yield again
 
 
-def fed_until_refused(chunks: Iterator[bytes]) -> int:
+def fed_until_refused(chunks: Iterator[bytes], *, images: int = 1) -> int:
     """How many bytes the scanner took before it refused."""
-    scanner, taken = AnswerScanner(), 0
+    scanner, taken = AnswerScanner(images=images), 0
     with pytest.raises(UpstreamAnswerError):
         for chunk in chunks:
             taken += len(chunk)
@@ -333,21 +341,83 @@ def test_an_answer_that_is_no_picture_is_refused_as_soon_as_it_is_too_large() ->
         assert taken == pytest.approx(MAX_SKELETON_BYTES, abs=8192)
 
 
-def test_many_pictures_together_are_bounded_too() -> None:
+@pytest.mark.parametrize("images", [1, 3])
+def test_many_pictures_together_are_bounded_by_how_many_were_asked_for(images: int) -> None:
     picture = b'{"b64_json": "' + b"A" * 48 * MIB + b'"},'
-    assert fed_until_refused(endless(b'{"data": [', again=picture)) < MAX_ANSWER_BYTES + len(picture)
+    taken = fed_until_refused(endless(b'{"data": [', again=picture), images=images)
+    assert images * MAX_ANSWER_BYTES < taken < images * MAX_ANSWER_BYTES + len(picture)
 
 
-def test_the_eleventh_picture_is_refused_when_it_begins() -> None:
-    ten = b'{"data": [' + b'{"b64_json": "aGFsbG8="},' * MAX_IMAGES
+# How many
+
+
+def test_as_many_pictures_are_kept_as_came_however_many_were_asked_for() -> None:
+    item = b'{"b64_json": "aGFsbG8="}'
+    for number in range(1, MAX_IMAGES + 1):
+        body = b'{"data": [' + b", ".join([item] * number) + b"]}"
+        assert scanned(body) == ((HALLO,) * number, None)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_the_eleventh_picture_loses_none_of_the_ten_before_it(size: int) -> None:
+    eleventh = rb'{"b64_json": "b2\u0078k\"\\", "revised_prompt": "no \" more"}'
+    body = b'{"data": [' + b'{"b64_json": "aGFsbG8="},' * MAX_IMAGES + eleventh + b'], "usage": {"n": 11}}'
+    assert scanned(*pieces(body, [size])) == ((HALLO,) * MAX_IMAGES, {"n": 11})
+
+
+def test_of_an_eleventh_picture_nothing_is_held() -> None:
+    scanner = JsonScanner()
+    scanner.feed(b'{"data": [' + b'{"b64_json": "aGFsbG8="},' * MAX_IMAGES + b'{"b64_json": "')
+    held = len(scanner._skeleton)
+    for _ in range(10):
+        scanner.feed(b"A" * MIB)
+    assert len(scanner._skeleton) == held
+    assert scanner._picture._parts == []
+
+
+@pytest.mark.parametrize(
+    "other", [b'{"url": "http://x/"}', b'{"b64_json": null}', b'{"b64_json": "%%"}', b"null", b"7", b'{"error": {}}']
+)
+def test_an_element_without_a_picture_loses_none_of_those_beside_it(other: bytes) -> None:
+    item = b'{"b64_json": "aGFsbG8=", "revised_prompt": "better"}'
+    scanner = AnswerScanner(images=3)
+    scanner.feed(b'{"data": [%s, %s, {"b64_json": "aGFsbG8="}]}' % (other, item))
+    answer = scanner.finish()
+    assert answer.pictures == (HALLO, HALLO)
+    assert answer.answer == {"revised_prompt": ["better", None]}
+
+
+# What else it says
+
+
+def answered(**members: Any) -> dict[str, Any] | None:
+    """What is kept of an answer with these members besides its picture."""
+    revised = members.pop("revised_prompt", None)
     scanner = AnswerScanner()
-    scanner.feed(ten + b'{"b64_json":')
-    with pytest.raises(UpstreamAnswerError):
-        scanner.feed(b' "')
+    scanner.feed(json.dumps({"data": [{"b64_json": "aGFsbG8=", "revised_prompt": revised}], **members}).encode())
+    return scanner.finish().answer
+
+
+def test_the_resolved_parameters_are_kept() -> None:
+    resolved = {"size": "1024x1536", "quality": "medium", "background": "opaque", "output_format": "png"}
+    assert answered(**resolved, created=7, model="m") == resolved
+    assert answered(created=7) is None
+
+
+@pytest.mark.parametrize("odd", [7, None, "", "x" * 65, ["png"], {"a": 1}, "caf\u00e9", "a\nb", "\u0000", "\ud800"])
+def test_an_odd_parameter_is_left_out_and_loses_nothing(odd: Any) -> None:
+    assert answered(size=odd, quality="low") == {"quality": "low"}
+
+
+def test_a_revised_prompt_is_kept_as_long_as_a_prompt_may_be() -> None:
+    assert answered(revised_prompt="a dot,\nlarger") == {"revised_prompt": ["a dot,\nlarger"]}
+    assert answered(revised_prompt="x" * 50_000) == {"revised_prompt": ["x" * MAX_PROMPT]}
+    for odd in (None, 7, "", ["a"], "a\u0000b", "\ud800"):
+        assert answered(revised_prompt=odd) is None
 
 
 def test_a_picture_is_held_once_and_no_longer_than_its_scanner() -> None:
-    scanner = AnswerScanner()
+    scanner = JsonScanner()
     scanner.feed(b'{"data": [{"b64_json": "aGFsbG8="}]}')
     assert scanner._picture._parts == []
     last_seen = ref(scanner)
@@ -360,7 +430,7 @@ def test_a_picture_is_held_once_and_no_longer_than_its_scanner() -> None:
 
 
 def test_of_an_answer_that_arrives_only_its_pictures_are_held() -> None:
-    scanner = AnswerScanner()
+    scanner = JsonScanner()
     for chunk in islice(endless(b'{"data": [{"b64_json": "', again=b"A" * MIB), 5):
         scanner.feed(chunk)
     assert len(scanner._skeleton) < 100

@@ -24,8 +24,9 @@ from pixyproxy.service.generating.pictures import examine
 from pixyproxy.upstream.demo.drawing import draw_picture
 from pixyproxy.upstream.demo.faults import Fault
 from pixyproxy.upstream.demo.server import DemoUpstream
+from pixyproxy.upstream.openai.answer import storable_usage
 from pixyproxy.upstream.openai.client import open_client
-from pixyproxy.upstream.openai.generator import OpenAIImageGenerator, storable_usage
+from pixyproxy.upstream.openai.generator import OpenAIImageGenerator
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.listening import listening
@@ -104,6 +105,25 @@ async def test_the_picture_arrives_byte_for_byte_with_usage_and_request_id(outpu
     assert (drawing.upstream_request_id or "").startswith("req_")
     facts = examine(drawing.pictures[0])
     assert (facts.content_type, facts.width, facts.height) == (f"image/{output_format}", 64, 32)
+
+
+async def test_n_pictures_are_drawn_by_one_request() -> None:
+    with upstream() as (demo, base_url):
+        drawing = await draw(base_url, request=REQUEST.model_copy(update={"n": 3}))
+    assert demo.received == 1
+    assert len({picture.sha256 for picture in drawing.pictures}) == 3
+    assert [examine(picture).width for picture in drawing.pictures] == [64, 64, 64]
+
+
+async def test_what_the_upstream_made_of_the_request_is_kept() -> None:
+    with upstream() as (_, base_url):
+        drawing = await draw(base_url, request=GenerationRequest(prompt="a dot", model="m"))
+    assert drawing.answer == {
+        "size": "1024x1024",
+        "quality": "medium",
+        "background": "opaque",
+        "output_format": "png",
+    }
 
 
 FAULTS: dict[str, tuple[Fault, type[PixyProxyException], str]] = {

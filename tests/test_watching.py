@@ -302,7 +302,7 @@ async def test_a_silent_stream_says_that_it_lives_and_ends_with_its_reader() -> 
 
     async def silent() -> AsyncGenerator[bytes, None]:
         try:
-            yield b"first"
+            yield b"first\n\n"
             await asyncio.sleep(60)
         finally:
             ended.set()
@@ -313,7 +313,7 @@ async def test_a_silent_stream_says_that_it_lives_and_ends_with_its_reader() -> 
         seen.append(chunk)
         if len(seen) == 4:
             break
-    assert seen == [b"first", SILENCE, SILENCE, SILENCE]
+    assert seen == [b"first\n\n", SILENCE, SILENCE, SILENCE]
     await stream.aclose()
     assert ended.is_set()
     await stream.aclose()

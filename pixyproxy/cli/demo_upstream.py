@@ -14,7 +14,13 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser("demo-upstream", help="the demo upstream over HTTP, for trying and for tests")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=port, default=8001, help="(default: 8001)")
-    parser.add_argument("--delay", type=seconds, default=0.0, metavar="SECONDS", help="before each answer")
+    parser.add_argument(
+        "--delay",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="before each answer; spread over a stream's events",
+    )
     parser.set_defaults(run=run)
 
 

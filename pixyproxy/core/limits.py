@@ -45,6 +45,8 @@ ANSWERED_WITHIN = 30.0
 HEAD_WAIT = 30.0
 CLIENT_WAIT = 60.0
 """For a body, and for a client that takes nothing."""
+SKIP_WAIT = 10.0
+"""For the rest of a body that is refused."""
 UPLOAD_GRACE = 30.0
 UPLOAD_RATE = 16 * 1024
 """Bytes a second that a body with uploads has at least on average, once `UPLOAD_GRACE` is over."""
@@ -59,6 +61,10 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 MAX_PIPELINED = 8
 MAX_BODY = 1024 * 1024
+MAX_NAME = 4096
+"""Of an image: a guid, or a URL."""
+MAX_PARTS = 100
+"""Of a form."""
 MAX_PROMPT = 32_000
 """Characters, after trimming: the limit of the OpenAI Images API."""
 MAX_IMAGES = 10
@@ -71,7 +77,10 @@ MAX_INPUT_PIXELS = 80_000_000
 """Decoded it has 320 MB. Pillow warns of pictures over 89 megapixels."""
 MAX_EDIT_BODY = (MAX_INPUTS + 1) * MAX_INPUT + MAX_MASK + MAX_BODY
 """All images, markup, mask, and the texts."""
+MAX_SKIPPED = 64 * 1024 * 1024
+"""Of a body that is refused."""
 MAX_ANSWER = 100 * 1024 * 1024
+"""Of the upstream, for each picture that was asked for."""
 MAX_LOG_WAITING = 1024 * 1024
 PARKING_RESERVE = 16 * 1024 * 1024
 

@@ -328,10 +328,13 @@ class ImageGenerator(Protocol):
     ) -> Drawing:
         """Have the request drawn, or the inputs edited, once: one request goes out, whatever fails.
 
-        With `partials` the upstream is asked to stream; one that does not stream is fine too.
+        With `partials` the upstream is asked to stream; one that does not stream is fine too. `n` is then 1: the
+        Images API streams no more.
 
         `turn` is awaited when the upstream has begun to answer with success and before its pictures are read. No
-        deadline runs meanwhile, and little of the answer is held.
+        deadline runs meanwhile, and little of the answer is held. Partial images are published before it.
+
+        The drawing has as many pictures as the upstream sent, which can be fewer or more than were asked for.
 
         Raises `UpstreamRefusedError`, `UpstreamUnavailableError` (both: nothing was billed),
         `UpstreamError` or one of its kinds, `UpstreamDeadlineError`.

@@ -1,12 +1,12 @@
-"""`data:` URLs (RFC 2397) in base64, decoded piece by piece."""
+"""`data:` URLs (RFC 2397) in base64, decoded as they arrive."""
 
 import binascii
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 
 HEAD = re.compile(rb"data:[^,]{0,200};base64,", re.IGNORECASE)
-PIECE = 256 * 1024
-"""Characters that are decoded together."""
+LONGEST_HEAD = 256
+PIECE = 64 * 1024
 
 
 class Base64Decoder:
@@ -30,13 +30,25 @@ class Base64Decoder:
         return binascii.a2b_base64(rest + b"=" * (-len(rest) % 4), strict_mode=True) if rest else b""
 
 
-async def decoded(text: str) -> AsyncGenerator[bytes, None]:
+async def decoded(characters: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
     """The bytes of a `data:` URL; `ValueError` if it has none in base64."""
-    data = text.encode("ascii", errors="strict")
-    head = HEAD.match(data)
-    if head is None:
+    decoder, head, begun = Base64Decoder(), b"", False
+    async for piece in characters:
+        if not begun:
+            head += piece
+            found = HEAD.match(head)
+            if found is None and len(head) < LONGEST_HEAD:
+                continue
+            if found is None:
+                break
+            begun, piece = True, head[found.end() :]
+        yield decoder.feed(piece)
+    if not begun:
         raise ValueError("no data: URL in base64")
-    decoder = Base64Decoder()
-    for start in range(head.end(), len(data), PIECE):
-        yield decoder.feed(data[start : start + PIECE])
     yield decoder.finish()
+
+
+async def pieces_of(text: str) -> AsyncGenerator[bytes, None]:
+    """The characters of a text, piece by piece; `ValueError` if they are not ASCII."""
+    for start in range(0, len(text), PIECE):
+        yield text[start : start + PIECE].encode("ascii")

@@ -1,50 +1,37 @@
 """The inputs of edits: uploads and stored images, checked and spooled before anything is bought."""
 
 import re
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
-from typing import BinaryIO
+from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
-import anyio
-import anyio.to_thread
-
 from pixyproxy.core import limits
-from pixyproxy.core.content_types import ContentType
-from pixyproxy.core.exceptions import (
-    ImageContentLostError,
-    ImageNotFoundError,
-    InvalidRequestError,
-    ObjectNotFoundError,
-    UnsupportedFileError,
-)
+from pixyproxy.core.exceptions import ImageContentLostError, ImageNotFoundError, ObjectNotFoundError
 from pixyproxy.core.images import SUFFIXES, Image
-from pixyproxy.core.inputs import Input, InputFile, InputFiles, Role
-from pixyproxy.core.protocols import Chunk, ImageRepository, ImageStorage, Upload, UploadSpool
-from pixyproxy.service.data_urls import decoded
-from pixyproxy.service.generating.pictures import magic_content_type
-from pixyproxy.service.pixels import BOMBS, UNREADABLE, pixels_of
+from pixyproxy.core.inputs import InputFile, InputFiles, Role
+from pixyproxy.core.protocols import Chunk, ImageRepository, ImageStorage, UploadSpool
+from pixyproxy.service.data_urls import decoded, pieces_of
+from pixyproxy.service.input_files import InputReceiver, invalid, require_size, require_type
 
-MAX_SIZES: dict[Role, int] = {"image": limits.MAX_INPUT, "mask": limits.MAX_MASK, "markup": limits.MAX_INPUT}
 MAX_COUNTS: dict[Role, int] = {"image": limits.MAX_INPUTS, "mask": 1, "markup": 1}
 ORDER: tuple[Role, ...] = ("image", "mask", "markup")
-MAGIC = 12
-"""The first bytes of a picture, by which its type is known."""
-READERS = 2
-"""Headers that are read at once: one of a picture that is meant to do harm may have some 50 MB."""
-MIB = 1024 * 1024
-
-NOT_FOUND = "names no image that is stored here; it may have been deleted"
-FOREIGN = (
-    "must be an upload, a data: URL, or the guid or URL of an image that is stored here. No other URL is fetched: "
-    "PixyProxy would make requests that it does not know to be harmless"
-)
-TOO_MANY_PIXELS = f"must have at most {limits.MAX_INPUT_PIXELS // 1_000_000} megapixels"
-
 GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 IMAGE_PATH = re.compile(rf"/image/({GUID})(?:/content|\.([a-z]{{3,4}}))?/?")
 """The public names of an image's details and content."""
+SOMEWHERE = "#"
+"""The pointer of an input whose role is not known yet."""
+
+NOT_FOUND = "names no image that is stored here; it may have been deleted"
+NO_IMAGE = "is a URL of this service, but not of an image or its content"
+FOREIGN = (
+    "must be an upload, a data: URL, or the guid or URL of an image that is stored here. No other URL is fetched: "
+    "upload the picture"
+)
+NO_DATA_URL = "must be a data: URL in base64"
+NO_PLACE = "has a data: URL where no image belongs"
 
 
 class Uploads:
@@ -53,18 +40,15 @@ class Uploads:
     def __init__(
         self, spool: UploadSpool, *, images: ImageRepository, storage: ImageStorage, public_url: str | None = None
     ) -> None:
-        self._spool = spool
+        self._receiver = InputReceiver(spool)
         self._images = images
         self._storage = storage
         self._public_url = public_url
-        self._reading = anyio.CapacityLimiter(READERS)
 
     def collect(self, *, base_url: str | None = None) -> "InputCollector":
         """A collector for one request. `base_url`: with which the client reached this service."""
         own = [urlsplit(url) for url in (self._public_url, base_url) if url is not None]
-        return InputCollector(
-            self._spool, images=self._images, storage=self._storage, reading=self._reading, base_urls=own
-        )
+        return InputCollector(self._receiver, images=self._images, storage=self._storage, base_urls=own)
 
 
 class InputCollector:
@@ -76,49 +60,63 @@ class InputCollector:
 
     def __init__(
         self,
-        spool: UploadSpool,
+        receiver: InputReceiver,
         *,
         images: ImageRepository,
         storage: ImageStorage,
-        reading: anyio.CapacityLimiter,
         base_urls: list[SplitResult],
     ) -> None:
-        self._spool = spool
+        self._receiver = receiver
         self._images = images
         self._storage = storage
-        self._reading = reading
         self._base_urls = base_urls
         self._files: list[InputFile] = []
+        self._held: dict[str, InputFile] = {}
 
     async def take(self, role: Role, chunks: AsyncIterable[Chunk], *, pointer: str) -> None:
-        """An upload, by its bytes: what the client says of its type and name counts for nothing."""
+        """An upload, by its bytes."""
         self._require_place(role, pointer)
-        await self._receive(role, chunks, pointer=pointer)
+        self._files.append(await self._receiver.receive(role, chunks, pointer=pointer))
 
     async def stored(self, role: Role, guid: UUID, *, pointer: str) -> None:
         """An image that is stored here; `ImageContentLostError` if its bytes are lost."""
+        await self._take_stored(role, await self._find(guid, pointer), pointer)
+
+    async def data_url(self, role: Role, characters: AsyncIterable[bytes], *, pointer: str) -> None:
+        """The bytes of a `data:` URL, as its characters arrive."""
         self._require_place(role, pointer)
-        image = await self._find(guid, pointer)
-        async with aclosing(self._content(image)) as content:
-            await self._receive(role, content, pointer=pointer, image=image)
+        self._files.append(await self._receive_data_url(role, characters, pointer))
+
+    async def hold(self, characters: AsyncIterable[bytes]) -> str:
+        """Take a `data:` URL whose role is not known yet. Returns a text that `resolve` knows it by."""
+        if len(self._held) + len(self._files) >= sum(MAX_COUNTS.values()):
+            raise too_many("image", SOMEWHERE)
+        text = f"held:{secrets.token_hex(16)}"
+        self._held[text] = await self._receive_data_url("image", characters, SOMEWHERE)
+        return text
 
     async def resolve(self, role: Role, text: str, *, pointer: str) -> None:
         """A guid or a URL of an image that is stored here, or a `data:` URL. No URL is fetched."""
-        if re.fullmatch(GUID, text):
-            await self.stored(role, UUID(text), pointer=pointer)
+        if text in self._held:
+            self._take_held(role, text, pointer)
         elif text[:5].lower() == "data:":
-            async with aclosing(decoded(text)) as chunks:
-                await self.take(role, chunks, pointer=pointer)
+            async with aclosing(pieces_of(text)) as characters:
+                await self.data_url(role, characters, pointer=pointer)
+        elif re.fullmatch(GUID, text):
+            await self.stored(role, UUID(text), pointer=pointer)
         else:
-            path = self._own_path(text, pointer)
-            found = IMAGE_PATH.fullmatch(path)
+            found = IMAGE_PATH.fullmatch(self._own_path(text, pointer))
             if found is None:
-                raise invalid("is a URL of this service, but not of an image or its content", pointer)
-            guid = UUID(found[1])
-            image = await self._find(guid, pointer)
+                raise invalid(NO_IMAGE, pointer)
+            image = await self._find(UUID(found[1]), pointer)
             if found[2] not in (None, SUFFIXES[image.content_type]):
                 raise invalid(NOT_FOUND, pointer)
-            await self.stored(role, guid, pointer=pointer)
+            await self._take_stored(role, image, pointer)
+
+    def require_resolved(self) -> None:
+        """`InvalidRequestError` if an input is held that was not resolved."""
+        if self._held:
+            raise invalid(NO_PLACE, SOMEWHERE)
 
     def has(self, role: Role) -> bool:
         """Whether an input has this role."""
@@ -131,18 +129,38 @@ class InputCollector:
 
     def close(self) -> None:
         """Free what was taken; safe to call twice."""
-        self.inputs().close()
+        InputFiles((*self._files, *self._held.values())).close()
+        self._files, self._held = [], {}
 
     def _require_place(self, role: Role, pointer: str) -> None:
         if sum(each.facts.role == role for each in self._files) >= MAX_COUNTS[role]:
-            most = MAX_COUNTS[role]
-            raise invalid(f"at most {most} images can be edited at once" if most > 1 else "came twice", pointer)
+            raise too_many(role, pointer)
+
+    def _take_held(self, role: Role, text: str, pointer: str) -> None:
+        self._require_place(role, pointer)
+        facts = self._held[text].facts
+        require_size(role, facts.size_bytes, pointer)
+        require_type(role, facts.content_type, pointer)
+        held = self._held.pop(text)
+        self._files.append(replace(held, facts=facts.model_copy(update={"role": role})))
+
+    async def _receive_data_url(self, role: Role, characters: AsyncIterable[bytes], pointer: str) -> InputFile:
+        async with aclosing(decoded(characters)) as chunks:
+            try:
+                return await self._receiver.receive(role, chunks, pointer=pointer)
+            except ValueError as error:
+                raise invalid(NO_DATA_URL, pointer) from error
 
     async def _find(self, guid: UUID, pointer: str) -> Image:
         try:
             return await self._images.get(guid, fresh=True)  # no money is spent on an image that was deleted
         except ImageNotFoundError as error:
             raise invalid(NOT_FOUND, pointer) from error
+
+    async def _take_stored(self, role: Role, image: Image, pointer: str) -> None:
+        self._require_place(role, pointer)
+        async with aclosing(self._content(image)) as content:
+            self._files.append(await self._receiver.receive(role, content, pointer=pointer, image=image))
 
     async def _content(self, image: Image) -> AsyncGenerator[Chunk, None]:
         try:
@@ -167,76 +185,8 @@ class InputCollector:
             pass
         raise invalid(FOREIGN, pointer)
 
-    async def _receive(
-        self, role: Role, chunks: AsyncIterable[Chunk], *, pointer: str, image: Image | None = None
-    ) -> None:
-        upload = await self._spool.open()
-        try:
-            try:
-                size, content_type = await self._spooled(upload, role, chunks, pointer)
-            except ValueError as error:
-                raise invalid("must be a data: URL in base64", pointer) from error
-            file, sha256 = await upload.finish()
-            if image is not None and sha256 != image.sha256:
-                raise ImageContentLostError(f"The storage holds other bytes for image {image.guid}.")
-            await self._check_header(file, content_type, pointer)
-        except BaseException:
-            upload.close()
-            raise
-        facts = Input(
-            role=role,
-            sha256=sha256,
-            content_type=content_type,
-            size_bytes=size,
-            guid=None if image is None else image.guid,
-        )
-        self._files.append(InputFile(facts=facts, file=file))
 
-    async def _spooled(
-        self, upload: Upload, role: Role, chunks: AsyncIterable[Chunk], pointer: str
-    ) -> tuple[int, ContentType]:
-        """Write the upload; returns its size and type. It is refused as soon as what came shows that it must be."""
-        size, head = 0, b""
-        content_type: ContentType | None = None
-        most = MAX_SIZES[role]
-        async for chunk in chunks:
-            size += len(chunk)
-            if size >= most:
-                raise invalid(f"must have less than {most // MIB} MiB", pointer)
-            if content_type is None:
-                head += bytes(chunk[:MAGIC])
-                content_type = checked_type(role, head, pointer) if len(head) >= MAGIC else None
-            await upload.write(chunk)
-        return size, content_type or checked_type(role, head, pointer)
-
-    async def _check_header(self, file: BinaryIO, content_type: ContentType, pointer: str) -> None:
-        def pixels() -> int:
-            try:
-                width, height = pixels_of(file, content_type)
-            finally:
-                file.seek(0)
-            return width * height
-
-        try:
-            found = await anyio.to_thread.run_sync(pixels, limiter=self._reading)
-        except BOMBS as error:
-            raise invalid(TOO_MANY_PIXELS, pointer) from error
-        except UNREADABLE as error:
-            raise UnsupportedFileError([{"detail": "cannot be read as a picture", "pointer": pointer}]) from error
-        if found > limits.MAX_INPUT_PIXELS:
-            raise invalid(TOO_MANY_PIXELS, pointer)
-
-
-def invalid(detail: str, pointer: str) -> InvalidRequestError:
-    """The refusal of an input."""
-    return InvalidRequestError([{"detail": detail, "pointer": pointer}])
-
-
-def checked_type(role: Role, head: bytes, pointer: str) -> ContentType:
-    """The type of an input by its first bytes; `UnsupportedFileError`."""
-    content_type = magic_content_type(head)
-    if content_type is None:
-        raise UnsupportedFileError([{"detail": "is neither PNG, WebP nor JPEG", "pointer": pointer}])
-    if role == "mask" and content_type != "image/png":
-        raise UnsupportedFileError([{"detail": "must be PNG", "pointer": pointer}])
-    return content_type
+def too_many(role: Role, pointer: str) -> Exception:
+    """The refusal of one input more than its role has."""
+    most = MAX_COUNTS[role]
+    return invalid(f"at most {most} images can be edited at once" if most > 1 else "came twice", pointer)

@@ -13,7 +13,7 @@ from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.web import documentation, health
 from pixyproxy.web.api_document import complete_document
 from pixyproxy.web.dependencies import Services
-from pixyproxy.web.dialects import Dialect
+from pixyproxy.web.dialects import Dialect, dialect_for
 from pixyproxy.web.generations import routes as generations
 from pixyproxy.web.http.clients import WatchedClients
 from pixyproxy.web.http.compression import Gzip
@@ -21,6 +21,7 @@ from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
 from pixyproxy.web.images import private, public
 from pixyproxy.web.log.request_log import RequestLog, record_route
+from pixyproxy.web.openai import edits
 from pixyproxy.web.openai import routes as openai
 from pixyproxy.web.openai.errors import render_error
 from pixyproxy.web.openai.paths import PREFIX, SinglePaths
@@ -42,7 +43,9 @@ OWN_DIALECT = Dialect(
     routers=(private.router, generations.router, health.router, documentation.router),
     render=render_problem,
 )
-OPENAI_DIALECT = Dialect(prefix=PREFIX, routers=(openai.router,), render=render_error, key_header=openai.API_KEY_HEADER)
+OPENAI_DIALECT = Dialect(
+    prefix=PREFIX, routers=(openai.router, edits.router), render=render_error, key_header=openai.API_KEY_HEADER
+)
 DIALECTS = (OWN_DIALECT, OPENAI_DIALECT)
 """Every dialect. A new one has a folder of its own beside `images/` and `generations/`, and an entry here."""
 
@@ -108,4 +111,6 @@ def create_app(
     app: ASGIApp = PlainRoutes(create_api(services, version=version, background=background, dialects=dialects))
     for wrap in reversed(wrappers):
         app = wrap(app)
-    return RequestLog(app)
+    return RequestLog(
+        app, render=lambda fault, request: dialect_for(request.scope["path"], dialects).render(fault, request)
+    )

@@ -2,13 +2,13 @@
 
 PixyProxyException
  ├─ InvalidRequestError                422  the request's body or parameters break a rule
+ │   └─ UnsupportedFileError           415  an image of the request is neither PNG, WebP nor JPEG
  ├─ ModelNotFoundError                 422  the request names a model that is not offered
  ├─ SearchTooSlowError                 422  the search took longer than the database may work on it
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
  ├─ ClientLeftError                    400  the client left before anything was spent; only the log has it
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
  ├─ RequestTimeoutError                408  the body did not arrive in time
- ├─ UnsupportedFileError               415  an image of the request is neither PNG, WebP nor JPEG
  ├─ UnsupportedMediaTypeError          415  the body is not JSON
  ├─ PreconditionFailedError            412  If-Match or If-Unmodified-Since does not hold
  ├─ PayloadTooLargeError               413  the body is over the limit

@@ -16,6 +16,14 @@ class InvalidRequestError(PixyProxyException):
         )
 
 
+class UnsupportedFileError(InvalidRequestError):
+    """An image of the request is neither PNG, WebP nor JPEG, by its bytes; `errors` names its field."""
+
+    status = 415
+    name = "unsupported-file"
+    title = "The image's type is not supported"
+
+
 class ModelNotFoundError(PixyProxyException):
     """The request names a model that this service does not offer."""
 
@@ -25,18 +33,6 @@ class ModelNotFoundError(PixyProxyException):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"The model '{model}' is not offered here; GET /v1/models lists those that are.")
-
-
-class UnsupportedFileError(PixyProxyException):
-    """An image that came with the request is of a type that is not edited; `errors` names its field."""
-
-    status = 415
-    name = "unsupported-file"
-    title = "The image's type is not supported"
-
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("Images are PNG, WebP or JPEG, by their bytes; 'errors' names the field.")
-        self.extra["errors"] = errors
 
 
 class MalformedRequestError(PixyProxyException):

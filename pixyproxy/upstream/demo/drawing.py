@@ -1,4 +1,4 @@
-"""What the demo upstream draws: a landscape that depends on the prompt alone, with the prompt written into it."""
+"""What the demo upstream draws: a landscape that depends on the prompt, with the prompt and the inputs in it."""
 
 import hashlib
 import io
@@ -6,6 +6,9 @@ import math
 import textwrap
 
 from PIL import Image, ImageDraw, ImageFont
+
+from pixyproxy.upstream.demo.combining import combine
+from pixyproxy.upstream.demo.inputs import Inputs
 
 CAPTION = "PixyProxy demo - no model drew this"
 MAX_TEXT = 160
@@ -22,13 +25,41 @@ def draw_picture(
     number: int = 0,
 ) -> bytes:
     """The encoded picture; the same arguments give the same bytes."""
+    picture = paint(prompt, width=width, height=height, transparent=transparent, number=number)
+    return encode(picture, output_format=output_format, compression=compression)
+
+
+def paint(
+    prompt: str,
+    *,
+    width: int,
+    height: int,
+    transparent: bool = False,
+    number: int = 0,
+    inputs: Inputs | None = None,
+) -> Image.Image:
+    """The picture. With inputs it shows each of them, so that one sees that they arrived."""
     seed = hashlib.sha256(f"{number}:{prompt}".encode()).digest()
     picture = _landscape(seed, width=width, height=height)
+    if inputs is not None:
+        picture = combine(picture, inputs)
     _write(picture, prompt)
     if transparent:
         mask = Image.new("L", picture.size, 0)
         ImageDraw.Draw(mask).rounded_rectangle((0, 0, width, height), radius=min(width, height) // 6, fill=255)
         picture.putalpha(mask)
+    return picture
+
+
+def blur(picture: Image.Image, *, sharpness: int) -> Image.Image:
+    """What a picture looks like before it is finished: 0 is the least sharp."""
+    side = 8 * 3**sharpness
+    small = picture.resize((min(side, picture.width), min(side, picture.height)), Image.Resampling.BOX)
+    return small.resize(picture.size, Image.Resampling.BICUBIC)
+
+
+def encode(picture: Image.Image, *, output_format: str, compression: int) -> bytes:
+    """The picture's file."""
     file = io.BytesIO()
     if output_format == "png":
         picture.save(file, "PNG", compress_level=1)

@@ -1,30 +1,41 @@
 """The demo upstream: an OpenAI-compatible images server that draws with Pillow and says that it is a demo.
 
-It answers `POST /v1/images/generations` as the OpenAI API reference describes it («Create image») and refuses what
-that API refuses. `faults.py` makes it misbehave."""
+It answers `POST /v1/images/generations` and `POST /v1/images/edits` as the OpenAI API reference describes them and
+refuses what that API refuses. `faults.py` makes it misbehave."""
 
-import base64
 import json
-import time
 from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from pixyproxy.upstream.demo.drawing import draw_picture
-from pixyproxy.upstream.demo.faults import Fault, break_off, drip
-from pixyproxy.upstream.demo.request import Refusal, check, error_body, pixels
+from pixyproxy.upstream.demo.answers import answer, events, written
+from pixyproxy.upstream.demo.faults import Fault, before_answering, spoil_answer, spoil_stream
+from pixyproxy.upstream.demo.forms import Files, facts_of, split_form, split_json
+from pixyproxy.upstream.demo.inputs import MAX_IMAGES, read_inputs
+from pixyproxy.upstream.demo.refusals import Refusal, error_body
+from pixyproxy.upstream.demo.request import Asked, check
+
+DRAWN_AT_ONCE, READ_AT_ONCE = 4, 2
+"""They bound the memory that pictures and inputs take."""
 
 
 class DemoUpstream:
-    """The server's state: what it was asked, how long it takes, and how it misbehaves."""
+    """The server's state: what it was asked, how long it takes, and how it misbehaves.
+
+    `requests` keeps each request's path, headers and body; of a form it keeps `form`, the fields in order, with the
+    name, type, size and SHA-256 of files instead of their bytes.
+    """
 
     def __init__(self, *, delay: float = 0.0, api_key: str | None = None, keep: int = 0) -> None:
         self.delay = delay
@@ -32,89 +43,94 @@ class DemoUpstream:
         self.api_key = api_key
         self.received = 0
         self.requests: deque[dict[str, Any]] = deque(maxlen=keep)
-        self.app: ASGIApp = Starlette(routes=[Route("/v1/images/generations", self._generate, methods=["POST"])])
+        self._drawing = anyio.CapacityLimiter(DRAWN_AT_ONCE)
+        self._reading = anyio.CapacityLimiter(READ_AT_ONCE)
+        self.app: ASGIApp = Starlette(
+            routes=[
+                Route("/v1/images/generations", self._generate, methods=["POST"]),
+                Route("/v1/images/edits", self._edit, methods=["POST"]),
+            ],
+            exception_handlers={404: _no_route, 405: _no_route},
+        )
 
     async def _generate(self, request: Request) -> Response:
+        return await self._serve(request, self._read_generation)
+
+    async def _edit(self, request: Request) -> Response:
+        return await self._serve(request, self._read_edit)
+
+    async def _serve(self, request: Request, read: Callable[[Request], Awaitable[Asked]]) -> Response:
         self.received += 1
         headers = {"x-request-id": f"req_{uuid4().hex}"}
         try:
-            text = await request.body()
+            asked = await read(request)
         except ClientDisconnect:
             return Response(status_code=400)
-        self.requests.append({"headers": dict(request.headers), "body": text})
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or not key or (self.api_key is not None and key != self.api_key):
-            body = error_body(f"Incorrect API key provided: {key}.", code="invalid_api_key")
-            return JSONResponse(body, status_code=401, headers=headers)
-        try:
-            asked = check(json.loads(text))
         except Refusal as refusal:
-            return JSONResponse(refusal.body, status_code=400, headers=headers)
+            return JSONResponse(refusal.body, status_code=refusal.status, headers=headers)
+        except HTTPException as error:
+            return JSONResponse(error_body(error.detail), status_code=400, headers=headers)
         except ValueError:
             return JSONResponse(error_body("The body is not JSON."), status_code=400, headers=headers)
-        await anyio.sleep(self.delay)
-        if self.fault is not None:
-            return await self._misbehave(self.fault, asked, headers)
-        return JSONResponse(await self._answer(asked), headers=headers)
+        fault, streamed = self.fault, asked.stream
+        if fault is not None:
+            headers |= fault.headers
+            streamed = streamed and fault.kind != "no-stream"
+            await anyio.sleep(0 if streamed else self.delay)
+            if (response := await before_answering(fault, path=request.url.path, headers=headers)) is not None:
+                return response
+        elif not streamed:
+            await anyio.sleep(self.delay)
+        if streamed:
+            return StreamingResponse(self._stream(asked, fault), headers=headers, media_type="text/event-stream")
+        whole = await answer(asked, limiter=self._drawing)
+        return spoil_answer(fault, whole, headers=headers) if fault else JSONResponse(whole, headers=headers)
 
-    async def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        width, height = pixels(asked.get("size", "auto"))
-        output_format = asked.get("output_format", "png")
-        background = "transparent" if asked.get("background") == "transparent" else "opaque"
+    async def _stream(self, asked: Asked, fault: Fault | None) -> AsyncIterator[bytes]:
+        drawn = events(asked, delay=self.delay, limiter=self._drawing)
+        if fault is None:
+            async for event in drawn:
+                yield written(event)
+        else:
+            async for text in spoil_stream(fault, drawn):
+                yield text
 
-        def draw(index: int) -> str:
-            picture = draw_picture(
-                asked["prompt"],
-                width=width,
-                height=height,
-                output_format=output_format,
-                compression=asked.get("output_compression", 100),
-                transparent=background == "transparent",
-                number=index,
-            )
-            return base64.b64encode(picture).decode()
+    async def _read_generation(self, request: Request) -> Asked:
+        text = await request.body()
+        self._keep(request, body=text)
+        self._authenticate(request)
+        return check(json.loads(text))
 
-        drawn = [await anyio.to_thread.run_sync(draw, index) for index in range(asked.get("n", 1))]
-        words = len(asked["prompt"].split())
-        return {
-            "created": int(time.time()),
-            "background": background,
-            "output_format": output_format,
-            "quality": asked.get("quality", "medium"),
-            "size": f"{width}x{height}",
-            "data": [{"b64_json": text} for text in drawn],
-            "usage": {
-                "input_tokens": words,
-                "input_tokens_details": {"image_tokens": 0, "text_tokens": words},
-                "output_tokens": len(drawn),
-                "total_tokens": words + len(drawn),
-            },
-        }
+    async def _read_edit(self, request: Request) -> Asked:
+        if request.headers.get("content-type", "").startswith("application/json"):
+            text = await request.body()
+            self._keep(request, body=text)
+            self._authenticate(request)
+            values, files = split_json(text)
+            return await self._with_inputs(values, files)
+        async with request.form(max_files=4 * MAX_IMAGES, max_fields=100) as form:
+            self._keep(request, form=await facts_of(form))
+            self._authenticate(request)
+            values, files = split_form(form)
+            return await self._with_inputs(values, files)
 
-    async def _misbehave(self, fault: Fault, asked: dict[str, Any], headers: dict[str, str]) -> Response:
-        headers = headers | fault.headers
-        if fault.kind == "status":
-            body = error_body(fault.message, code=fault.code)
-            return JSONResponse(body, status_code=fault.status, headers=headers)
-        if fault.kind == "redirect":
-            return Response(status_code=307, headers=headers | {"location": "/v1/images/generations"})
-        if fault.kind == "html":
-            return HTMLResponse("<!doctype html><title>Welcome</title>", headers=headers)
-        if fault.kind == "hang":
-            await anyio.sleep_forever()
-        answer = await self._answer(asked)
-        if fault.kind == "empty":
-            answer["data"] = []
-        elif fault.kind == "url":
-            answer["data"] = [{"url": "http://127.0.0.1/picture.png"}]
-        elif fault.kind == "magic":
-            answer["data"] = [{"b64_json": base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg'/>").decode()}]
-        text = json.dumps(answer).encode()
-        headers["content-type"] = "application/json"
-        if fault.kind == "truncated":
-            return Response(text[: len(text) // 2], headers=headers)
-        if fault.kind == "drip":
-            return StreamingResponse(drip(text), headers=headers)
-        if fault.kind == "break":
-            return StreamingResponse(break_off(text), headers=headers | {"content-length": str(len(text))})
-        return Response(text, headers=headers)
+    async def _with_inputs(self, values: dict[str, Any], files: Files) -> Asked:
+        asked = check(values, edit=True)
+        mask, markup = (next(iter(files[name]), None) for name in ("mask", "markup"))
+        read = partial(read_inputs, files["image"], mask=mask, markup=markup)
+        return asked.editing(await anyio.to_thread.run_sync(read, limiter=self._reading))
+
+    def _keep(self, request: Request, **what: Any) -> None:
+        self.requests.append({"path": request.url.path, "headers": dict(request.headers), **what})
+
+    def _authenticate(self, request: Request) -> None:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or not key or (self.api_key is not None and key != self.api_key):
+            raise Refusal(f"Incorrect API key provided: {key}.", code="invalid_api_key", status=401)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """404 and 405 as the API words them."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    return JSONResponse(error_body(message), status_code=status)

@@ -9,6 +9,7 @@ import httpx2
 import openai
 
 from pixyproxy.core import limits
+from pixyproxy.upstream.openai.in_process import InProcessTransport
 from pixyproxy.upstream.openai.transport import AioHttpTransport
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -26,7 +27,7 @@ def open_client(
     address = base_url or OPENAI_BASE_URL
     transport: httpx2.AsyncBaseTransport | None
     if asgi_app is not None:
-        transport = httpx2.ASGITransport(app=asgi_app)
+        transport = InProcessTransport(asgi_app)
     elif is_behind_a_proxy(address):
         transport = None  # the SDK's own, which speaks with proxies
     else:

@@ -1,12 +1,19 @@
 """What an error of the upstream, or of the way to it, means: was anything billed?"""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import httpx2
+import openai
 
 from pixyproxy.core.exceptions import (
     PixyProxyException,
+    UpstreamAddressError,
     UpstreamAnswerError,
+    UpstreamCredentialsError,
+    UpstreamError,
+    UpstreamRefusedError,
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
@@ -22,6 +29,9 @@ NEVER_SENT = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
+REFUSALS = ("invalid_request_error", "image_generation_user_error")
+"""The types of errors that blame the request."""
+WORDS = {"type": r"[A-Za-z0-9_.-]{1,64}", "code": r"[A-Za-z0-9_.-]{1,64}", "param": r"[A-Za-z0-9_.\[\]-]{1,64}"}
 
 
 def connection_error(cause: BaseException) -> PixyProxyException:
@@ -35,9 +45,88 @@ def connection_error(cause: BaseException) -> PixyProxyException:
     )
 
 
-def safe_code(code: str | None) -> str | None:
-    """The upstream's error code, if it is one: a word, not a sentence."""
-    return code if code and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", code) else None
+def status_error(error: openai.APIStatusError, *, api_key: str) -> PixyProxyException:
+    """What an answer with another status than 200 means. `api_key`: our own, which no text repeats."""
+    status = error.status_code
+    body = error.body if isinstance(error.body, dict) else {}
+    known = {"upstream_status": status, **words_of(body, api_key=api_key)}
+    code = known.get("upstream_code")
+    if status in (400, 422) or (status == 404 and code == "model_not_found"):
+        return refusal(body, status=status, api_key=api_key)
+    if status in (401, 403):
+        return UpstreamCredentialsError(
+            "The upstream refused PixyProxy's own key (OPENAI_API_KEY), not yours: "
+            "the operator of this service must fix it.",
+            extra=known,
+        )
+    if status == 429 or (status == 503 and "retry-after" in error.response.headers):
+        if code == "insufficient_quota":
+            return UpstreamUnavailableError(
+                "The quota of PixyProxy's own upstream account is used up.", retry_after=MAX_RETRY_AFTER, extra=known
+            )
+        return UpstreamUnavailableError(
+            "The upstream asks to wait; nothing was drawn.",
+            retry_after=retry_after_of(error.response.headers.get("retry-after")),
+            extra=known,
+        )
+    if status == 404 or 300 <= status < 400:
+        return UpstreamAddressError(
+            f"The upstream answered {status}: OPENAI_BASE_URL does not lead to an Images API.", extra=known
+        )
+    return UpstreamError(f"The upstream failed with status {status}.", extra=known)
+
+
+def stream_error(error: Mapping[str, Any], *, drawn: bool, api_key: str) -> PixyProxyException:
+    """What an error inside an event stream means; `drawn`: whether a partial image came before it.
+
+    Such an error has no status. One that blames the request, before anything is drawn, is the refusal that would
+    otherwise have been a 400. Nobody knows what any other one cost.
+    """
+    known = words_of(error, api_key=api_key)
+    blames_the_request = known.get("upstream_type") in REFUSALS or known.get("upstream_code") == "moderation_blocked"
+    if blames_the_request and not drawn:
+        return refusal(error, status=400, api_key=api_key)
+    message = reason(error, api_key=api_key)
+    return UpstreamError(
+        "The upstream failed while it was drawing. It may have billed.",
+        extra=known | ({"upstream_message": message} if message else {}),
+    )
+
+
+def refusal(error: Mapping[str, Any], *, status: int, api_key: str) -> UpstreamRefusedError:
+    """A refusal with the upstream's own words, which our OpenAI dialect repeats."""
+    message = reason(error, api_key=api_key)
+    return UpstreamRefusedError(
+        f"The upstream refused the request: {message or f'status {status}, without a reason.'}",
+        extra={
+            "upstream_status": status,
+            **words_of(error, api_key=api_key),
+            **({"upstream_message": message} if message else {}),
+        },
+    )
+
+
+def words_of(error: Mapping[str, Any], *, api_key: str) -> dict[str, Any]:
+    """The `type`, `code` and `param` of an OpenAI error that are what they should be: words, not sentences.
+
+    Some gateways answer with a number as the code.
+    """
+    found = {name: str(error[name]) if type(error.get(name)) is int else error.get(name) for name in WORDS}
+    return {
+        f"upstream_{name}": value
+        for name, value in found.items()
+        if isinstance(value, str) and re.fullmatch(WORDS[name], value) and api_key not in value
+    }
+
+
+def reason(error: Mapping[str, Any], *, api_key: str) -> str | None:
+    """The message of an OpenAI error, printable, of bounded length and without our key; None if it has none."""
+    message = error.get("message")
+    if not isinstance(message, str) or not message.strip():
+        return None
+    readable = message.encode("utf-8", "replace").decode().replace(api_key, "[key]")
+    readable = "".join(character if character.isprintable() else " " for character in readable)
+    return readable[:MAX_REASON]
 
 
 def retry_after_of(value: str | None) -> int:

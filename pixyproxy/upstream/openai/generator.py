@@ -1,9 +1,9 @@
 """The upstream: one request, a total deadline, an answer that is checked."""
 
-import json
 import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
@@ -11,23 +11,19 @@ import httpx2
 import openai
 
 from pixyproxy.core.exceptions import (
-    PixyProxyException,
-    UpstreamAddressError,
-    UpstreamCredentialsError,
     UpstreamDeadlineError,
     UpstreamError,
-    UpstreamRefusedError,
-    UpstreamUnavailableError,
+    UpstreamUnknownOutcomeError,
 )
 from pixyproxy.core.generations import Drawing, GenerationRequest
 from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.protocols import PartialSink
-from pixyproxy.upstream.openai.errors import MAX_REASON, MAX_RETRY_AFTER, connection_error, retry_after_of, safe_code
-from pixyproxy.upstream.openai.parameters import parameters_of
-from pixyproxy.upstream.openai.scanner import AnswerScanner
+from pixyproxy.upstream.openai.answer import Answer, AnswerScanner
+from pixyproxy.upstream.openai.errors import connection_error, status_error, stream_error
+from pixyproxy.upstream.openai.events import EventScanner
+from pixyproxy.upstream.openai.parameters import parameters_of, uploads_of
 
-MAX_USAGE_BYTES = 8192
-MAX_USAGE_LEVELS = 8
+Turn = Callable[[], Awaitable[None]]
 
 
 class OpenAIImageGenerator:
@@ -41,96 +37,96 @@ class OpenAIImageGenerator:
         self,
         request: GenerationRequest,
         *,
-        turn: Callable[[], Awaitable[None]],
-        inputs: Sequence[InputFile] = (),  # noqa: ARG002
-        partials: PartialSink | None = None,  # noqa: ARG002
+        turn: Turn,
+        inputs: Sequence[InputFile] = (),
+        partials: PartialSink | None = None,
     ) -> Drawing:
         """Have the request drawn, or the inputs edited, once; see `ImageGenerator.draw`."""
         try:
             with anyio.fail_after(self._deadline) as clock:
-                return await self._draw(request, turn=turn, clock=clock)
+
+                async def untimed_turn() -> None:
+                    left = clock.deadline - anyio.current_time()
+                    clock.deadline = math.inf  # it is the upstream's: no picture that was paid for is lost in our queue
+                    await turn()
+                    clock.deadline = anyio.current_time() + left
+
+                async with self._send(request, inputs=inputs, partials=partials) as response:
+                    if is_event_stream(response.headers):
+                        answer = await self._read_events(response, turn=untimed_turn, partials=partials)
+                    else:
+                        await untimed_turn()
+                        answer = await read_json(response, images=request.n or 1)
+                    request_id = response.headers.get("x-request-id")
         except TimeoutError as error:
             raise UpstreamDeadlineError(
                 f"The upstream did not answer within {self._deadline:g} seconds. It may have drawn and billed."
             ) from error
         except openai.APIStatusError as error:
-            raise self._status_error(error) from error
+            raise status_error(error, api_key=self._client.api_key) from error
         except openai.APIConnectionError as error:
             raise connection_error(error.__cause__ or error) from error
         except httpx2.HTTPError as error:  # from reading the body, which the SDK leaves to us
             raise connection_error(error) from error
         except openai.OpenAIError as error:
             raise UpstreamError("The upstream's client failed.") from error
-
-    async def _draw(
-        self, request: GenerationRequest, *, turn: Callable[[], Awaitable[None]], clock: anyio.CancelScope
-    ) -> Drawing:
-        scanner = AnswerScanner()
-        async with self._client.images.with_streaming_response.generate(**parameters_of(request)) as response:
-            left = clock.deadline - anyio.current_time()
-            clock.deadline = math.inf  # it is the upstream's: a queue of ours loses no picture that was paid for
-            await turn()
-            clock.deadline = anyio.current_time() + left
-            async for chunk in response.iter_bytes():
-                scanner.feed(chunk)
-            request_id = response.headers.get("x-request-id")
-        pictures, usage = scanner.finish()
         return Drawing(
-            pictures=pictures,
-            usage=storable_usage(usage),
+            pictures=answer.pictures,
+            usage=answer.usage,
             upstream_request_id=None if request_id is None else re.sub(r"[^!-~]", "", request_id)[:128],
+            answer=answer.answer,
         )
 
-    def _status_error(self, error: openai.APIStatusError) -> PixyProxyException:
-        status, code = error.status_code, safe_code(error.code)
-        known = {"upstream_status": status} | ({"upstream_code": code} if code else {})
-        if status in (400, 422) or (status == 404 and code == "model_not_found"):
-            return UpstreamRefusedError(f"The upstream refused the request: {self._reason(error)}", extra=known)
-        if status in (401, 403):
-            return UpstreamCredentialsError(
-                "The upstream refused PixyProxy's own key (OPENAI_API_KEY), not yours: "
-                "the operator of this service must fix it.",
-                extra=known,
+    def _send(
+        self, request: GenerationRequest, *, inputs: Sequence[InputFile], partials: PartialSink | None
+    ) -> AbstractAsyncContextManager[Any]:
+        parameters = parameters_of(request, partials=None if partials is None else partials.wanted)
+        images = self._client.images.with_streaming_response
+        return images.edit(**parameters, **uploads_of(inputs)) if inputs else images.generate(**parameters)
+
+    async def _read_events(self, response: Any, *, turn: Turn, partials: PartialSink | None) -> Answer:
+        """The picture of an event stream.
+
+        The headers of a stream come before anything is drawn, so it is not its turn yet: while the upstream draws, a
+        slot would be held in vain. Partial images are small, few, and not kept; they need none. The turn comes with
+        the first chunk in which the base64 of the picture itself begins. Nobody reads meanwhile, as with JSON.
+        """
+        events = (
+            EventScanner(wanted=partials.wanted, publish=partials.publish) if partials is not None else EventScanner()
+        )
+        has_turn = False
+        try:
+            async for chunk in response.iter_bytes():
+                events.feed(chunk)
+                if events.has_begun_the_picture and not has_turn:
+                    has_turn = True
+                    await turn()
+                if events.completed is not None or events.error is not None:
+                    break  # what an upstream does behind it is no longer our concern
+            else:
+                events.finish()
+        except httpx2.HTTPError:
+            events.finish()  # what broke may be the end behind the picture
+            if events.completed is None and events.error is None:
+                raise
+        if events.error is not None:
+            raise stream_error(events.error, drawn=events.has_drawn, api_key=self._client.api_key)
+        if events.completed is None:
+            raise UpstreamUnknownOutcomeError(
+                "The upstream's stream ended before its picture came. It may have drawn and billed."
             )
-        if status == 429 or (status == 503 and "retry-after" in error.response.headers):
-            if code == "insufficient_quota":
-                return UpstreamUnavailableError(
-                    "The quota of PixyProxy's own upstream account is used up.", retry_after=MAX_RETRY_AFTER
-                )
-            return UpstreamUnavailableError(
-                "The upstream asks to wait; nothing was drawn.",
-                retry_after=retry_after_of(error.response.headers.get("retry-after")),
-            )
-        if status == 404 or 300 <= status < 400:
-            return UpstreamAddressError(
-                f"The upstream answered {status}: OPENAI_BASE_URL does not lead to an Images API.", extra=known
-            )
-        return UpstreamError(f"The upstream failed with status {status}.", extra=known)
-
-    def _reason(self, error: openai.APIStatusError) -> str:
-        body = error.body
-        message = body.get("message") if isinstance(body, dict) else None
-        if not isinstance(message, str) or not message.strip():
-            return f"status {error.status_code}, without a reason."
-        readable = message.encode("utf-8", "replace").decode().replace(self._client.api_key, "[key]")
-        readable = "".join(character if character.isprintable() else " " for character in readable)
-        return readable[:MAX_REASON]
+        return events.completed
 
 
-def storable_usage(usage: Any) -> dict[str, Any] | None:
-    """The usage if a JSON column takes it: a picture that was paid for is not lost for an odd figure beside it."""
-    if not isinstance(usage, dict) or not is_shallow(usage, levels=MAX_USAGE_LEVELS):
-        return None
-    try:
-        text = json.dumps(usage, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError:  # a NaN, or a lone surrogate
-        return None
-    return usage if len(text) <= MAX_USAGE_BYTES else None
+def is_event_stream(headers: httpx2.Headers) -> bool:
+    """Whether the upstream streams; one that does not answers with JSON, whatever it was asked for."""
+    content_type: str = headers.get("content-type", "")
+    return content_type.partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def is_shallow(value: Any, *, levels: int) -> bool:
-    """Whether the JSON value is nested at most so deep; MariaDB refuses 32 levels."""
-    if not isinstance(value, dict | list):
-        return True
-    inner = value.values() if isinstance(value, dict) else value
-    return levels > 0 and all(is_shallow(each, levels=levels - 1) for each in inner)
+async def read_json(response: Any, *, images: int) -> Answer:
+    """The pictures of an ImagesResponse."""
+    scanner = AnswerScanner(images=images)
+    async for chunk in response.iter_bytes():
+        scanner.feed(chunk)
+    return scanner.finish()

@@ -1,11 +1,39 @@
-"""The parameters of the OpenAI Images API for what was asked (API reference, «Create image»)."""
+"""The parameters of the OpenAI Images API for what was asked (API reference, «Create image», «Create image edit»)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 from pixyproxy.core.generations import GenerationRequest
+from pixyproxy.core.images import SUFFIXES
+from pixyproxy.core.inputs import InputFile
+
+Upload = tuple[str, BinaryIO, str]
+"""A file as the openai package takes it: its name, its bytes and its type."""
 
 
-def parameters_of(request: GenerationRequest) -> dict[str, Any]:
-    """The parameters by name. What the caller left open is not sent: None would be sent as JSON null."""
-    known = request.model_dump(exclude_none=True, exclude={"inputs"})
-    return {**known, "n": request.n or 1}
+def parameters_of(request: GenerationRequest, *, partials: int | None = None) -> dict[str, Any]:
+    """The parameters by name. What the caller left open is not sent: None would be sent as JSON null.
+
+    `partials`: how many partial images a stream is to have; None: no stream. All but the prompt go past the openai
+    package, whose list of parameters is that of one version: the upstream judges them.
+    """
+    known = request.model_dump(exclude_none=True, exclude={"inputs", "prompt"})
+    streaming = {} if partials is None else {"stream": True, "partial_images": partials}
+    return {"prompt": request.prompt, "extra_body": {**known, "n": request.n or 1, **streaming}}
+
+
+def uploads_of(inputs: Sequence[InputFile]) -> dict[str, Any]:
+    """The files of an edit by parameter: `image` is one file or several, the other roles have one."""
+    images = [each for each in inputs if each.facts.role == "image"]
+    uploads = [upload(each, f"image-{number}") for number, each in enumerate(images, start=1)]
+    others: dict[str, Any] = {
+        each.facts.role: upload(each, each.facts.role) for each in inputs if each.facts.role != "image"
+    }
+    return {"image": uploads[0] if len(uploads) == 1 else uploads, **others}
+
+
+def upload(each: InputFile, name: str) -> Upload:
+    """The file under a plain name: the caller's own may be a path, or tell something about its user."""
+    each.file.seek(0)  # this also writes what a buffer still holds, and the size of the file is its length
+    content_type = each.facts.content_type
+    return f"{name}.{SUFFIXES[content_type]}", each.file, content_type

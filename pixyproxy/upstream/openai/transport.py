@@ -1,14 +1,17 @@
 """HTTP to the upstream over aiohttp, for the openai client: half the CPU of its own transport.
 
 The openai package has such a transport too. This one knows what a broken connection means for the bill, has no limit
-of 100 connections, and takes the body in the pieces in which it came.
+of 100 connections, takes the body in the pieces in which it came, and sends files from disk.
 """
 
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import aiohttp
+import anyio
+import anyio.to_thread
 import httpx2
 
 READ_BUFFER = 16 * 1024
@@ -17,6 +20,9 @@ brings comes on top of twice that. A larger one saves no CPU."""
 KEEP_ALIVE = 2.0
 """Seconds for which an idle connection is used again: well under the 5 after which common servers close theirs, for a
 request that meets a closed one has an unknown outcome."""
+PIECE = 256 * 1024
+"""Bytes of a file that are read at once: one change of threads for each."""
+READING_THREADS = 4
 CANNOT_BE_SENT = re.compile(rb"[\r\n\0]")
 
 
@@ -30,12 +36,13 @@ class AioHttpTransport(httpx2.AsyncBaseTransport):
     def __init__(self, *, connections: int) -> None:
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._reading = anyio.CapacityLimiter(READING_THREADS)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer, of which the headers have come."""
+        """The answer, of which the headers have come. Whatever fails once a body is on its way may have been drawn."""
         if any(CANNOT_BE_SENT.search(part) for header in request.headers.raw for part in header):
             raise httpx2.LocalProtocolError("A header holds a line break.", request=request)
-        body = await request.aread()
+        body = self._pieces(request.stream) if is_file_stream(request.stream) else await request.aread()
         timeout = request.extensions.get("timeout", {}).get("connect")
         with errors_before_the_answer():
             response = await self._opened().request(
@@ -54,6 +61,12 @@ class AioHttpTransport(httpx2.AsyncBaseTransport):
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+    async def _pieces(self, stream: httpx2.SyncByteStream) -> AsyncIterator[bytes]:
+        """The stream, read in threads: a slow disk holds up nothing else."""
+        chunks = iter(stream)
+        while piece := await anyio.to_thread.run_sync(next_piece, chunks, limiter=self._reading):
+            yield piece
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:  # a session belongs to the loop that runs
@@ -85,6 +98,22 @@ class AnswerStream(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         """Give the connection back, or close it if the body was not read to its end."""
         self._response.release()
+
+
+def is_file_stream(stream: object) -> TypeGuard[httpx2.SyncByteStream]:
+    """Whether this is the body of a multipart request, which reads its files as it goes and knows its length."""
+    return isinstance(stream, httpx2.SyncByteStream) and not isinstance(stream, httpx2.ByteStream)
+
+
+def next_piece(chunks: Iterator[bytes]) -> bytes:
+    """At least `PIECE` bytes of the chunks, or what is left of them."""
+    parts, size = [], 0
+    for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size >= PIECE:
+            break
+    return b"".join(parts)
 
 
 @contextmanager

@@ -10,21 +10,23 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
-from pixyproxy.web.http.body_limit import with_body_limit
+from pixyproxy.web.http.body_limit import EDIT_BODY, SMALL_BODY, with_body_limit
 from pixyproxy.web.log.request_log import record_of
 
 
 class PrivateRoute(APIRoute):
     """A route that nobody reaches without a key: FastAPI reads and parses the body before its dependencies run."""
 
+    body_limit = SMALL_BODY
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind the key and the limit of the body."""
-        handle = super().get_route_handler()
+        handle, limit = super().get_route_handler(), self.body_limit
 
         async def handle_authenticated(request: Request) -> Response:
             with nothing_spent():
                 await authenticate(request)
-            inner = with_body_limit(request)
+            inner = with_body_limit(request, limit)
             response = await handle(inner)
             if await inner.is_disconnected():
                 record_of(request.scope).facts["aborted"] = "yes"
@@ -33,6 +35,12 @@ class PrivateRoute(APIRoute):
         return handle_authenticated
 
 
-def private_router() -> APIRouter:
+class PrivateUploadRoute(PrivateRoute):
+    """A private route whose body may have images."""
+
+    body_limit = EDIT_BODY
+
+
+def private_router(route_class: type[PrivateRoute] = PrivateRoute) -> APIRouter:
     """A router whose routes are all private; the dependency stands here too, for OpenAPI and for readers."""
-    return APIRouter(route_class=PrivateRoute, dependencies=[Security(authenticated_caller)])
+    return APIRouter(route_class=route_class, dependencies=[Security(authenticated_caller)])

@@ -1,45 +1,98 @@
 """Bounds the size of a body and the time for its arrival."""
 
+from contextlib import suppress
+from dataclasses import dataclass
+
 import anyio
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from pixyproxy.core import limits
-from pixyproxy.core.exceptions import PayloadTooLargeError, RequestTimeoutError
-from pixyproxy.web.dependencies import services_of
-
-MAX_BODY = limits.MAX_BODY
-"""Bytes of a request's body; a prompt of 32,000 emoji, escaped as JSON, has 384 KB."""
+from pixyproxy.core.exceptions import PayloadTooLargeError, PixyProxyException, RequestTimeoutError, ShuttingDownError
+from pixyproxy.web.dependencies import Services, services_of
 
 
-def with_body_limit(request: Request) -> Request:
-    """The request, whose body may have `MAX_BODY` bytes and must come while the service is patient.
+@dataclass(frozen=True)
+class BodyLimit:
+    """`size`: bytes that a body may have. It must come while the service is patient with a client.
+
+    With a `rate` it has longer: no pause may be longer than that, and after `grace` seconds the average must reach so
+    many bytes a second. A process that ends reads no more of it.
+    """
+
+    size: int = limits.MAX_BODY
+    rate: int | None = None
+    grace: float = limits.UPLOAD_GRACE
+
+
+SMALL_BODY = BodyLimit()
+"""A prompt of 32,000 emoji, escaped as JSON, has 384 KB."""
+EDIT_BODY = BodyLimit(size=limits.MAX_EDIT_BODY, rate=limits.UPLOAD_RATE)
+MAX_SKIPPED = limits.MAX_SKIPPED
+SKIP_WAIT = limits.SKIP_WAIT
+
+
+def with_body_limit(request: Request, limit: BodyLimit) -> Request:
+    """The request, whose body is bounded.
 
     `PayloadTooLargeError` at once if it announces more, else when more comes; `RequestTimeoutError`.
     """
-    too_large = PayloadTooLargeError(f"The body may have {MAX_BODY} bytes.")
     announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > MAX_BODY:
-        raise too_large
-    return Request(request.scope, _counting(request.receive, too_large, patience=services_of(request).client_patience))
+    if announced.isdecimal() and int(announced) > limit.size:
+        raise too_large(limit)
+    return Request(request.scope, BoundedBody(request.receive, limit, services=services_of(request)))
 
 
-def _counting(receive: Receive, too_large: PayloadTooLargeError, *, patience: float) -> Receive:
-    received, end = 0, anyio.current_time() + patience
-    whole = False
+def too_large(limit: BodyLimit) -> PayloadTooLargeError:
+    """The exception for a body that is larger."""
+    return PayloadTooLargeError(f"The body may have {limit.size} bytes.")
 
-    async def counted() -> Message:
-        nonlocal received, whole
-        if whole:  # from here on it waits for the client to leave
-            return await receive()
+
+async def skip_body(request: Request) -> None:
+    """Read what is left of a body that is refused, as far as it is bearable: many clients read no answer before."""
+    body = request.receive
+    if isinstance(body, BoundedBody):
+        with anyio.move_on_after(SKIP_WAIT), suppress(PixyProxyException):
+            most = body.received + MAX_SKIPPED
+            while not body.whole and body.received < most:
+                if (await body())["type"] == "http.disconnect":
+                    return
+
+
+class BoundedBody:
+    """Receives a body within a limit. `received`: bytes; `whole`: whether its end has come."""
+
+    def __init__(self, receive: Receive, limit: BodyLimit, *, services: Services) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._services = services
+        self._began = anyio.current_time()
+        self.received = 0
+        self.whole = False
+
+    async def __call__(self) -> Message:
+        """The next message."""
+        if self.whole:  # from here on it waits for the client to leave
+            return await self._receive()
+        if self._limit.rate is not None and self._services.readiness.ending.is_set():
+            raise ShuttingDownError
+        end, late = self._deadline()
         with anyio.move_on_after(end - anyio.current_time()) as waiting:
-            message = await receive()
+            message = await self._receive()
         if waiting.cancelled_caught:
-            raise RequestTimeoutError(f"The body did not arrive within {patience:g} seconds.")
-        received += len(message.get("body", b""))
-        whole = not message.get("more_body", False)
-        if received > MAX_BODY:
-            raise too_large
+            raise late
+        self.received += len(message.get("body", b""))
+        self.whole = not message.get("more_body", False)
+        if self.received > self._limit.size:
+            raise too_large(self._limit)
         return message
 
-    return counted
+    def _deadline(self) -> tuple[float, PixyProxyException]:
+        patience, rate = self._services.client_patience, self._limit.rate
+        if rate is None:
+            return self._began + patience, RequestTimeoutError(f"The body did not arrive within {patience:g} seconds.")
+        stalled = anyio.current_time() + patience
+        slow = self._began + self._limit.grace + self.received / rate
+        if stalled < slow:
+            return stalled, RequestTimeoutError(f"Nothing of the body arrived for {patience:g} seconds.")
+        return slow, RequestTimeoutError(f"The body arrived at less than {rate} bytes a second.")

@@ -47,7 +47,8 @@ def event_response(request: Request, chunks: AsyncGenerator[bytes, None], *, pat
 class EventStream:
     """Chunks of events for `ContentResponse`, and a comment whenever none came for `keep_alive` seconds.
 
-    At most one chunk waits for a client that is slow, and no other is asked for meanwhile.
+    No comment comes between the chunks of one event. At most one chunk waits for a client that is slow, and no other is
+    asked for meanwhile.
     """
 
     size_bytes = 0  # is not known
@@ -59,17 +60,19 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The chunks and comments."""
+        between_events = True
         while True:
             self._next = asyncio.ensure_future(anext(self._chunks))
             self._next.add_done_callback(mark_retrieved)
             while not self._next.done():
                 await asyncio.wait({self._next}, timeout=self._keep_alive)
-                if not self._next.done():
+                if between_events and not self._next.done():
                     yield SILENCE
             try:
                 chunk = self._next.result()
             except StopAsyncIteration:
                 return
+            between_events = chunk.endswith(b"\n\n")
             yield chunk
 
     async def aclose(self) -> None:

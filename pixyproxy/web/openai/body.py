@@ -6,7 +6,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
-from pixyproxy.core.exceptions import InvalidRequestError, MalformedRequestError, UnsupportedMediaTypeError
+from pixyproxy.core.exceptions import (
+    ClientLeftError,
+    InvalidRequestError,
+    MalformedRequestError,
+    UnsupportedMediaTypeError,
+)
 from pixyproxy.core.generations import MAX_IMAGES, Background, GenerationRequest, Moderation, OutputFormat, Percent
 from pixyproxy.core.model import EndUser, Model, Prompt, Token
 from pixyproxy.web.problems import RULES
@@ -115,7 +120,7 @@ async def json_values(request: Request) -> dict[str, Any]:
     try:
         values = from_json(await request.body(), allow_inf_nan=False)
     except ClientDisconnect:
-        raise MalformedRequestError("The body broke off.") from None
+        raise ClientLeftError from None
     except ValueError:
         raise MalformedRequestError("We could not parse the JSON body of your request.") from None
     if not isinstance(values, dict):

@@ -14,14 +14,13 @@ from pixyproxy.service.generating.wait import NO_INPUTS
 from pixyproxy.service.private import Created
 from pixyproxy.web.dependencies import base_url, services_of
 from pixyproxy.web.http.clients import client_of
+from pixyproxy.web.http.event_stream import event_response
 from pixyproxy.web.log.request_log import record_of
 from pixyproxy.web.openai.answers import answer_of
 from pixyproxy.web.openai.body import Parameters, ResponseFormat
 from pixyproxy.web.openai.errors import described
-from pixyproxy.web.openai.events import Kind, stream_of
+from pixyproxy.web.openai.events import Kind, events_of
 from pixyproxy.web.problems import noted_problem
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def draw(
@@ -51,7 +50,7 @@ async def draw(
             partial_images=parameters.partial_images or 0,
             client=client,
         )
-        return stream_of(
+        chunks = events_of(
             events,
             kind=kind,
             asked=asked.values(),
@@ -59,9 +58,8 @@ async def draw(
             opening=services.public.open_content,
             require_images=lambda created: drawn(created, request, key=key),
             on_error=lambda error: described(noted_problem(request, error), request)[1],
-            patience=services.client_patience,
-            headers=NO_STORE,
         )
+        return event_response(request, chunks, patience=services.client_patience)
     created = await services.private.create(
         asked, caller=caller, idempotency_key=key, wait=math.inf, inputs=inputs, client=client
     )
@@ -71,7 +69,7 @@ async def draw(
         base_url=base_url(request),
         public=services.public,
         patience=services.client_patience,
-        headers={**NO_STORE, **({"Idempotent-Replayed": "true"} if created.replayed else {})},
+        headers={"Cache-Control": "no-store"} | ({"Idempotent-Replayed": "true"} if created.replayed else {}),
     )
 
 

@@ -22,6 +22,7 @@ from pixyproxy.core.exceptions import (
     OutcomeUnknownError,
     PixyProxyException,
     UnavailableError,
+    UnsupportedFileError,
     UnsupportedMediaTypeError,
     UpstreamError,
     UpstreamRefusedError,
@@ -35,6 +36,18 @@ INVALID, SERVER = "invalid_request_error", "server_error"
 NEVER_AGAIN = {"x-should-retry": "false"}
 RETRIED_STATUSES = (401, 403, 408, 409, 429)
 """Statuses of a refusal that a client would repeat, or take for one of its own key: they become 400."""
+
+STATUSES: dict[type[PixyProxyException], int] = {
+    InvalidRequestError: 400,
+    UnsupportedMediaTypeError: 400,
+    UnsupportedFileError: 400,
+    IdempotencyKeyReusedError: 400,
+    UpstreamRefusedError: 400,
+    ModelNotFoundError: 404,
+    OutcomeUnknownError: 424,
+    InternalError: 500,
+}
+"""For OpenAPI: statuses that are others than in our own dialect. Whatever else may have been billed is a 424."""
 
 
 class ErrorMember(BaseModel):
@@ -62,10 +75,7 @@ def responses_for(*errors: type[PixyProxyException]) -> dict[int | str, dict[str
     responses: dict[int | str, dict[str, Any]] = {}
     possible: tuple[type[PixyProxyException], ...] = (*errors, InternalError)
     for kind in possible:
-        statuses = {UpstreamRefusedError: 400, UnsupportedMediaTypeError: 400, InvalidRequestError: 400}
-        paid = kind.cost in ("billed", "unknown") or kind is OutcomeUnknownError
-        status = 424 if paid and kind is not InternalError else statuses.get(kind, kind.status)
-        status = {ModelNotFoundError: 404, IdempotencyKeyReusedError: 400}.get(kind, status)
+        status = STATUSES.get(kind) or (424 if kind.cost in ("billed", "unknown") else kind.status)
         entry = responses.setdefault(status, {"description": "", "model": OpenAIError})
         entry["description"] += f"{'; ' if entry['description'] else ''}`{kind.name}`: {kind.title}"
     return responses
@@ -128,6 +138,8 @@ def signals_of(
             return 503, SERVER, name, retry_after
         case UpstreamError():
             return 502, SERVER, name, NEVER_AGAIN
+        case UnsupportedFileError():
+            return 400, INVALID, "unsupported_file_mimetype", {}
         case InvalidRequestError():
             return 400, INVALID, first_rule(problem).get("code", "invalid_value"), {}
         case IdempotencyKeyReusedError() | UnsupportedMediaTypeError():
@@ -170,7 +182,11 @@ def message_of(problem: PixyProxyException, request: Request) -> str:
             f"Invalid URL ({request.method} {printable(request.scope['path'])}). This is PixyProxy, which speaks "
             "OpenAI's Images API alone: POST /v1/images/generations, POST /v1/images/edits, GET /v1/models."
         )
+    said = problem.extra.get("upstream_message")
+    detail = problem.detail or f"{problem.title}."
+    if isinstance(said, str):
+        detail += f" The upstream's words: {said}"
     generation = problem.extra.get("generation")
     if generation and problem.cost in ("billed", "unknown") and str(generation) not in problem.detail:
-        return f"{problem.detail} It is generation {generation} of PixyProxy."
-    return problem.detail or problem.title + "."
+        return f"{detail} It is generation {generation} of PixyProxy."
+    return detail

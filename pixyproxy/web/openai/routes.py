@@ -43,11 +43,12 @@ from pixyproxy.web.openai.draw import draw
 from pixyproxy.web.openai.errors import responses_for
 
 API_KEY_HEADER = "api-key"
-router = private_router()
-router.dependencies.append(
-    Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="As Azure's clients send the API key."))
+AS_AZURE = Security(
+    APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="As Azure's clients send the API key.")
 )
-DRAW_ERRORS = responses_for(
+router = private_router()
+router.dependencies.append(AS_AZURE)
+DRAW_ERRORS = (
     AuthenticationError,
     MalformedRequestError,
     InvalidRequestError,
@@ -79,7 +80,7 @@ DRAWN = {
         "model": ImagesAnswer,
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
-    **DRAW_ERRORS,
+    **responses_for(*DRAW_ERRORS),
 }
 """The answers of the routes that draw."""
 
@@ -107,7 +108,13 @@ async def create_images(
     return await draw(request, body, kind="image_generation", caller=caller, key=key)
 
 
-@router.get("/models", summary="The models", tags=["openai"], responses=responses_for(AuthenticationError))
+@router.get(
+    "/models",
+    summary="The models",
+    tags=["openai"],
+    responses=responses_for(AuthenticationError),
+    response_model_exclude_none=True,
+)
 async def list_models(request: Request, _: Authenticated, response: Response) -> ModelList:
     """Every model that a request may name, and every alias."""
     response.headers["Cache-Control"] = "no-store"
@@ -119,6 +126,7 @@ async def list_models(request: Request, _: Authenticated, response: Response) ->
     summary="A model",
     tags=["openai"],
     responses=responses_for(AuthenticationError, ModelNotFoundError),
+    response_model_exclude_none=True,
 )
 async def get_model(
     model: Annotated[str, Path(description="The name of a model or an alias.")],

@@ -1,0 +1,127 @@
+"""The upstream's event stream (`text/event-stream`): partial images, then the picture, or an error."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pixyproxy.core.exceptions import UpstreamAnswerError
+from pixyproxy.core.generations import PartialImage
+from pixyproxy.upstream.openai.answer import Answer, answer_of, storable_usage
+from pixyproxy.upstream.openai.scanner import JsonScanner
+
+PARTIAL = ("image_generation.partial_image", "image_edit.partial_image")
+COMPLETED = ("image_generation.completed", "image_edit.completed")
+DATA, EVENT = b"data:", b"event:"
+LONGEST_FIELD = 256
+"""Bytes of a line that are kept, unless it is one of data."""
+MAX_INDEX = 100
+
+
+class EventScanner:
+    """Takes the body of an event stream in chunks of any size, to which the limits of one answer apply event by event.
+
+    Each partial image, up to `wanted`, is handed to `publish` and forgotten. `completed` is the picture, `error` the
+    error of the stream, once they have come. Comments, `[DONE]` and events that are not known are ignored. The kind
+    of an event is the `type` in its JSON, as for the clients of the openai package.
+    """
+
+    def __init__(self, *, wanted: int = 0, publish: Callable[[PartialImage], None] | None = None) -> None:
+        self._wanted = wanted
+        self._publish = publish
+        self._line = bytearray()
+        self._in_data = False
+        self._after_cr = False
+        self._event = ""
+        self._json: JsonScanner | None = None
+        self._partials = 0
+        self.completed: Answer | None = None
+        self.error: Mapping[str, Any] | None = None
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether the upstream has said that it draws."""
+        return self._partials > 0 or self.completed is not None
+
+    @property
+    def has_begun_the_picture(self) -> bool:
+        """Whether base64 has begun that is not known to be that of a partial image.
+
+        The `event:` line, or a `type` before the base64, says what it is, and all upstreams that we know send both. An
+        event that says it behind its base64 counts as the picture.
+        """
+        if self.completed is not None:
+            return True
+        if self._json is None or not self._json.has_begun_a_picture:
+            return False
+        return self._event not in PARTIAL and not any(self._json.has(kind.encode()) for kind in PARTIAL)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes. `UpstreamAnswerError` if an event is too large, or `completed` holds no picture."""
+        if self._after_cr:
+            chunk = chunk.removeprefix(b"\n")
+        for line in chunk.splitlines(keepends=True):
+            text = line.rstrip(b"\r\n")
+            self._take(text)
+            if len(text) < len(line):
+                self._end_line()
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+
+    def finish(self) -> None:
+        """The stream has ended: an event that is whole counts, though the empty line behind it is missing."""
+        self._end_line()
+        self._end_event()
+
+    def _take(self, text: bytes) -> None:
+        if self._in_data:
+            self._take_data(text)
+            return
+        known = len(self._line)
+        self._line += text[: LONGEST_FIELD - known]
+        if self._line.startswith(DATA):
+            self._in_data = True
+            self._take_data(text[len(DATA) - known :])
+
+    def _take_data(self, text: bytes) -> None:
+        if self._json is None:
+            self._json = JsonScanner()
+        self._json.feed(text)
+
+    def _end_line(self) -> None:
+        if self._in_data:
+            self._take_data(b"\n")
+        elif not self._line:
+            self._end_event()
+        elif self._line.startswith(EVENT):
+            self._event = self._line[len(EVENT) :].strip().decode("latin-1")
+        self._line.clear()
+        self._in_data = False
+
+    def _end_event(self) -> None:
+        scanner, event = self._json, self._event
+        self._json, self._event = None, ""
+        if scanner is None:
+            return
+        try:
+            document = scanner.document()
+        except ValueError:
+            return
+        if self.completed is None and self.error is None:
+            self._read(document, scanner, event)
+
+    def _read(self, document: dict[str, Any], scanner: JsonScanner, event: str) -> None:
+        kind, error = document.get("type"), document.get("error")
+        if error is not None or "error" in (event, kind):
+            self.error = error if isinstance(error, dict) else {"message": error, **document}
+            return
+        picture = scanner.picture(document.get("b64_json"))
+        if kind in COMPLETED:
+            if picture is None:
+                raise UpstreamAnswerError("The upstream's last event holds no picture in base64, or broken base64.")
+            answer = answer_of(document, [document.get("revised_prompt")])
+            self.completed = Answer((picture,), usage=storable_usage(document.get("usage")), answer=answer or None)
+        elif kind in PARTIAL:
+            if picture is not None and self._publish is not None and self._partials < self._wanted:
+                index: Any = document.get("partial_image_index")
+                known = type(index) is int and 0 <= index <= MAX_INDEX
+                self._publish(PartialImage(index if known else self._partials, picture.data, answer_of(document, [])))
+            self._partials += 1
