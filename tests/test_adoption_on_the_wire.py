@@ -1,13 +1,14 @@
 """Retries of clients below /v1 that leave a stream, or an answer that they did not take: on real sockets."""
 
 import asyncio
-import time
 
 import httpx2
 import pytest
 
 from tests import planted
+from tests.fakes import tiny_picture
 from tests.listening import listening
+from tests.servers import wait_until
 from tests.stage import KEY, Stage
 
 RETRY = {**KEY, "x-stainless-retry-count": "1"}
@@ -28,6 +29,15 @@ def leave_a_stream(url: str, **values: object) -> None:
         assert answer.status_code == 200
 
 
+def wait_for_the_mark(stage: Stage) -> None:
+    """Return when it is recorded that a client has left."""
+
+    def is_recorded() -> None:
+        assert stage.generations.abandoned
+
+    wait_until(is_recorded, seconds=PATIENCE, what="the mark")
+
+
 @pytest.fixture
 def stage() -> Stage:
     """An upstream that draws for a second."""
@@ -40,7 +50,7 @@ def stage() -> Stage:
 def test_a_retry_of_a_stream_that_was_left_gets_the_picture(stage: Stage, streams: bool) -> None:
     with listening(stage.app) as url:
         leave_a_stream(url, partial_images=2)
-        time.sleep(0.2)
+        wait_for_the_mark(stage)
         answer = post(url, headers=RETRY, stream=streams)
     assert (answer.status_code, len(stage.generator.requests)) == (200, 1)
     assert ("image_generation.completed" in answer.text) is streams
@@ -58,7 +68,7 @@ def test_a_retry_of_a_stream_that_was_left_gets_the_picture(stage: Stage, stream
 def test_another_request_buys_its_own_picture(stage: Stage, headers: dict[str, str], values: dict[str, str]) -> None:
     with listening(stage.app) as url:
         leave_a_stream(url)
-        time.sleep(0.2)
+        wait_for_the_mark(stage)
         assert post(url, headers=headers, **values).status_code == 200
     assert len(stage.generator.requests) == 2
 
@@ -76,3 +86,21 @@ def test_our_own_dialect_begins_nothing_that_a_retry_adopts(stage: Stage) -> Non
             httpx2.post(f"{url}/image", json={"prompt": planted.PROMPT}, headers=KEY, timeout=0.3)
         assert post(url, headers=RETRY).status_code == 200
     assert len(stage.generator.requests) == 2
+
+
+@pytest.mark.parametrize(("other", "bought"), [("a cat", 1), ("a dog", 2)])
+def test_a_retried_edit_has_another_boundary_and_joins_if_its_image_is_the_same(
+    stage: Stage, other: str, bought: int
+) -> None:
+    with listening(stage.app) as url:
+
+        def edit(picture: str, *, headers: dict[str, str], timeout: float) -> httpx2.Response:
+            files = {"image": ("/home/somebody/a.png", tiny_picture(picture), "application/octet-stream")}
+            data = {"prompt": planted.PROMPT, "n": "1"}
+            return httpx2.post(f"{url}/v1/images/edits", data=data, files=files, headers=headers, timeout=timeout)
+
+        with pytest.raises(httpx2.ReadTimeout):
+            edit("a cat", headers=KEY, timeout=0.5)
+        wait_for_the_mark(stage)
+        assert edit(other, headers=RETRY, timeout=PATIENCE).status_code == 200
+    assert len(stage.generator.requests) == bought
