@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from openai import OpenAI
 
+from pixyproxy.web.http.guids import EXAMPLE
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.listening import listening
@@ -59,6 +60,23 @@ def test_the_example_with_curl_gets_a_url() -> None:
         assert said.returncode == 0, said.stderr
         (found,) = re.findall(r'"data": \[\{"url": "([^"]+)"', said.stdout)
         assert httpx2.get(found).content == PICTURE
+
+
+def test_the_examples_of_edits_edit(tmp_path: Path) -> None:
+    (code,) = (block for block in examples("docs/openai.md", "sh") if "/edits" in block)
+    (tmp_path / "fox.png").write_bytes(PICTURE)
+    stage = Stage(model=MODEL)
+    with listening(stage.app) as url:
+        key = {"Authorization": f"Bearer {planted.API_KEY}"}
+        guid = httpx2.post(f"{url}/image", json={"prompt": "two foxes, woodcut"}, headers=key).json()["guid"]
+        code = code.replace(EXAMPLE, guid).replace("…", b64encode(PICTURE).decode()).replace(ADDRESS, url)
+        command = ["bash", "-ec", code.replace("curl ", "curl -sS --fail ")]
+        environment = {**os.environ, "KEY": planted.API_KEY}
+        said = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert said.returncode == 0, said.stderr
+    assert stage.generator.inputs == [(), (PICTURE,), (PICTURE,), (PICTURE,)]
 
 
 @pytest.mark.parametrize("called", ["new OpenAI(", "createOpenAI(", "DallEAPIWrapper(", "litellm.image_generation("])

@@ -192,6 +192,10 @@ FORMS = {
     "a filename of Windows": form(PROMPT, part("image", ONE, filename="C:\\\\a\\\\b.png")),
     "a wrong type": form(PROMPT, part("image", ONE, "Content-Type: image/jpeg", filename="a.jpg")),
     "no filename": form(PROMPT, part("image", ONE, "Content-Type: image/png")),
+    "no filename and no type": form(PROMPT, part("image", ONE)),
+    "texts with other types": form(
+        part("prompt", planted.PROMPT, "Content-Type: application/json"), IMAGE, part("mask", "", "Content-Type: x/y")
+    ),
     "an extended filename": form(
         f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=image; filename*=UTF-8''a%20b.png\r\n\r\n".encode(),
         ONE + b"\r\n",
@@ -292,6 +296,11 @@ REFUSED: dict[str, tuple[bytes, str | None, str | None]] = {
     "17 images": (form(PROMPT, *images_of(17)), "image", "invalid_value"),
     "two masks": (form(PROMPT, IMAGE, *[part("mask", MASK, filename="m")] * 2), "mask", "invalid_value"),
     "60 MB": (form(PROMPT, part("image", ONE + bytes(60_000_000), filename="a.png")), "image", "invalid_value"),
+    "no filename and no picture": (
+        form(PROMPT, part("image", b"\xff\xfe" * 100, "Content-Type: image/png")),
+        "image",
+        "unsupported_file_mimetype",
+    ),
     "an unknown guid": (form(PROMPT, part("image", str(uuid4()))), "image", "invalid_value"),
     "a URL elsewhere": (form(PROMPT, part("image", "http://127.0.0.1:1/a.png")), "image", "invalid_value"),
     "an unknown field": (form(PROMPT, IMAGE, part("colour", "red")), "colour", "unknown_parameter"),

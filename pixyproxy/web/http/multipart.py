@@ -22,16 +22,11 @@ BROKEN_OFF = "The form broke off before its end."
 
 @dataclass
 class PartHead:
-    """The headers of a part. `is_file`: it has a filename, or says that it is no text."""
+    """What the headers of a part say. Clients write any `content_type` to texts, and leave out filenames of files."""
 
     name: str = ""
     has_filename: bool = False
     content_type: str = "text/plain"
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is an upload and not a value."""
-        return self.has_filename or not self.content_type.startswith("text/")
 
 
 @dataclass

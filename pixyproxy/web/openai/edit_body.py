@@ -16,6 +16,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.inputs import Role
 from pixyproxy.core.model import Token
+from pixyproxy.service.generating.pictures import magic_content_type
 from pixyproxy.service.uploads import InputCollector
 from pixyproxy.web.http import multipart
 from pixyproxy.web.http.json_pictures import json_object
@@ -25,8 +26,8 @@ from pixyproxy.web.openai.body import Parameters, broken
 ROLE = re.compile(r"(image|mask|markup)(?:\[[0-9]*\])?")
 INTEGERS = ("n", "output_compression", "partial_images")
 BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "1": True, "0": False}
-PREFIX = 5
-"""Characters of `data:`."""
+PREFIX = 12
+"""The first bytes, by which a picture and a `data:` URL are known."""
 
 
 class EditBody(Parameters):
@@ -65,7 +66,7 @@ async def form_values(form: Form, collector: InputCollector) -> dict[str, Any]:
         if role is not None:
             await take_part(part, role, collector)
             continue
-        if part.head.is_file:
+        if part.head.has_filename:
             raise broken(part.head.name, "is no image of an edit", code="unknown_parameter")
         text = await text_of(part, room)
         room -= len(text)
@@ -84,7 +85,7 @@ def role_of(name: str) -> Role | None:
 
 
 async def take_part(part: Part, role: Role, collector: InputCollector) -> None:
-    """An upload; or, as a text, a guid, a URL of an image, or a `data:` URL. A part without a byte is none."""
+    """An upload, a `data:` URL, a guid, or a URL of a stored image. A part without a byte is none."""
     pointer = f"#/{role}"
     pieces = aiter(part)
     head = b""
@@ -94,9 +95,9 @@ async def take_part(part: Part, role: Role, collector: InputCollector) -> None:
             break
     if not head:
         return
-    if part.head.is_file:
+    if part.head.has_filename or part.head.content_type.startswith("image/") or magic_content_type(head):
         await collector.take(role, joined(head, pieces), pointer=pointer)
-    elif head[:PREFIX].lower() == b"data:":
+    elif head[:5].lower() == b"data:":
         await collector.data_url(role, joined(head, pieces), pointer=pointer)
     else:
         text = await text_of(joined(head, pieces), limits.MAX_NAME)
