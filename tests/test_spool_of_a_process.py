@@ -1,15 +1,22 @@
-"""The spool of `pixyproxy serve`: where its files are, and that nothing is left of them."""
+"""The spool of `pixyproxy serve`: where its files are, what is left of them, and what uploads cost in memory."""
 
+import base64
+import json
+import random
+import re
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import planted
 from tests.fakes import tiny_picture
+from tests.listening import listening
 from tests.servers import PixyProxy, wait_until
 
 PICTURE = tiny_picture() + bytes(2_000_000)
@@ -72,3 +79,55 @@ def test_the_budget_is_that_of_the_setting_and_comes_back(server: PixyProxy) -> 
         refused = post(2)  # it has no prompt
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
     assert open_uploads(server) == []
+
+
+MIB = 1024 * 1024
+IMAGES = 4
+EDITS = 6
+GROWTH = 100 * MIB
+"""Far less than the 240 MiB of the bodies."""
+
+
+def peak_memory(server: PixyProxy) -> int:
+    """The most bytes of memory that the server had since its peak was last forgotten."""
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.handle.pid}/status").read_text())
+    return int(line) * 1024
+
+
+@pytest.mark.parametrize("kind", ["form", "json"])
+def test_uploads_are_not_held_in_memory(tmp_path: Path, logs: Path, kind: str) -> None:
+    picture = tiny_picture() + random.Random(1).randbytes(10 * MIB)
+    if kind == "form":
+        body = (HEAD + picture + b"\r\n") * IMAGES
+        body += b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na dot\r\n--b--\r\n'
+        content_type = "multipart/form-data; boundary=b"
+    else:
+        named = {"image_url": f"data:image/png;base64,{base64.b64encode(picture).decode()}"}
+        body, content_type = json.dumps({"prompt": "a dot", "images": [named] * IMAGES}).encode(), "application/json"
+
+    def edit(_: int) -> int:
+        headers = {"Authorization": f"Bearer {planted.API_KEY}", "Content-Type": content_type}
+        with httpx2.Client(timeout=100, trust_env=False) as client:
+            return client.post(f"{process.url}/v1/images/edits", content=body, headers=headers).status_code
+
+    upstream = DemoUpstream(api_key=planted.UPSTREAM_KEY)
+    with listening(upstream.app) as url:
+        environment = {
+            "PIXYPROXY_API_KEY": planted.API_KEY,
+            "PIXYPROXY_QUALITY": "low",
+            "OPENAI_API_KEY": planted.UPSTREAM_KEY,
+            "OPENAI_BASE_URL": f"{url}/v1",
+        }
+        process = PixyProxy(tmp_path, environment)
+        process.process.log = logs / f"memory-{kind}.log"
+        try:
+            process.start()
+            assert edit(0) == 200  # what is loaded at first use is there from now on
+            Path(f"/proc/{process.process.handle.pid}/clear_refs").write_text("5")  # forgets the peak
+            before = peak_memory(process)
+            with ThreadPoolExecutor(EDITS) as threads:
+                assert list(threads.map(edit, range(EDITS))) == [200] * EDITS
+            assert peak_memory(process) - before < GROWTH
+            assert open_uploads(process) == []
+        finally:
+            process.process.stop()
