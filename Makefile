@@ -14,6 +14,7 @@ run: .venv/runtime.done
 test: .venv/dev.done
 	@deploy/install-mariadb
 	@deploy/install-mysql .venv/mysql || true # without MySQL its tests are skipped, or fail with CI=true
+	@deploy/install-clients .venv/clients || true # without Node its tests are skipped, or fail with CI=true
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/dev.done .venv/bench.done

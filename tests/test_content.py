@@ -25,6 +25,7 @@ from pixyproxy.web.http.content_paths import is_content
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.images.details import content_url
 from pixyproxy.web.log.request_log import RequestLog
+from pixyproxy.web.problems import render_problem
 from pixyproxy.web.server import client as server_client
 from tests import planted
 from tests.fakes import FakeObject, tiny_picture
@@ -355,7 +356,7 @@ async def test_a_plain_route_is_the_same_through_the_whole_application(path: str
     url = f"{BASE_URL}/image/{details['guid']}{path}"
     api = create_api(stage.services, version="test")
     assert api.user_middleware == [], "a plain route goes past it: what stands around all requests is in create_app"
-    through = RequestLog(PublicCors(api, origins=("*",)))
+    through = RequestLog(PublicCors(api, origins=("*",)), render=render_problem)
     for headers in ({}, {"range": "bytes=0-1"}, {"if-none-match": "*"}, {"if-match": '"x"'}):
         found = []
         for app in (stage.app, through):

@@ -377,6 +377,11 @@ def test_an_image_drawn_through_the_proxy_is_served_by_every_replica(stack: Stac
     assert pictures[0].startswith(b"\x89PNG")
     assert len(pictures[0]) == details["size_bytes"]
     assert pictures.count(pictures[0]) == 3
+    named = httpx2.get(f"{stack.proxy.url}/image/{details['filename']}")
+    assert (named.content, named.headers["etag"]) == (pictures[0], f'"{details["sha256"]}"')
+    generation = stack.client.get("/generation?limit=1").json()[0]["guid"]
+    events = stack.client.get(f"/generation/{generation}", headers={"Accept": "text/event-stream"})
+    assert [line for line in events.text.splitlines() if line.startswith("event: ")] == ["event: state", "event: end"]
     for replica in stack.replicas:
         listed = httpx2.get(f"{replica.url}/image", headers=stack.client.headers)
         assert details in listed.json()

@@ -250,6 +250,28 @@ def test_requests_that_wait_for_a_generation_of_the_process_that_ends_get_its_im
     assert running.result().json() == joined.result().json()
 
 
+def test_streams_of_events_end_with_their_process_and_what_runs_in_it_is_shown_to_its_end(service: Service) -> None:
+    one, other = service.start(), service.start()
+    service.upstream.released.clear()
+    location = service.post(one, Prefer="respond-async").result().headers["location"]
+    watched = [
+        service.pool.submit(
+            httpx2.get, replica.url + location, headers={**KEY, "Accept": "text/event-stream"}, timeout=60
+        )
+        for replica in (one, other)
+    ]
+    for replica in (one, other):
+        eventually(lambda r=replica: f"REQUEST START GET {location}" in r.process.output(), what="the watcher")  # type: ignore[misc]
+        replica.process.handle.send_signal(signal.SIGTERM)
+    elsewhere = watched[1].result().text
+    assert (elsewhere.count("event: state"), elsewhere.count("event: end")) == (2, 0)
+    assert other.process.handle.wait(30) == -signal.SIGTERM
+    service.upstream.released.set()
+    here = watched[0].result().text
+    assert (here.count("event: state"), here.count("event: end")) == (2, 1)
+    assert one.process.handle.wait(30) == -signal.SIGTERM
+
+
 # --- Workers
 
 

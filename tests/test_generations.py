@@ -25,7 +25,7 @@ from pixyproxy.core.generations import Generation, GenerationRequest, Generation
 from pixyproxy.core.images import Image
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.keys import new_key
-from pixyproxy.service.private import ImageQuery
+from pixyproxy.service.queries import ImageQuery
 from tests import planted
 from tests.fakes import FakeGenerationRepository, FakeImageRepository, FakeParkedImageRepository, tiny_picture
 from tests.stage import Stage

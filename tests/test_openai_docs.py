@@ -52,7 +52,7 @@ def test_the_example_of_the_readme_gets_a_url() -> None:
 
 
 def test_the_example_with_curl_gets_a_url() -> None:
-    (code,) = (block for block in examples("docs/openai.md", "sh") if "/edits" not in block)
+    (code,) = (block for block in examples("docs/openai.md", "sh") if "/images/generations" in block)
     with listening(Stage(model=MODEL).app) as url:
         environment = {**os.environ, "KEY": planted.API_KEY}
         command = ["bash", "-c", code.replace(ADDRESS, url).replace("curl ", "curl -sS --fail ", 1)]

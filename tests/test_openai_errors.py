@@ -305,6 +305,26 @@ async def test_a_fault_of_ours_has_the_same_shape(caplog: pytest.LogCaptureFixtu
     assert (error["type"], error["code"]) == ("server_error", "internal_error")
 
 
+async def test_what_leaves_the_application_has_the_shape_of_its_dialect(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+
+    async def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    stage.app.app = broken
+    with caplog.at_level(logging.CRITICAL):
+        error, _ = await refused(stage, status=500, method="GET", url="/v1/models")
+        paid, answer = await refused(stage, status=424, json=BODY)
+        async with stage.client() as client:
+            own = await client.get("/image")
+    assert (error["code"], paid["code"], answer.headers["x-should-retry"]) == (
+        "internal_error",
+        "internal_error",
+        "false",
+    )
+    assert (own.status_code, own.headers["content-type"]) == (500, "application/problem+json")
+
+
 async def test_a_picture_that_was_drawn_and_cannot_be_read_back_is_paid_for() -> None:
     stage = Stage()
 

@@ -1,7 +1,9 @@
 """POST /v1/images/generations, asked by the openai SDK as its users ask OpenAI."""
 
 import asyncio
+import math
 from base64 import b64decode
+from collections.abc import MutableMapping
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from openai import AsyncOpenAI
 
-from pixyproxy.core.generations import Drawing
+from pixyproxy.core.generations import Drawing, GenerationRequest
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
-from pixyproxy.web.openai.answers import PIECE, encoded
+from pixyproxy.web.openai.answers import PIECE, answer_of, encoded
 from pixyproxy.web.openai.facts import complete_usage
 from tests import planted
 from tests.fakes import FakeGenerator, tiny_picture
@@ -254,3 +256,32 @@ def test_usage_is_what_the_upstream_gave_and_0_for_the_rest() -> None:
     assert usage["output_tokens_details"] == {"text_tokens": 0, "image_tokens": 0}
     for odd in (None, {}, {"input_tokens": "5", "input_tokens_details": 3, "output_tokens": True}):
         assert complete_usage(odd)["total_tokens"] == 0
+
+
+async def test_a_large_answer_is_never_held_whole() -> None:
+    stage = Stage()
+    picture = tiny_picture() + b"\0" * (8 * 1024 * 1024)
+    stage.generator.pictures = (picture,) * 3
+    caller = await stage.keys.authenticate(planted.API_KEY)
+    request = GenerationRequest(prompt=planted.PROMPT, n=3)
+    created = await stage.private.create(request, caller=caller, wait=math.inf)
+    answer = await answer_of(
+        created.generation,
+        response_format="b64_json",
+        base_url=BASE_URL,
+        public=stage.public,
+        headers={},
+        patience=60,
+    )
+    sizes: list[int] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sizes.append(len(message.get("body", b"")))
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    await answer({}, receive, send)
+    assert sum(sizes) > 4 * len(picture)
+    assert max(sizes) <= 2 * PIECE
+    assert sum(1 for content in stage.storage.opened if not content.closed) == 0

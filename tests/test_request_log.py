@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.web.log.format import JsonFormatter, TextFormatter, describe, log_config, one_line
 from pixyproxy.web.log.request_log import RequestIds, RequestLog
+from pixyproxy.web.problems import render_problem
 from tests import planted
 from tests.stage import Stage
 
@@ -148,7 +149,7 @@ async def test_what_escapes_even_the_exception_handler_is_answered_and_logged(lo
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("outside everything")
 
-    transport = httpx2.ASGITransport(app=RequestLog(broken))
+    transport = httpx2.ASGITransport(app=RequestLog(broken, render=render_problem))
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
         response = await client.get("/")
     assert response.status_code == 500

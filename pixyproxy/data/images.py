@@ -84,7 +84,7 @@ def row_to_image(row: Row) -> Image:
         height=row["height"],
         sha256=row["sha256"],
         model=row["model"],
-        sources=readable_inputs(json.loads(row["sources"] or "[]")),
+        sources=readable_inputs(json.loads(row["sources"])) if row["sources"] else (),
         created_at=column_to_time(row["created_at"]),
         updated_at=column_to_time(row["updated_at"]),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
@@ -22,7 +22,6 @@ from pixyproxy.core.generations import (
 from pixyproxy.core.images import Image, ImagePage
 from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
-from pixyproxy.core.model import Model, SearchText
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.generating.adopt import AdoptingBeginner, require_end
 from pixyproxy.service.generating.begin import POLL_AFTER, IdempotentBeginner, parse_idempotency_key
@@ -33,35 +32,13 @@ from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, poll
 from pixyproxy.service.generating.watch import watch
 from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
+from pixyproxy.service.queries import GenerationQuery, ImageQuery
 from pixyproxy.service.validation import revalidated
 
-MAX_LIMIT = 500
-DEFAULT_LIMIT = 50
 DELETION_PATIENCE = limits.DELETION_WAIT
 """Seconds that a DELETE waits for the storage."""
 
 logger = logging.getLogger(__name__)
-
-
-class PageQuery(Model):
-    """The parameters of a page of a list."""
-
-    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Entries a page.")
-    cursor: str | None = Field(default=None, max_length=200, description="From the `next` of a Link header.")
-
-
-class ImageQuery(PageQuery):
-    """The parameters of a page of images."""
-
-    q: SearchText | None = Field(
-        default=None, description="Only images whose prompt contains this, in upper or lower case."
-    )
-
-
-class GenerationQuery(PageQuery):
-    """The parameters of a page of generations."""
-
-    state: GenerationState | None = Field(default=None, description="Only generations in this state.")
 
 
 @dataclass(frozen=True)

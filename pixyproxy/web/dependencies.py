@@ -47,6 +47,10 @@ async def _private(request: Request) -> PrivateImageService:
     return services_of(request).private
 
 
+async def _uploads(request: Request) -> Uploads:
+    return services_of(request).uploads
+
+
 async def _readiness(request: Request) -> Readiness:
     return services_of(request).readiness
 
@@ -61,5 +65,6 @@ async def _base_url(request: Request) -> str:
 
 
 Private = Annotated[PrivateImageService, Depends(_private)]
+Uploaded = Annotated[Uploads, Depends(_uploads)]
 Ready = Annotated[Readiness, Depends(_readiness)]
 BaseUrl = Annotated[str, Depends(_base_url)]

@@ -31,5 +31,9 @@ class Dialect:
 def dialect_of(request: Request) -> Dialect:
     """The dialect of a request: the one with the longest prefix of its path."""
     dialects: tuple[Dialect, ...] = request.app.state.dialects
-    path: str = request.scope["path"]
+    return dialect_for(request.scope["path"], dialects)
+
+
+def dialect_for(path: str, dialects: tuple[Dialect, ...]) -> Dialect:
+    """The dialect of these that a path belongs to."""
     return max((each for each in dialects if each.speaks(path)), key=lambda each: len(each.prefix))

@@ -107,7 +107,9 @@ class AdoptingBeginner:
             return True
         if self._attended[guid] or self._runner.get(guid) is not None:
             return False
-        return each.generation.state is not GenerationState.RUNNING or each.lease_expires_at == lease
+        if each.generation.state is not GenerationState.RUNNING:
+            return True
+        return lease is not None and each.lease_expires_at <= lease  # not renewed: a lease that was ended moves back
 
     def _attend(self, client: Client, guid: UUID) -> None:
         self._attended[guid] += 1

@@ -14,7 +14,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import GenerationState
 from pixyproxy.service.generating.begin import POLL_AFTER
-from pixyproxy.service.private import GenerationQuery
+from pixyproxy.service.queries import GenerationQuery
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import private_router
 from pixyproxy.web.dependencies import BaseUrl, Private, services_of

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode, urlsplit
 
-from pixyproxy.service.private import PageQuery
+from pixyproxy.service.queries import PageQuery
 
 
 def next_link(url: str, query: PageQuery, *, cursor: str) -> str:

@@ -49,9 +49,9 @@ class ImageDetails(BaseModel):
     @classmethod
     def of(cls, image: Image, *, base_url: str) -> Self:
         """The details of an image."""
-        known = image.model_dump(exclude={"sources"})
         sources = [SourceDetails.of(source, base_url=base_url) for source in image.sources]
-        return cls(**known, url=f"{base_url}/image/{image.guid}/content", sources=sources)
+        url = f"{base_url}/image/{image.guid}/content"
+        return cls(**{**vars(image), "url": url, "sources": sources})
 
 
 def content_url(image: Image, *, base_url: str) -> str:

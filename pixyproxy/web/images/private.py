@@ -11,11 +11,13 @@ from pixyproxy.core.exceptions import (
     GenerationInterruptedError,
     GenerationRunningError,
     IdempotencyKeyReusedError,
+    ImageContentLostError,
     ImageDeletedError,
     ImageNotFoundError,
     InvalidIdempotencyKeyError,
     InvalidRequestError,
     MalformedRequestError,
+    ModelNotFoundError,
     OutcomeUnknownError,
     PayloadTooLargeError,
     RequestTimeoutError,
@@ -23,7 +25,9 @@ from pixyproxy.core.exceptions import (
     ShuttingDownError,
     StorageUnavailableError,
     TooManyGenerationsError,
+    UnsupportedFileError,
     UnsupportedMediaTypeError,
+    UploadsFullError,
     UpstreamAddressError,
     UpstreamAnswerError,
     UpstreamCredentialsError,
@@ -35,10 +39,10 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Generation
 from pixyproxy.service.generating.begin import POLL_AFTER
-from pixyproxy.service.private import ImageQuery
+from pixyproxy.service.queries import ImageQuery
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import private_router
-from pixyproxy.web.dependencies import BaseUrl, Private
+from pixyproxy.web.dependencies import BaseUrl, Private, Uploaded
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.guids import Guid
 from pixyproxy.web.http.idempotency import idempotency_key
@@ -46,6 +50,7 @@ from pixyproxy.web.http.links import next_link, path_of
 from pixyproxy.web.http.preferences import Preferences, requested_preferences
 from pixyproxy.web.images.body import CreateImageBody
 from pixyproxy.web.images.details import ImageDetails
+from pixyproxy.web.images.sources import inputs_of
 from pixyproxy.web.log.request_log import add_facts
 from pixyproxy.web.problems import responses_for
 
@@ -65,7 +70,9 @@ CREATE = {
         ImageDeletedError,
         PayloadTooLargeError,
         UnsupportedMediaTypeError,
+        UnsupportedFileError,
         InvalidRequestError,
+        ModelNotFoundError,
         IdempotencyKeyReusedError,
         UpstreamRefusedError,
         UpstreamError,
@@ -74,10 +81,12 @@ CREATE = {
         UpstreamAnswerError,
         UpstreamUnknownOutcomeError,
         GenerationInterruptedError,
+        ImageContentLostError,
         DatabaseUnavailableError,
         StorageUnavailableError,
         UpstreamUnavailableError,
         TooManyGenerationsError,
+        UploadsFullError,
         ShuttingDownError,
         UpstreamDeadlineError,
     ),
@@ -97,17 +106,22 @@ async def create_image(
     body: CreateImageBody,
     caller: Authenticated,
     images: Private,
+    uploads: Uploaded,
     base_url: BaseUrl,
     key: Annotated[str | None, Depends(idempotency_key)],
     preference: Annotated[Preferences, Depends(requested_preferences)],
     response: Response,
 ) -> ImageDetails | Response:
-    """Draw the prompt; a 201 means that the picture and its record are durable, a 202 that it is still to be drawn."""
+    """Draw the prompt, or edit the sources.
+
+    A 201 means that the picture and its record are durable, a 202 that it is still to be drawn.
+    """
     answer = await images.create(
         body.to_request(),
         caller=caller,
         idempotency_key=key,
         wait=preference.wait,
+        inputs=await inputs_of(body, uploads=uploads, base_url=base_url),
         partial_images=body.partial_images or 0,
     )
     generation = answer.generation

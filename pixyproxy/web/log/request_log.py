@@ -5,13 +5,13 @@
 """
 
 import asyncio
-import json
 import logging
 import re
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -19,9 +19,10 @@ from ipaddress import ip_address
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixyproxy.core.exceptions import InternalError
+from pixyproxy.core.exceptions import InternalError, PixyProxyException
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNPRINTABLE = re.compile(r"[^!-~]")
@@ -147,10 +148,14 @@ def write_line(message: str, facts: dict[str, Any]) -> None:
 
 
 class RequestLog:
-    """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception."""
+    """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `render`: the answer to a request for which even the exception handler failed, or was not let finish.
+    """
+
+    def __init__(self, app: ASGIApp, *, render: Callable[[PixyProxyException, Request], Response]) -> None:
         self.app = app
+        self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -195,10 +200,10 @@ class RequestLog:
                 logger.exception("An exception left the application")
                 record.facts["problem"] = "internal-error"
             if not status:
-                await send_last_resort(send_with_id, record)
+                await self._send_last_resort(scope, receive, send_with_id)
         except asyncio.CancelledError:  # the server ends at once
             if not status:
-                await send_last_resort(send_with_id, record)
+                await self._send_last_resort(scope, receive, send_with_id)
             raise
         finally:
             if (status and not whole) or CLIENT_LEFT in scope:
@@ -206,6 +211,11 @@ class RequestLog:
             milliseconds = (time.perf_counter() - started) * 1000
             log_end(record, status=status, milliseconds=milliseconds, size=size)
             current.reset(token)
+
+    async def _send_last_resort(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record_of(scope).facts["problem"] = InternalError.name
+        answer = self._render(InternalError(), Request(scope))
+        await answer(scope, receive, send)
 
 
 def client_request_id(scope: Scope) -> str | None:
@@ -215,13 +225,3 @@ def client_request_id(scope: Scope) -> str | None:
             text = value.decode("latin-1")
             return text if CLIENT_REQUEST_ID.fullmatch(text) else None
     return None
-
-
-async def send_last_resort(send: Send, record: RequestRecord) -> None:
-    """The 500 of a request for which even the exception handler failed, or was not let finish."""
-    record.facts["problem"] = InternalError.name
-    document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
-    body = json.dumps(document).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

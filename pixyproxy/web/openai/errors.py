@@ -37,6 +37,18 @@ NEVER_AGAIN = {"x-should-retry": "false"}
 RETRIED_STATUSES = (401, 403, 408, 409, 429)
 """Statuses of a refusal that a client would repeat, or take for one of its own key: they become 400."""
 
+STATUSES: dict[type[PixyProxyException], int] = {
+    InvalidRequestError: 400,
+    UnsupportedMediaTypeError: 400,
+    UnsupportedFileError: 400,
+    IdempotencyKeyReusedError: 400,
+    UpstreamRefusedError: 400,
+    ModelNotFoundError: 404,
+    OutcomeUnknownError: 424,
+    InternalError: 500,
+}
+"""For OpenAPI: statuses that are others than in our own dialect. Whatever else may have been billed is a 424."""
+
 
 class ErrorMember(BaseModel):
     """What happened, as OpenAI's clients read it."""
@@ -63,12 +75,7 @@ def responses_for(*errors: type[PixyProxyException]) -> dict[int | str, dict[str
     responses: dict[int | str, dict[str, Any]] = {}
     possible: tuple[type[PixyProxyException], ...] = (*errors, InternalError)
     for kind in possible:
-        statuses = dict.fromkeys(
-            (UpstreamRefusedError, UnsupportedMediaTypeError, UnsupportedFileError, InvalidRequestError), 400
-        )
-        paid = kind.cost in ("billed", "unknown") or kind is OutcomeUnknownError
-        status = 424 if paid and kind is not InternalError else statuses.get(kind, kind.status)
-        status = {ModelNotFoundError: 404, IdempotencyKeyReusedError: 400}.get(kind, status)
+        status = STATUSES.get(kind) or (424 if kind.cost in ("billed", "unknown") else kind.status)
         entry = responses.setdefault(status, {"description": "", "model": OpenAIError})
         entry["description"] += f"{'; ' if entry['description'] else ''}`{kind.name}`: {kind.title}"
     return responses

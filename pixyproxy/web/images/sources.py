@@ -1,0 +1,22 @@
+"""The sources of POST /image: what it edits."""
+
+from pixyproxy.core.exceptions.costs import nothing_spent
+from pixyproxy.core.inputs import InputFiles
+from pixyproxy.service.uploads import Uploads
+from pixyproxy.web.images.body import CreateImageBody
+
+
+async def inputs_of(body: CreateImageBody, *, uploads: Uploads, base_url: str) -> InputFiles:
+    """The inputs that the body names, for the caller to close; raises what `InputCollector` raises."""
+    collector = uploads.collect(base_url=base_url)
+    try:
+        with nothing_spent():
+            for number, source in enumerate(body.sources or ()):
+                await collector.resolve("image", source, pointer=f"#/sources/{number}")
+            if body.mask is not None:
+                await collector.resolve("mask", body.mask, pointer="#/mask")
+            if body.markup is not None:
+                await collector.resolve("markup", body.markup, pointer="#/markup")
+        return collector.inputs()
+    finally:
+        collector.close()

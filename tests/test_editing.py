@@ -1,0 +1,172 @@
+"""POST /image with `sources`: stored images are edited."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from pixyproxy.core.exceptions import StorageUnavailableError, UpstreamRefusedError
+from tests import planted
+from tests.fakes import FakeUploadSpool, tiny_picture
+from tests.stage import BASE_URL, Stage
+
+pytestmark = pytest.mark.anyio
+
+UNKNOWN = "0f0e0d0c-0b0a-4908-8706-050403020100"
+PICTURE = tiny_picture(planted.PROMPT)
+WEBP = tiny_picture(planted.PROMPT, output_format="webp")
+EDIT = {"prompt": "the same at night"}
+
+
+async def post(stage: Stage, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    """The answer to an edit, after which no file is left."""
+    async with stage.client() as client:
+        response = await client.post("/image", json={**EDIT, **body}, headers=headers)
+    assert stage.spool.open_files == []
+    return response
+
+
+async def test_stored_images_are_edited_by_guid_and_by_each_of_their_urls() -> None:
+    stage = Stage()
+    png, webp = await stage.create(), await stage.create(output_format="webp")
+    names = [
+        png["guid"],
+        png["url"],
+        f"{BASE_URL}/image/{webp['guid']}.webp",
+        f"{BASE_URL}/image/{webp['guid']}",
+    ]
+    response = await post(stage, sources=names, mask=png["guid"], input_fidelity="high")
+    assert response.status_code == 201
+    assert stage.generator.inputs[-1] == (PICTURE, PICTURE, WEBP, WEBP, PICTURE)
+    asked = stage.generator.requests[-1]
+    assert [each.role for each in asked.inputs] == ["image"] * 4 + ["mask"]
+    assert (asked.prompt, asked.input_fidelity) == ("the same at night", "high")
+    details = response.json()
+    assert details["sources"] == [
+        {"role": role, **{name: source[name] for name in ("guid", "url", "sha256", "content_type", "size_bytes")}}
+        for role, source in (*(("image", each) for each in (png, png, webp, webp)), ("mask", png))
+    ]
+    async with stage.client(key=False) as client:
+        assert (await client.get(f"/image/{details['guid']}")).json() == details
+    assert not {"sources", "mask", "partial_images"} & asked.values().keys()
+
+
+async def test_a_picture_that_is_sent_along_is_edited_and_not_kept() -> None:
+    stage = Stage()
+    url = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
+    details = (await post(stage, sources=[url])).json()
+    (source,) = details["sources"]
+    assert (source["guid"], source["url"], source["size_bytes"]) == (None, None, len(PICTURE))
+    assert stage.generator.inputs == [(PICTURE,)]
+    assert list(stage.storage.objects) == [details["filename"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"sources": [UNKNOWN]}, "#/sources/0"),
+        ({"sources": ["{guid}", UNKNOWN]}, "#/sources/1"),
+        ({"sources": ["{guid}", "https://elsewhere.example/a.png"]}, "#/sources/1"),
+        ({"sources": ["file:///etc/passwd"]}, "#/sources/0"),
+        ({"sources": ["{base}/image/{guid}.webp"]}, "#/sources/0"),
+        ({"sources": ["{base}/generation/{guid}"]}, "#/sources/0"),
+        ({"sources": ["{guid}"], "mask": UNKNOWN}, "#/mask"),
+        ({"sources": ["{guid}"], "markup": "no guid"}, "#/markup"),
+        ({"sources": []}, "#/sources"),
+        ({"sources": ["{guid}"] * 17}, "#/sources"),
+        ({"sources": "{guid}"}, "#/sources"),
+        ({"sources": [""]}, "#/sources/0"),
+        ({"mask": "{guid}"}, "#"),
+        ({"markup": "{guid}"}, "#"),
+        ({"input_fidelity": "high"}, "#"),
+    ],
+)
+async def test_what_names_no_stored_image_is_refused_before_anything_is_bought(
+    body: dict[str, Any], pointer: str
+) -> None:
+    stage = Stage()
+    guid = (await stage.create())["guid"]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, list):
+            return [filled(each) for each in value]
+        return value.replace("{guid}", guid).replace("{base}", BASE_URL)
+
+    response = await post(stage, **{name: filled(value) for name, value in body.items()})
+    assert (response.status_code, response.json()["type"]) == (422, "urn:pixyproxy:problem:invalid-request")
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+    assert (len(stage.generator.requests), len(stage.generations.generations)) == (1, 1)
+
+
+async def test_a_deleted_image_is_not_edited() -> None:
+    stage = Stage()
+    guid = (await stage.create())["guid"]
+    async with stage.client() as client:
+        await client.delete(f"/image/{guid}")
+    assert (await post(stage, sources=[guid])).status_code == 422
+
+
+async def test_a_mask_that_is_no_png_is_an_unsupported_file() -> None:
+    stage = Stage()
+    guid = (await stage.create(output_format="webp"))["guid"]
+    response = await post(stage, sources=[guid], mask=guid)
+    assert (response.status_code, response.json()["type"]) == (415, "urn:pixyproxy:problem:unsupported-file")
+    assert response.json()["errors"][0]["pointer"] == "#/mask"
+
+
+async def test_a_source_whose_bytes_are_lost_or_unavailable_buys_nothing() -> None:
+    stage = Stage()
+    details = await stage.create()
+    stage.storage.failure = StorageUnavailableError("It does not answer.")
+    unavailable = await post(stage, sources=[details["guid"]])
+    assert (unavailable.status_code, unavailable.json()["cost"]) == (503, "none")
+    stage.storage.failure = None
+    for stored in ({}, {details["filename"]: PICTURE + b"longer"}):
+        stage.storage.objects = stored
+        lost = await post(stage, sources=[details["guid"]])
+        assert (lost.status_code, lost.json()["type"]) == (502, "urn:pixyproxy:problem:image-content-lost")
+    assert len(stage.generator.requests) == 1
+
+
+async def test_sources_that_have_no_room_are_refused_for_now() -> None:
+    stage = Stage(spool=FakeUploadSpool(budget=len(PICTURE)))
+    guid = (await stage.create())["guid"]
+    response = await post(stage, sources=[guid, guid])
+    assert (response.status_code, response.json()["type"]) == (503, "urn:pixyproxy:problem:uploads-full")
+    assert (response.json()["cost"], "retry-after" in response.headers) == ("none", True)
+    assert (await post(stage, sources=[guid])).status_code == 201
+
+
+async def test_a_refused_edit_leaves_no_file_and_can_be_sent_again() -> None:
+    stage = Stage()
+    guid = (await stage.create())["guid"]
+    stage.generator.failure = UpstreamRefusedError("not this")
+    assert (await post(stage, sources=[guid])).status_code == 422
+    stage.generator.failure = None
+    assert (await post(stage, sources=[guid])).status_code == 201
+
+
+async def test_sources_are_part_of_what_an_idempotency_key_stands_for() -> None:
+    stage = Stage()
+    guids = [(await stage.create(output_format=form))["guid"] for form in ("png", "webp")]
+    once = {"Idempotency-Key": "order-1"}
+    first = await post(stage, once, sources=guids)
+    again = await post(stage, once, sources=[guids[0], f"{BASE_URL}/image/{guids[1]}/content"])
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["idempotent-replayed"] == "true"
+    for other in ({"sources": guids[::-1]}, {"sources": guids[:1]}, {}):
+        response = await post(stage, once, **other)
+        assert response.json()["type"] == "urn:pixyproxy:problem:idempotency-key-reused"
+    assert len(stage.generator.requests) == 3
+
+
+async def test_edited_images_can_be_edited_again_after_their_source_is_gone() -> None:
+    stage = Stage()
+    first = await stage.create()
+    second = (await post(stage, sources=[first["guid"]])).json()
+    async with stage.client() as client:
+        assert (await client.delete(f"/image/{first['guid']}")).status_code == 204
+        assert (await client.get(f"/image/{second['guid']}")).json() == second
+        assert (await client.get(second["sources"][0]["url"])).status_code == 404
+    third = (await post(stage, sources=[second["guid"]])).json()
+    assert third["sources"][0]["guid"] == second["guid"]

@@ -1,0 +1,106 @@
+"""The openai package of npm in three versions, and the AI SDK, as clients of OpenAI's dialect."""
+
+import json
+import os
+import re
+import subprocess
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixyproxy.core.exceptions import UpstreamDeadlineError
+from tests import planted
+from tests.fakes import tiny_picture
+from tests.listening import listening
+from tests.servers import BIN, missing
+from tests.stage import Stage
+
+ROOT = Path(__file__).parent.parent
+CLIENTS = BIN.parent / "clients"
+PICTURE = b64encode(tiny_picture("two foxes, woodcut")).decode()
+
+
+def node(code: str, url: str, **environment: str) -> Any:
+    """What the code prints as JSON, run with the clients at hand."""
+    if not (CLIENTS / "done").exists():
+        missing("the clients for Node", f"deploy/install-clients {CLIENTS}")
+    known = {**os.environ, "BASE": f"{url}/v1", "KEY": planted.API_KEY, **environment}
+    command = ["node", "--input-type=module", "--eval", code]
+    ran = subprocess.run(command, cwd=CLIENTS, env=known, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("client", ["openai", "openai-6", "openai-4"])
+def test_the_openai_package_of_npm_draws_streams_and_understands_errors(client: str) -> None:
+    stage = Stage()
+    with listening(stage.app) as url:
+        seen = node((ROOT / "tests/clients/openai.mjs").read_text(), url, CLIENT=client)
+    for answer in (seen["bare"], seen["nulls"]):
+        assert [each["b64_json"] for each in answer["data"]] == [PICTURE]
+        assert answer["usage"]["total_tokens"] == 7
+    assert seen["all"]["output_format"] == "webp"
+    assert len({each["url"] for each in seen["three"]["data"]}) == 3
+    for events in seen["events"]:
+        assert events[-1] == ["image_generation.completed", True, 7]
+        assert all(event == ["image_generation.partial_image", True, None] for event in events[:-1])
+    invalid = "invalid_request_error"
+    assert seen["errors"] == [
+        ["BadRequestError", 400, "invalid_value", "n", invalid, True],
+        ["NotFoundError", 404, "model_not_found", "model", invalid, True],
+        ["BadRequestError", 400, "unknown_parameter", "colour", invalid, True],
+        ["AuthenticationError", 401, "invalid_api_key", None, invalid, True],
+    ]
+    assert seen["models"] == ["gpt-image-2"]
+    assert len(stage.generator.requests) == 4 + len(seen["events"]) == (4 if client == "openai-4" else 6)
+
+
+def test_the_ai_sdk_gets_its_pictures_from_both_providers() -> None:
+    stage = Stage()
+    with listening(stage.app) as url:
+        seen = node((ROOT / "tests/clients/ai.mjs").read_text(), url)
+    assert [len(images) for images in seen] == [1, 2, 1, 2]
+    stored = set(stage.storage.objects.values())
+    for images in seen:
+        assert all(media_type == "image/png" and b64decode(data) in stored for media_type, data in images)
+
+
+def test_the_retries_of_the_ai_sdk_buy_nothing_that_may_have_been_billed() -> None:
+    stage = Stage()
+    stage.generator.failure = UpstreamDeadlineError("late")
+    code = """
+        import { createOpenAI } from "@ai-sdk/openai";
+        import { generateImage } from "ai";
+        const openai = createOpenAI({ baseURL: process.env.BASE, apiKey: process.env.KEY });
+        try {
+            await generateImage({ model: openai.image("gpt-image-2"), prompt: "a dot" });
+        } catch (error) {
+            console.log(JSON.stringify([error.statusCode, error.message]));
+        }
+    """
+    with listening(stage.app) as url:
+        status, message = node(code, url)
+    (generation,) = stage.generations.generations
+    assert (status, len(stage.generator.requests)) == (424, 1)
+    assert str(generation) in message
+
+
+EXAMPLES = {
+    "new OpenAI(": ('import OpenAI from "openai";', "data[0].b64_json"),
+    "createOpenAI(": (
+        'import { createOpenAI } from "@ai-sdk/openai"; import { generateImage } from "ai";',
+        "image.base64",
+    ),
+}
+
+
+@pytest.mark.parametrize("called", EXAMPLES)
+def test_the_examples_of_the_docs_get_the_picture(called: str) -> None:
+    imports, picture = EXAMPLES[called]
+    blocks = re.findall(r"^```js\n(.*?)^```$", (ROOT / "docs/openai.md").read_text(), re.M | re.S)
+    (example,) = (block for block in blocks if called in block and "generate" in block)
+    with listening(Stage(model="gpt-image-2.5-flare").app) as url:
+        code = f"{imports}\nconst KEY = process.env.KEY;\n{example.replace('http://127.0.0.1:8000', url)}"
+        assert node(f"{code}\nconsole.log(JSON.stringify({picture}));", url) == PICTURE
