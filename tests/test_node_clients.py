@@ -94,6 +94,29 @@ def test_the_ai_sdk_gets_its_pictures_from_both_providers() -> None:
         assert all(media_type == "image/png" and b64decode(data) in stored for media_type, data in images)
 
 
+def test_the_ai_sdk_edits_with_both_providers() -> None:
+    stage = Stage()
+    code = """
+        import { createOpenAI } from "@ai-sdk/openai";
+        import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+        import { generateImage } from "ai";
+        const settings = { baseURL: process.env.BASE, apiKey: process.env.KEY };
+        const compatible = createOpenAICompatible({ name: "pixyproxy", ...settings });
+        const picture = Buffer.from(process.env.PICTURE, "base64");
+        const prompt = { text: "two foxes, woodcut", images: [picture, picture], mask: picture };
+        const seen = [];
+        for (const model of [createOpenAI(settings).image("gpt-image-2"), compatible.imageModel("gpt-image-2")]) {
+            const { images } = await generateImage({ model, prompt, n: 1 });
+            seen.push(images.map((image) => image.base64));
+        }
+        console.log(JSON.stringify(seen));
+    """
+    with listening(stage.app) as url:
+        assert node(code, url, PICTURE=PICTURE) == [[PICTURE], [PICTURE]]
+    assert stage.generator.inputs == [(b64decode(PICTURE),) * 3] * 2
+    assert [each.role for each in stage.generator.requests[1].inputs] == ["image", "image", "mask"]
+
+
 def test_the_retries_of_the_ai_sdk_buy_nothing_that_may_have_been_billed() -> None:
     stage = Stage()
     stage.generator.failure = UpstreamDeadlineError("late")
