@@ -1,5 +1,6 @@
 """POST /v1/images/edits: with the openai SDK, and as raw HTTP for what other clients send."""
 
+import asyncio
 import base64
 import io
 import json
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from openai import BadRequestError, OpenAI
+from openai import APITimeoutError, BadRequestError, OpenAI
 
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import UpstreamRefusedError
@@ -628,3 +629,24 @@ def test_a_body_with_images_that_stalls_gets_408() -> None:
         connection.sendall(head("Content-Length: 100000") + form(IMAGE, PROMPT)[:500])
         assert received(connection).startswith(b"HTTP/1.1 408 ")
     assert no_file_is_left(stage)
+
+
+def test_the_retries_of_the_sdk_join_the_edit_that_runs_though_their_boundary_is_another(stage: Stage) -> None:
+    stage.generator.before = lambda: asyncio.sleep(2)
+    with sdk(stage, max_retries=4, timeout=1) as client:
+        answer = client.images.edit(image=[ONE, TWO], mask=MASK, prompt=planted.PROMPT)
+    assert answer.data is not None
+    assert base64.b64decode(answer.data[0].b64_json or "") in stage.storage.objects.values()
+    assert stage.generator.inputs == [(ONE, TWO, MASK)]
+    assert no_file_is_left(stage)
+
+
+@pytest.mark.parametrize("images", [[TWO, ONE], [ONE]])
+def test_an_edit_of_other_images_joins_nothing(stage: Stage, images: list[bytes]) -> None:
+    stage.generator.before = lambda: asyncio.sleep(4)
+    with sdk(stage, timeout=2) as client:
+        with pytest.raises(APITimeoutError):
+            client.images.edit(image=[ONE, TWO], prompt=planted.PROMPT)
+        other = client.with_options(timeout=20, default_headers={"x-stainless-retry-count": "1"})
+        other.images.edit(image=images, prompt=planted.PROMPT)
+    assert stage.generator.inputs == [(ONE, TWO), tuple(images)]
