@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import logging
 import random
 import socket
 from collections.abc import Iterator
@@ -235,9 +236,10 @@ async def test_a_repeated_image_and_mixed_names_keep_their_order(stage: Stage) -
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("size", [1, 7, 1000, 70_000])
+@pytest.mark.parametrize("size", [1, 2, 7, 19, 1000, 70_000])
 async def test_a_form_is_read_wherever_it_is_cut(stage: Stage, size: int) -> None:
-    body = form(part("n", "2"), part("stream", "false"), IMAGE, PROMPT)
+    picture = ONE + f"\r\n--{BOUNDARY[:-1]}\r\n--\r\n\r\r\n-".encode() * 20  # nearly a boundary
+    body = form(part("n", "2"), part("stream", "false"), part("image", picture, filename="a.png"), PROMPT)
 
     async def pieces() -> Any:
         for start in range(0, len(body), size):
@@ -245,7 +247,7 @@ async def test_a_form_is_read_wherever_it_is_cut(stage: Stage, size: int) -> Non
 
     answer = await post(stage, pieces())
     assert answer.status_code == 200, answer.text
-    assert stage.generator.inputs == [(ONE,)]
+    assert stage.generator.inputs == [(picture,)]
     assert stage.generator.requests[0].n == 2
 
 
@@ -332,13 +334,14 @@ REFUSED: dict[str, tuple[bytes, str | None, str | None]] = {
 @pytest.mark.anyio
 @pytest.mark.parametrize(("body", "param", "code"), REFUSED.values(), ids=REFUSED.keys())
 async def test_what_is_no_edit_is_refused_and_nothing_is_bought(
-    stage: Stage, body: bytes, param: str | None, code: str | None
+    stage: Stage, body: bytes, param: str | None, code: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await post(stage, body)
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
     assert planted.PROMPT not in answer.text
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
     assert stage.generator.requests == []
     assert stage.generations.generations == {}
     assert no_file_is_left(stage)
