@@ -17,6 +17,7 @@ from benchmarks import (
     connects,
     content,
     counts,
+    edits,
     generation,
     lists,
     not_modified,
@@ -32,7 +33,7 @@ from benchmarks.targets import TARGETS, evaluate
 from tests.servers import BIN, MYSQL, MariaDB, SeaweedFS
 
 PARTS: dict[str, ModuleType] = {
-    part.PART: part for part in (content, counts, not_modified, lists, generation, slow_readers, connects)
+    part.PART: part for part in (content, counts, not_modified, lists, generation, edits, slow_readers, connects)
 }
 ROUNDS = 5
 """The fewest of a full run."""

@@ -36,6 +36,7 @@ BURSTS = {
     "burst of 200, all admitted": (200, 200),
 }
 """Generations that arrive in the same moment, and PIXYPROXY_MAX_GENERATIONS if not its default."""
+EDITS = {"32 edits of 4 × 10 MB, forms": "form", "32 edits of 4 × 10 MB, JSON": "json"}
 SLOW = {"200 readers of 8 objects": 8, "200 readers of 64 objects": 64}
 
 

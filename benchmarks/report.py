@@ -15,6 +15,7 @@ TITLES = {
     "not_modified": "304",
     "lists": "Lists",
     "generation": "Generation",
+    "edits": "Edits",
     "slow_readers": "Slow readers",
     "connects": "Connects",
 }
@@ -51,6 +52,11 @@ rows and the objects were counted. A burst is as many requests at the same momen
     "connects": """
 What a new connection to MySQL with TLS costs the process: the context that connections with the same options share,
 against one for each, which is what PyMySQL makes. In both the statements count that PixyProxy sends first.
+""",
+    "edits": """
+32 clients send an edit with 4 images of 10 MB each at the same moment, as a form or as JSON with base64. A demo
+upstream in a process of its own draws. `PIXYPROXY_UPLOAD_MB` is 2048. Other clients request details and a content of
+50 KB, 10 times a second each. Memory is the maximum minus the memory after one small edit; uploads are on the disk.
 """,
     "slow_readers": """
 200 clients read a content of 4 MB each with 100 KB/s (a receive buffer of 64 KB). Other clients request details and a
@@ -171,6 +177,13 @@ def generation(results: Results) -> str:
     return f"{spread}\nThe cost of a generation in the servers behind PixyProxy:\n\n{beside}\n{bursts}"
 
 
+def edits(results: Results) -> str:
+    """Growth of memory, how long it took, and the latency of other requests meanwhile."""
+    figures = {"growth_mb": "memory + MB", "errors": "errors", "seconds": "seconds to the last answer"}
+    figures |= {f"{name}_p99_ms": f"GET {name} p99 ms" for name in ("details", "content")}
+    return cases_and_contestants(results, "edits", figures, names.EDITS, (names.OURS,))
+
+
 def slow_readers(results: Results) -> str:
     """Growth of memory, and the latency of other requests before and during the reads."""
     figures = {"growth_mb": "memory + MB", "errors": "errors"}
@@ -191,6 +204,7 @@ TABLES = {
     "not_modified": not_modified,
     "lists": lists,
     "generation": generation,
+    "edits": edits,
     "slow_readers": slow_readers,
     "connects": connects,
 }

@@ -181,6 +181,21 @@ def generation_targets() -> tuple[Target, ...]:
     )
 
 
+def edits_targets() -> tuple[Target, ...]:
+    """Those of 32 edits at once."""
+    cases = tuple(names.EDITS)
+
+    def ours(what: str, figure: str, bound: float, unit: str) -> Target:
+        return Target("edits", what, cases, names.OURS, figure, "≤", bound, unit=unit)
+
+    return (
+        Target("edits", "answers that are errors", cases, names.OURS, "errors", "=", 0, always=True),
+        ours("growth of memory", "growth_mb", 150, "MB"),
+        ours("GET of details p99 meanwhile", "details_p99_ms", 250, "ms"),
+        ours("GET of a 50 KB content p99 meanwhile", "content_p99_ms", 250, "ms"),
+    )
+
+
 def slow_readers_targets() -> tuple[Target, ...]:
     """Those of 200 clients that read slowly."""
     cases = tuple(names.SLOW)
@@ -209,6 +224,7 @@ TARGETS = (
     ),
     *lists_targets(),
     *generation_targets(),
+    *edits_targets(),
     *slow_readers_targets(),
     Target(
         *("connects", "CPU, against a context of its own", (names.CONNECT,), names.SHARED_CONTEXT, "cpu_ms", "≤", 0.3),

@@ -57,6 +57,33 @@ def test_the_openai_package_of_npm_draws_streams_and_understands_errors(client: 
     assert len(stage.generator.requests) == 4 + len(seen["events"]) == (4 if client == "openai-4" else 6)
 
 
+@pytest.mark.parametrize("client", ["openai", "openai-6", "openai-4"])
+def test_the_openai_package_of_npm_edits(client: str, tmp_path: Path) -> None:
+    stage, path = Stage(), tmp_path / "a picture.png"
+    picture = tiny_picture("a fox") + bytes(300_000)
+    path.write_bytes(picture)
+    with listening(stage.app) as url:
+        code = (ROOT / "tests/clients/edits.mjs").read_text()
+        seen = node(code, url, CLIENT=client, PICTURE=str(path))
+    streams = [] if client == "openai-4" else [(picture,)]
+    stored = tiny_picture("two foxes, woodcut")
+    assert stage.generator.inputs == [
+        *((), (picture,), (picture,), (picture, picture), (picture, picture), (stored,)),
+        *streams,
+    ]
+    assert [len(seen[name]["data"]) for name in ("file_first", "list_of_one", "list_of_two", "masked", "stored")] == [
+        *(1, 1, 2, 1, 1)
+    ]
+    assert [each.role for each in stage.generator.requests[4].inputs] == ["image", "mask"]
+    assert seen["events"] == ["image_edit.completed"] * len(streams)
+    assert seen["errors"] == [
+        ["BadRequestError", 400, "unsupported_file_mimetype", "image"],
+        ["BadRequestError", 400, "invalid_value", "image"],
+        ["BadRequestError", 400, "invalid_value", "n"],
+    ]
+    assert stage.spool.open_files == []
+
+
 def test_the_ai_sdk_gets_its_pictures_from_both_providers() -> None:
     stage = Stage()
     with listening(stage.app) as url:
@@ -65,6 +92,29 @@ def test_the_ai_sdk_gets_its_pictures_from_both_providers() -> None:
     stored = set(stage.storage.objects.values())
     for images in seen:
         assert all(media_type == "image/png" and b64decode(data) in stored for media_type, data in images)
+
+
+def test_the_ai_sdk_edits_with_both_providers() -> None:
+    stage = Stage()
+    code = """
+        import { createOpenAI } from "@ai-sdk/openai";
+        import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+        import { generateImage } from "ai";
+        const settings = { baseURL: process.env.BASE, apiKey: process.env.KEY };
+        const compatible = createOpenAICompatible({ name: "pixyproxy", ...settings });
+        const picture = Buffer.from(process.env.PICTURE, "base64");
+        const prompt = { text: "two foxes, woodcut", images: [picture, picture], mask: picture };
+        const seen = [];
+        for (const model of [createOpenAI(settings).image("gpt-image-2"), compatible.imageModel("gpt-image-2")]) {
+            const { images } = await generateImage({ model, prompt, n: 1 });
+            seen.push(images.map((image) => image.base64));
+        }
+        console.log(JSON.stringify(seen));
+    """
+    with listening(stage.app) as url:
+        assert node(code, url, PICTURE=PICTURE) == [[PICTURE], [PICTURE]]
+    assert stage.generator.inputs == [(b64decode(PICTURE),) * 3] * 2
+    assert [each.role for each in stage.generator.requests[1].inputs] == ["image", "image", "mask"]
 
 
 def test_the_retries_of_the_ai_sdk_buy_nothing_that_may_have_been_billed() -> None:

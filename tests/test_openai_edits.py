@@ -1,8 +1,10 @@
 """POST /v1/images/edits: with the openai SDK, and as raw HTTP for what other clients send."""
 
+import asyncio
 import base64
 import io
 import json
+import logging
 import random
 import socket
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from openai import BadRequestError, OpenAI
+from openai import APITimeoutError, BadRequestError, OpenAI
 
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import UpstreamRefusedError
@@ -234,9 +236,10 @@ async def test_a_repeated_image_and_mixed_names_keep_their_order(stage: Stage) -
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("size", [1, 7, 1000, 70_000])
+@pytest.mark.parametrize("size", [1, 2, 7, 19, 1000, 70_000])
 async def test_a_form_is_read_wherever_it_is_cut(stage: Stage, size: int) -> None:
-    body = form(part("n", "2"), part("stream", "false"), IMAGE, PROMPT)
+    picture = ONE + f"\r\n--{BOUNDARY[:-1]}\r\n--\r\n\r\r\n-".encode() * 20  # nearly a boundary
+    body = form(part("n", "2"), part("stream", "false"), part("image", picture, filename="a.png"), PROMPT)
 
     async def pieces() -> Any:
         for start in range(0, len(body), size):
@@ -244,7 +247,7 @@ async def test_a_form_is_read_wherever_it_is_cut(stage: Stage, size: int) -> Non
 
     answer = await post(stage, pieces())
     assert answer.status_code == 200, answer.text
-    assert stage.generator.inputs == [(ONE,)]
+    assert stage.generator.inputs == [(picture,)]
     assert stage.generator.requests[0].n == 2
 
 
@@ -331,13 +334,14 @@ REFUSED: dict[str, tuple[bytes, str | None, str | None]] = {
 @pytest.mark.anyio
 @pytest.mark.parametrize(("body", "param", "code"), REFUSED.values(), ids=REFUSED.keys())
 async def test_what_is_no_edit_is_refused_and_nothing_is_bought(
-    stage: Stage, body: bytes, param: str | None, code: str | None
+    stage: Stage, body: bytes, param: str | None, code: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await post(stage, body)
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
     assert planted.PROMPT not in answer.text
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
     assert stage.generator.requests == []
     assert stage.generations.generations == {}
     assert no_file_is_left(stage)
@@ -628,3 +632,24 @@ def test_a_body_with_images_that_stalls_gets_408() -> None:
         connection.sendall(head("Content-Length: 100000") + form(IMAGE, PROMPT)[:500])
         assert received(connection).startswith(b"HTTP/1.1 408 ")
     assert no_file_is_left(stage)
+
+
+def test_the_retries_of_the_sdk_join_the_edit_that_runs_though_their_boundary_is_another(stage: Stage) -> None:
+    stage.generator.before = lambda: asyncio.sleep(2)
+    with sdk(stage, max_retries=4, timeout=1) as client:
+        answer = client.images.edit(image=[ONE, TWO], mask=MASK, prompt=planted.PROMPT)
+    assert answer.data is not None
+    assert base64.b64decode(answer.data[0].b64_json or "") in stage.storage.objects.values()
+    assert stage.generator.inputs == [(ONE, TWO, MASK)]
+    assert no_file_is_left(stage)
+
+
+@pytest.mark.parametrize("images", [[TWO, ONE], [ONE]])
+def test_an_edit_of_other_images_joins_nothing(stage: Stage, images: list[bytes]) -> None:
+    stage.generator.before = lambda: asyncio.sleep(4)
+    with sdk(stage, timeout=2) as client:
+        with pytest.raises(APITimeoutError):
+            client.images.edit(image=[ONE, TWO], prompt=planted.PROMPT)
+        other = client.with_options(timeout=20, default_headers={"x-stainless-retry-count": "1"})
+        other.images.edit(image=images, prompt=planted.PROMPT)
+    assert stage.generator.inputs == [(ONE, TWO), tuple(images)]

@@ -1,8 +1,9 @@
 """`data:` URLs (RFC 2397) in base64, decoded as they arrive."""
 
-import binascii
 import re
 from collections.abc import AsyncGenerator, AsyncIterable
+
+import pybase64
 
 HEAD = re.compile(rb"data:[^,]{0,200};base64,", re.IGNORECASE)
 LONGEST_HEAD = 256
@@ -22,12 +23,12 @@ class Base64Decoder:
         self._rest = data[whole:]
         if data[:whole].endswith(b"="):
             raise ValueError("something stands behind the padding")
-        return binascii.a2b_base64(data[:whole], strict_mode=True) if whole else b""
+        return pybase64.b64decode(data[:whole], validate=True) if whole else b""
 
     def finish(self) -> bytes:
         """The last bytes."""
         rest, self._rest = self._rest, b""
-        return binascii.a2b_base64(rest + b"=" * (-len(rest) % 4), strict_mode=True) if rest else b""
+        return pybase64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True) if rest else b""
 
 
 async def decoded(characters: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:

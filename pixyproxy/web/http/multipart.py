@@ -1,5 +1,6 @@
 """Forms (`multipart/form-data`, RFC 7578) read part by part as they arrive. Nothing is kept of what was read."""
 
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Form:
             max_header_count=MAX_PART_HEADERS,
             max_header_size=MAX_PART_HEADER,
         )
+        self._parser.logger = logging.Logger("forms", logging.CRITICAL)  # it warns of what the client did wrong
 
     async def __aiter__(self) -> AsyncIterator[Part]:
         """The parts in their order."""
