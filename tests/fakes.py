@@ -377,6 +377,7 @@ class FakeStorage:
         self.puts = 0
         self.puts_before_failure = 0
         self.probes = 0
+        self.asked_for_instance = 0
         self.opened: list[FakeObject] = []
         self.breaks_off: Exception | None = None
 
@@ -423,6 +424,7 @@ class FakeStorage:
         self.objects.pop(key, None)
 
     async def get_instance(self) -> UUID | None:
+        self.asked_for_instance += 1
         if self.failure is not None:
             raise self.failure
         return self.instance

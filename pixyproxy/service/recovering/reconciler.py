@@ -30,6 +30,7 @@ from pixyproxy.core.generations import Generation, GenerationState
 from pixyproxy.core.protocols import ParkedFile, Stores
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
+from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.recover import Recovery
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Reconciler:
     def __init__(
         self, stores: Stores, *, lease: float, apply: bool, report: Callable[[Found], None] = log_finding
     ) -> None:
+        self._stores = stores
         self._images = stores.images
         self._generations = stores.generations
         self._parked = stores.parked
@@ -71,13 +73,20 @@ class Reconciler:
         self.compare, self.count_orphans = comparison.run, comparison.count_orphans
 
     async def run(self, *, interval: float) -> None:
-        """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled."""
+        """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled.
+
+        Nothing is done while the storage belongs to another database.
+        """
+        matches = False
         while True:
             began = anyio.current_time()
             try:
+                if not matches:
+                    await require_match(self._stores)
+                    matches = True
                 await self.settle()
             except PixyProxyException as error:
-                logger.warning("the reconciler could not work: %s", error.name)
+                logger.warning("the reconciler could not work: %s: %s", error.name, error.detail)
             except Exception:
                 logger.exception("the reconciler failed")
             await asyncio.sleep(max(began + interval - anyio.current_time(), SHORTEST_PAUSE))
