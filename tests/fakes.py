@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from pixyproxy.core.exceptions import (
     ConflictError,
+    DatabaseError,
     GenerationInterruptedError,
     GenerationNotFoundError,
     ImageNotFoundError,
@@ -96,8 +97,9 @@ class FakeImageRepository:
         known = {image.filename: image.size_bytes for image in (*self.images.values(), *self.deleted.values())}
         return {name: known[name] for name in sorted(name for name in known if name > after)[:limit]}
 
-    async def has(self, filename: str) -> bool:
-        return filename in await self.sizes(after="", limit=1_000_000)
+    async def has(self, filename: str, *, marked: bool = True) -> bool:
+        known = (*self.images.values(), *(self.deleted.values() if marked else ()))
+        return filename in {image.filename for image in known}
 
 
 def newest_first(things: Collection[Any]) -> list[Any]:
@@ -125,6 +127,7 @@ class FakeGenerationRepository:
         self.parked: dict[UUID, tuple[bytes, ...]] = {}
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.failure: Exception | None = None
+        self.unreadable: set[UUID] = set()
         self.after_add: Callable[[], None] | None = None
         self.after_succeed: Callable[[], None] | None = None
         self.before_fail: Callable[[datetime | None], None] | None = None
@@ -155,6 +158,8 @@ class FakeGenerationRepository:
         self._raise()
         if guid not in self.generations:
             raise GenerationNotFoundError
+        if guid in self.unreadable:
+            raise DatabaseError(f"This version cannot read the record of generation {guid}.")
         return self._with_images(self.generations[guid])
 
     async def find(self, *, api_key_id: int, idempotency_key: str) -> Generation | None:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from pixyproxy.core.exceptions import (
+    DatabaseError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
     ObjectNotFoundError,
@@ -720,6 +721,37 @@ async def test_a_row_without_an_object_is_reported_and_nothing_else(apply: bool)
     reconciler = await compared(stage, apply=apply)
     assert (reconciler.counts, reconciler.fixed[Finding.LOST]) == ({Finding.LOST: 1}, 0)
     assert [str(guid) for guid in stage.images.images] == [details["guid"]]
+
+
+class UnreadableImages(FakeImageRepository):
+    """Another version wrote the rows."""
+
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
+        raise DatabaseError(f"This version cannot read the record of image {guid}.")
+
+
+async def test_a_row_without_an_object_is_reported_whether_this_version_can_read_it_or_not() -> None:
+    stage = Stage(images=UnreadableImages())
+    image = an_image()
+    stage.images.images[image.guid] = image
+    assert (await compared(stage)).counts == {Finding.LOST: 1}
+
+
+@pytest.mark.parametrize("apply", [True, False])
+async def test_the_object_of_a_generation_that_this_version_cannot_read_is_kept_and_stops_no_comparison(
+    apply: bool,
+) -> None:
+    stage = Stage()
+    generation = await left_behind(stage)
+    await settled(stage)
+    kept, litter = await put(stage, generation), await orphan(stage)
+    stage.storage.written[kept] -= DAY * 2
+    stage.generations.unreadable = {generation.guid}
+    found: list[Found] = []
+    reconciler = stage.reconciler(apply=apply, report=found.append)
+    assert await reconciler.compare(grace=DAY, most=ALL) is None
+    assert {(each.finding, each.name) for each in found} == {(Finding.UNREADABLE, kept), (Finding.ORPHAN, litter)}
+    assert set(stage.storage.objects) == ({kept} if apply else {kept, litter})
 
 
 async def test_a_row_that_is_marked_as_deleted_has_lost_nothing_and_keeps_its_object_out_of_it() -> None:

@@ -867,8 +867,10 @@ async def test_the_keys_of_all_images_come_in_their_order_the_marked_ones_includ
 async def test_a_key_is_known_whether_its_image_is_marked_or_not(repositories: Repositories) -> None:
     image = await repositories.an_image_in()
     assert await repositories.images.has(image.filename)
+    assert await repositories.images.has(image.filename, marked=False)
     await repositories.images.mark_deleted(image.guid)
     assert await repositories.images.has(image.filename)
+    assert not await repositories.images.has(image.filename, marked=False)
     assert not await repositories.images.has(image.filename.removesuffix("png") + "jpg")
 
 
@@ -1011,6 +1013,7 @@ async def test_an_image_that_cannot_be_read_is_skipped_and_hides_no_neighbour(
     assert unreadable in caplog.text
     with pytest.raises(DatabaseError, match=unreadable):
         await repositories.images.get(images[1].guid)
+    assert await repositories.images.has(images[1].filename, marked=False)
 
 
 # Settling composes

@@ -61,8 +61,8 @@ class ImageRepository(Protocol):
         The marked ones are included.
         """
 
-    async def has(self, filename: str) -> bool:
-        """Whether an image with this key is recorded, marked or not."""
+    async def has(self, filename: str, *, marked: bool = True) -> bool:
+        """Whether an image with this key is recorded, readable or not; `marked`: also one that is marked as deleted."""
 
 
 class GenerationRepository(Protocol):

@@ -93,9 +93,9 @@ class CachedImageRepository:
         """The sizes of all recorded images by key, as they are recorded now."""
         return await self._images.sizes(after=after, limit=limit)
 
-    async def has(self, filename: str) -> bool:
-        """Whether an image with this key is recorded now."""
-        return await self._images.has(filename)
+    async def has(self, filename: str, *, marked: bool = True) -> bool:
+        """Whether an image with this key is recorded now; `marked`: also one that is marked as deleted."""
+        return await self._images.has(filename, marked=marked)
 
 
 class CachedApiKeyRepository:

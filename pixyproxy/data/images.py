@@ -218,7 +218,7 @@ class SqlImageRepository:
         )
         return {row["filename"]: row["size_bytes"] for row in rows}
 
-    async def has(self, filename: str) -> bool:
-        """Whether an image with this key is recorded, marked or not."""
-        row = await self._database.one("SELECT id FROM images WHERE filename = :filename", filename=filename)
-        return row is not None
+    async def has(self, filename: str, *, marked: bool = True) -> bool:
+        """Whether an image with this key is recorded, readable or not; `marked`: also one that is marked as deleted."""
+        row = await self._database.one("SELECT deleted_at FROM images WHERE filename = :filename", filename=filename)
+        return row is not None and (marked or row["deleted_at"] is None)

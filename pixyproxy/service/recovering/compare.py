@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from pixyproxy.core.exceptions import ImageNotFoundError, ObjectNotFoundError
+from pixyproxy.core.exceptions import DatabaseError, ObjectNotFoundError
 from pixyproxy.core.generations import MAX_IMAGES, GenerationState
 from pixyproxy.core.images import ObjectFacts, image_guid
 from pixyproxy.core.protocols import Stores
@@ -127,11 +127,8 @@ class Comparison:
         try:
             await self._storage.head(filename)
         except ObjectNotFoundError:
-            try:
-                await self._images.get(UUID(filename[:36]))
-            except ImageNotFoundError:  # deleted, or about to be
-                return
-            self._findings.add(Finding.LOST, filename, fixed=False)
+            if await self._images.has(filename, marked=False):  # else it is deleted, or about to be
+                self._findings.add(Finding.LOST, filename, fixed=False)
 
     async def _judge(self, suspect: ObjectFacts, *, unsettled: Mapping[UUID, UUID], grace: timedelta) -> bool:
         """Say what an object without a row is; whether it was removed."""
@@ -139,7 +136,11 @@ class Comparison:
             return False
         owner = unsettled.get(UUID(suspect.key[:36]))
         if owner is not None:
-            generation = await self._generations.get(owner)
+            try:
+                generation = await self._generations.get(owner)
+            except DatabaseError:
+                self._findings.add(Finding.UNREADABLE, suspect.key, fixed=False)
+                return False  # it may still record the object
             if generation.state is not GenerationState.FAILED:
                 return False  # it runs: its images are recorded soon
             if recovered := await self._recovery.collect(generation):
