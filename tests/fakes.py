@@ -254,9 +254,9 @@ class FakeGenerationRepository:
         self.leases[guid] = self.clock() + timedelta(seconds=lease)
         return self.leases[guid]
 
-    async def unsettled(self) -> frozenset[UUID]:
+    async def unsettled(self) -> dict[UUID, GenerationState]:
         self._raise()
-        return frozenset(each.guid for each in self.generations.values() if is_unsettled(each))
+        return {each.guid: each.state for each in self.generations.values() if is_unsettled(each)}
 
     def _settleable(self, generation: Generation) -> Generation:
         known = self.generations.get(generation.guid)

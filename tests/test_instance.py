@@ -8,7 +8,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from pixyproxy.core.exceptions import StorageUnavailableError
+from pixyproxy.core.exceptions import GenerationInterruptedError, StorageUnavailableError
 from pixyproxy.service.recovering.compare import Orphans
 from pixyproxy.service.recovering.instance import SAMPLE, find_mismatch, record_instance
 from tests.examples import a_generation, an_image
@@ -86,6 +86,25 @@ async def test_what_a_run_would_remove_is_counted_and_nothing_else() -> None:
     assert reconciler.counts == {}
     assert await reconciler.compare(grace=DAY, most=1_000) is None
     assert len(stage.storage.objects) == len(before) - 30
+
+
+async def test_the_objects_of_interrupted_generations_count_as_what_would_be_removed() -> None:
+    stage = Stage()
+    await fill(stage, recorded=100)
+    for number in range(30):
+        generation = a_generation(expected_images=2)  # the other picture was lost with its process
+        await stage.generations.add(generation, lease=30)
+        if number < 25:
+            await stage.generations.fail(generation, error=GenerationInterruptedError().document())
+        key = f"{generation.image_guid(0)}.png"
+        await stage.storage.put(key, b"data", content_type="image/png")
+        stage.storage.written[key] -= 2 * DAY
+    reconciler = stage.reconciler(apply=True)
+    counted = await reconciler.count_orphans(grace=DAY)
+    assert counted == Orphans(25, 130)
+    assert counted.too_many
+    assert await reconciler.compare(grace=DAY, most=1_000) is None
+    assert len(stage.storage.objects) == 105
 
 
 async def test_before_the_first_picture_is_drawn_a_storage_that_did_not_answer_at_start_is_asked_whose_it_is() -> None:

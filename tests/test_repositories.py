@@ -568,7 +568,7 @@ async def test_what_was_failed_as_interrupted_may_succeed_late(repositories: Rep
     found = await repositories.generations.get(generation.guid)
     assert (found.state, found.error, found.images) == (GenerationState.SUCCEEDED, None, (image,))
     assert await repositories.images.get(image.guid) == image
-    assert await repositories.generations.unsettled() == frozenset()
+    assert await repositories.generations.unsettled() == {}
 
 
 async def test_what_nobody_recorded_does_not_succeed(repositories: Repositories) -> None:
@@ -714,13 +714,17 @@ async def test_a_live_lease_is_not_claimed_and_a_claim_that_ran_out_is_claimed_a
 
 
 async def test_unsettled_are_those_that_run_or_were_failed_as_interrupted(repositories: Repositories) -> None:
-    assert await repositories.generations.unsettled() == frozenset()
+    assert await repositories.generations.unsettled() == {}
     running = await repositories.a_generation_in(lease=LONG)
     left = await repositories.a_generation_in(lease=0)
     interrupted = await repositories.a_failed_generation_in(error=INTERRUPTED)
     await repositories.a_failed_generation_in(error=REFUSED)
     await repositories.an_image_in()
-    assert await repositories.generations.unsettled() == {running.guid, left.guid, interrupted.guid}
+    assert await repositories.generations.unsettled() == {
+        running.guid: GenerationState.RUNNING,
+        left.guid: GenerationState.RUNNING,
+        interrupted.guid: GenerationState.FAILED,
+    }
 
 
 async def test_leases_are_by_the_clock_of_the_database(sql_server: SqlServer, unique: Callable[[], str]) -> None:

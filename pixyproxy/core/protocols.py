@@ -118,8 +118,8 @@ class GenerationRepository(Protocol):
         Exactly one of those who try succeeds. Its owner, if it lives, may renew the lease still: see `fail`.
         """
 
-    async def unsettled(self) -> frozenset[UUID]:
-        """The guids of all that run or were failed as interrupted: their objects may come to be recorded."""
+    async def unsettled(self) -> dict[UUID, GenerationState]:
+        """The states of all that run or were failed as interrupted: their objects may come to be recorded."""
 
 
 class ParkedImageRepository(Protocol):

@@ -285,14 +285,17 @@ class SqlGenerationRepository:
 
         return await self._database.transaction(claim)
 
-    async def unsettled(self) -> frozenset[UUID]:
-        """The guids of all that run or were failed as interrupted: their objects may come to be recorded."""
+    async def unsettled(self) -> dict[UUID, GenerationState]:
+        """The states of all that run or were failed as interrupted: their objects may come to be recorded."""
         rows = await self._database.all(
             """
-            SELECT guid FROM generations WHERE state = 'running'
+            SELECT guid, state FROM generations WHERE state = 'running'
             UNION
-            SELECT guid FROM generations WHERE error_name = :interrupted
+            SELECT guid, state FROM generations WHERE error_name = :interrupted
             """,
             interrupted=INTERRUPTED,
         )
-        return frozenset(UUID(row["guid"]) for row in rows)
+        return {
+            UUID(row["guid"]): GenerationState.RUNNING if row["state"] == "running" else GenerationState.FAILED
+            for row in rows
+        }
