@@ -18,7 +18,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     UpstreamRefusedError,
 )
-from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Image, ObjectFacts, Picture
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import ParkedFile
@@ -29,7 +29,14 @@ from pixyproxy.service.recovering.findings import Finding, Found
 from pixyproxy.service.recovering.reconciler import BATCH, Reconciler
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
-from tests.fakes import FakeImageRepository, FakeParkingFolder, FakeStorage, tiny_picture
+from tests.fakes import (
+    FakeGenerationRepository,
+    FakeImageRepository,
+    FakeParkedImageRepository,
+    FakeParkingFolder,
+    FakeStorage,
+    tiny_picture,
+)
 from tests.stage import Stage
 from tests.virtual_time import VirtualTimeLoop
 
@@ -479,6 +486,52 @@ async def test_a_file_brings_no_deleted_image_back() -> None:
     stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
     await settled(stage)
     assert (stage.images.images, stage.storage.objects, stage.folder.files) == ({}, {}, {})
+
+
+async def test_a_file_of_a_generation_that_another_process_failed_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    generation = await left_behind(stage, lease=30)
+    stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
+    await stage.generations.fail(generation, error=UpstreamRefusedError("no").document())
+    reconciler = await settled(stage)
+    assert list(stage.folder.files) == [ParkedFile(generation.guid, 0, 1)]
+    assert (reconciler.counts, reconciler.fixed[Finding.FILE]) == ({Finding.FILE: 1}, 0)
+    assert "its files are kept" in caplog.text
+
+
+class FasterFailure(FakeGenerationRepository):
+    """Another process fails a generation just before this one completes it."""
+
+    async def succeed(
+        self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
+    ) -> bool:
+        await self.fail(generation, error=UpstreamRefusedError("no").document())
+        return await super().succeed(generation, images=images, drawing=drawing)
+
+
+async def test_what_another_process_failed_meanwhile_is_not_reported_as_completed() -> None:
+    stage = Stage()
+    stage.generations = FasterFailure(stage.images)
+    stage.parked = FakeParkedImageRepository(stage.generations)
+    generation = await left_behind(stage)
+    await stage.parked.add(generation, a_drawing(pictures=(PICTURE,)))
+    reconciler = await settled(stage)
+    assert await state_of(stage, generation) is GenerationState.FAILED
+    assert (reconciler.counts, reconciler.fixed[Finding.COMPLETED]) == ({Finding.COMPLETED: 1}, 0)
+
+
+async def test_a_file_whose_generation_another_replica_completes_meanwhile_is_removed() -> None:
+    stage = Stage()
+    generation = await left_behind(stage)
+    folder = SlowFolder()
+
+    async def complete_elsewhere() -> None:
+        await stage.generations.succeed(generation, images=(picture_of(generation),))
+
+    folder.files, folder.meanwhile = {ParkedFile(generation.guid, 0, 1): PICTURE}, complete_elsewhere
+    reconciler = await settled(stage.replica(folder=folder))
+    assert folder.files == {}
+    assert reconciler.counts == reconciler.fixed == {Finding.FILE: 1}
 
 
 async def test_a_file_waits_for_its_storage() -> None:

@@ -154,9 +154,8 @@ class Comparison:
             if generation.state is not GenerationState.FAILED:
                 return False  # it runs: its images are recorded soon
             if recovered := await self._recovery.collect(generation):
-                if self._apply:
-                    await self._recovery.complete(generation, recovered)
-                self._findings.add(Finding.COMPLETED, str(owner.guid), fixed=self._apply)
+                completed = self._apply and await self._recovery.complete(generation, recovered)
+                self._findings.add(Finding.COMPLETED, str(owner.guid), fixed=completed)
                 return False
         try:
             await self._storage.head(suspect.key)

@@ -31,7 +31,7 @@ from pixyproxy.core.protocols import ParkedFile, Stores
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
-from pixyproxy.service.recovering.recover import Recovery
+from pixyproxy.service.recovering.recover import Recovery, has_succeeded
 
 T = TypeVar("T")
 
@@ -115,13 +115,15 @@ class Reconciler:
         """Complete the generation from its parked files and its objects, and remove the files; whether it was done."""
         try:
             generation = await self._generations.get(guid)
-            if generation.state is not GenerationState.SUCCEEDED:
+            if not has_succeeded(generation, images=files[0].count or 1):
                 pictures = {file.index: await self._folder.get(file) for file in files}
                 recovered = await self._recovery.collect(generation, pictures, drawn=files[0].count)
                 if recovered is None:
                     logger.error("generation %s: some of its pictures are missing: its files are kept", guid)
                     return False
-                await self._recovery.complete(generation, recovered)
+                if not await self._recovery.complete(generation, recovered):
+                    logger.error("generation %s: its pictures are not recorded: its files are kept", guid)
+                    return False
             for file in files:
                 await self._folder.delete(file)
         except DatabaseUnavailableError:
@@ -182,9 +184,8 @@ class Reconciler:
                 logger.exception("generation %s cannot be looked for", generation.guid)
                 continue
             if recovered is not None:
-                if self._apply:
-                    await self._recovery.complete(generation, recovered)
-                self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=self._apply)
+                completed = self._apply and await self._recovery.complete(generation, recovered)
+                self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=completed)
 
     async def _finish(self, generation: Generation) -> bool:
         """Complete the generation if all its pictures exist; whether they do."""
@@ -192,9 +193,8 @@ class Reconciler:
         recovered = await self._recovery.collect(generation, dict(enumerate(parked)))
         if recovered is None:
             return False
-        if self._apply:
-            await self._recovery.complete(generation, recovered)
-        self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=self._apply)
+        completed = self._apply and await self._recovery.complete(generation, recovered)
+        self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=completed)
         return True
 
     async def _interrupt(self, pictureless: list[tuple[Generation, datetime | None]]) -> None:
