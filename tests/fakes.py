@@ -310,8 +310,8 @@ class FakeParkingFolder:
         self.files[file] = data
         return str(file)
 
-    async def probe(self) -> None:
-        pass
+    async def probe(self) -> bool:
+        return True
 
     async def list(self) -> tuple[ParkedFile, ...]:
         return tuple(self.files)

@@ -80,7 +80,12 @@ async def prepare(settings: Settings, parts: Parts) -> Path | None:
         for name, failure in (await parts.services.readiness.failures()).items():
             print(f"Warning: the {name} is not ready: {failure.detail}", file=sys.stderr)
         try:
-            await parts.adapters.stores.folder.probe()
+            if not await parts.adapters.stores.folder.probe():
+                print(
+                    f"Warning: {PREFIX}DATA_DIR: the disk of {settings.data_dir / 'parked'} has no room to reserve for "
+                    "pictures: if it is full when storage and database are unavailable at SIGTERM, they are lost",
+                    file=sys.stderr,
+                )
         except StorageUnavailableError:
             print(
                 f"Warning: {PREFIX}DATA_DIR: {settings.data_dir / 'parked'} cannot be written: if storage and "

@@ -224,8 +224,8 @@ class ParkingFolder(Protocol):
     async def add(self, file: ParkedFile, data: bytes) -> str:
         """Write the picture durably; returns its path. `StorageUnavailableError` if even that fails."""
 
-    async def probe(self) -> None:
-        """Return if it takes pictures; `StorageUnavailableError` if not."""
+    async def probe(self) -> bool:
+        """Whether room for some pictures is reserved; `StorageUnavailableError` if it takes no picture."""
 
     async def list(self) -> tuple[ParkedFile, ...]:
         """Every picture in the folder."""

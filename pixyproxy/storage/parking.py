@@ -80,28 +80,29 @@ class LocalParkingFolder:
         room = os.statvfs(self._folder)
         return room.f_bavail * room.f_frsize
 
-    async def probe(self) -> None:
-        """Return if it takes pictures, and reserve room for some; `StorageUnavailableError` if not."""
+    async def probe(self) -> bool:
+        """Reserve room for some pictures; whether the disk has it. `StorageUnavailableError` if it takes no picture."""
 
-        def write() -> None:
+        def write() -> bool:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self._folder / f".probe-{secrets.token_hex(8)}"
             write_whole(probe, bytes(4096))
             probe.unlink()
-            if not self._ballast.exists():
-                self._make_ballast()
+            return self._ballast.exists() or self._make_ballast()
 
-        await self._run(write)
+        return await self._run(write)
 
-    def _make_ballast(self) -> None:
-        partial = self._ballast.with_suffix(".partial")
+    def _make_ballast(self) -> bool:
+        partial = self._folder / f".reserve-{secrets.token_hex(8)}"  # another process may start at the same time
         try:
-            with partial.open("wb") as file:
+            with partial.open("xb") as file:
                 os.posix_fallocate(file.fileno(), 0, self._reserve)
             partial.replace(self._ballast)
-        except BaseException:
+        except OSError:
+            return False
+        finally:
             partial.unlink(missing_ok=True)
-            raise
+        return True
 
     async def list(self) -> tuple[ParkedFile, ...]:
         """Every picture in the folder."""
