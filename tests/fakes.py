@@ -25,7 +25,7 @@ from pixyproxy.core.generations import (
     GenerationState,
     RecordedRequest,
 )
-from pixyproxy.core.images import Image, ImagePage, ObjectFacts, Picture
+from pixyproxy.core.images import DeletedImage, Image, ImagePage, ObjectFacts, Picture
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.storage.keys import OBJECT_KEY
@@ -77,16 +77,17 @@ class FakeImageRepository:
         page, next_cursor = page_of(found, limit=limit, cursor=cursor)
         return ImagePage(images=page, next_cursor=next_cursor)
 
-    async def mark_deleted(self, guid: UUID) -> Image:
+    async def mark_deleted(self, guid: UUID) -> DeletedImage:
         if guid not in self.images:
             raise ImageNotFoundError
         self.deleted[guid] = self.images.pop(guid)
         if self.after_mark is not None:
             self.after_mark(guid)
-        return self.deleted[guid]
+        return DeletedImage(guid=guid, filename=self.deleted[guid].filename)
 
-    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
-        return tuple(self.deleted.values())[:limit]
+    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
+        found = [DeletedImage(guid=image.guid, filename=image.filename) for image in self.deleted.values()]
+        return tuple(found[:limit])
 
     async def delete(self, guid: UUID) -> None:
         if self.failure is not None:

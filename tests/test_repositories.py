@@ -23,7 +23,7 @@ from pixyproxy.core.exceptions import (
     UpstreamDeadlineError,
 )
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState, RecordedRequest
-from pixyproxy.core.images import Image
+from pixyproxy.core.images import DeletedImage, Image
 from pixyproxy.core.protocols import (
     ApiKeyRepository,
     GenerationRepository,
@@ -220,6 +220,11 @@ async def test_a_generation_succeeds_once(repositories: Repositories) -> None:
 def images_of(generation: Generation, number: int) -> tuple[Image, ...]:
     """So many images of a generation."""
     return tuple(an_image(generation, guid=generation.image_guid(index)) for index in range(number))
+
+
+def deleted(image: Image) -> DeletedImage:
+    """What is answered of an image that is marked as deleted."""
+    return DeletedImage(guid=image.guid, filename=image.filename)
 
 
 async def guids_of(repositories: Repositories, generation: Generation) -> list[UUID]:
@@ -812,7 +817,7 @@ async def test_a_success_removes_what_was_parked_for_it_alone(repositories: Repo
 
 async def test_an_image_that_is_marked_as_deleted_is_never_answered(repositories: Repositories) -> None:
     image, other = await repositories.an_image_in(), await repositories.an_image_in()
-    assert await repositories.images.mark_deleted(image.guid) == image
+    assert await repositories.images.mark_deleted(image.guid) == deleted(image)
     with pytest.raises(ImageNotFoundError):
         await repositories.images.get(image.guid)
     assert (await repositories.images.search(limit=10)).images == (other,)
@@ -828,7 +833,7 @@ async def test_of_many_who_mark_an_image_at_once_one_does(repositories: Reposito
     outcomes = await asyncio.gather(
         *(repositories.images.mark_deleted(image.guid) for _ in range(10)), return_exceptions=True
     )
-    assert [outcome for outcome in outcomes if not isinstance(outcome, ImageNotFoundError)] == [image]
+    assert [outcome for outcome in outcomes if not isinstance(outcome, ImageNotFoundError)] == [deleted(image)]
 
 
 async def test_marked_images_are_listed_until_their_record_is_deleted(repositories: Repositories) -> None:
@@ -836,11 +841,11 @@ async def test_marked_images_are_listed_until_their_record_is_deleted(repositori
     assert await repositories.images.list_deleted(limit=10) == ()
     for image in images[:2]:
         await repositories.images.mark_deleted(image.guid)
-    assert set(await repositories.images.list_deleted(limit=10)) == set(images[:2])
+    assert set(await repositories.images.list_deleted(limit=10)) == set(map(deleted, images[:2]))
     assert len(await repositories.images.list_deleted(limit=1)) == 1
     for _ in range(2):  # the second time there is none
         await repositories.images.delete(images[0].guid)
-    assert await repositories.images.list_deleted(limit=10) == (images[1],)
+    assert await repositories.images.list_deleted(limit=10) == (deleted(images[1]),)
     assert not await repositories.images.has(images[0].filename)
 
 
@@ -1018,6 +1023,25 @@ async def test_an_image_that_cannot_be_read_is_skipped_and_hides_no_neighbour(
     with pytest.raises(DatabaseError, match=unreadable):
         await repositories.images.get(images[1].guid)
     assert await repositories.images.has(images[1].filename, marked=False)
+
+
+@SQL
+@pytest.mark.parametrize("request_text", ['[{"prompt": "a secret"}]', '"a secret"', "null", "3"])
+async def test_an_image_is_deleted_though_this_version_can_read_neither_its_record_nor_its_request(
+    repositories: Repositories, request_text: str
+) -> None:
+    database = repositories.database
+    assert database is not None
+    image = await repositories.an_image_in()
+    await database.execute("UPDATE images SET content_type = 'image/jxl' WHERE guid = :guid", guid=str(image.guid))
+    await database.execute("UPDATE generations SET request = :request", request=request_text)
+    assert await repositories.images.mark_deleted(image.guid) == deleted(image)
+    row = await database.one("SELECT request FROM generations")
+    assert row is not None
+    assert json.loads(row["request"]) == {"prompt": "[deleted]"}
+    assert await repositories.images.list_deleted(limit=10) == (deleted(image),)
+    await repositories.images.delete(image.guid)
+    assert await repositories.images.list_deleted(limit=10) == ()
 
 
 # Settling composes

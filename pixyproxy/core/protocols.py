@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationRequest, GenerationState
-from pixyproxy.core.images import Image, ImagePage, ObjectFacts
+from pixyproxy.core.images import DeletedImage, Image, ImagePage, ObjectFacts
 from pixyproxy.core.keys import ApiKey
 
 
@@ -43,14 +43,15 @@ class ImageRepository(Protocol):
         Raises `InvalidRequestError` for a cursor that no page ever carried, `SearchTooSlowError` if `q` takes too long.
         """
 
-    async def mark_deleted(self, guid: UUID) -> Image:
+    async def mark_deleted(self, guid: UUID) -> DeletedImage:
         """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer.
 
-        With the last image of a generation its prompt is removed from the generation too.
+        With the last image of a generation its prompt is removed from the generation too. Works for records that this
+        version cannot read.
         """
 
-    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
-        """Images that are marked as deleted and still recorded, at most `limit`."""
+    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
+        """Images, readable or not, that are marked as deleted and still recorded, at most `limit`."""
 
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""

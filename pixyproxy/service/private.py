@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState
-from pixyproxy.core.images import Image, ImagePage
+from pixyproxy.core.images import DeletedImage, ImagePage
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.model import Model, SearchText
 from pixyproxy.core.protocols import Stores
@@ -146,7 +146,7 @@ class PrivateImageService:
         else:
             logger.warning("image %s: the storage is slow: the deletion is finished later", image.guid)
 
-    async def _remove(self, image: Image) -> None:
+    async def _remove(self, image: DeletedImage) -> None:
         """Remove the object and the record of an image that is marked as deleted, or leave it to a reconciler."""
         try:
             await self._stores.storage.delete(image.filename)
