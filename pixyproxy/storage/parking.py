@@ -27,6 +27,8 @@ NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:([0-9])|([
 
 RESERVE = limits.PARKING_RESERVE
 """Bytes of the disk that are reserved for parking: some pictures of common sizes."""
+PATIENCE = limits.FOLDER_WAIT
+"""Seconds that a picture waits for a free thread."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,9 @@ class LocalParkingFolder:
         self._folder = folder
         self._reserve = reserve
         self._ballast = folder / ".reserve"
-        self._threads = Threads(2, patience=60, busy=lambda: StorageUnavailableError("The parking folder is busy."))
+        self._threads = Threads(
+            2, patience=PATIENCE, busy=lambda: StorageUnavailableError("The parking folder is busy.")
+        )
 
     def _path(self, file: ParkedFile) -> Path:
         number = f"{file.index}" if file.count is None else f"{file.index + 1}-of-{file.count}"
