@@ -1,6 +1,6 @@
 """Fakes: the smallest implementations of the Protocols. Each passes the contract suite of the real thing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -236,21 +236,31 @@ class FakeGenerationRepository:
             if guid in self.generations and self.generations[guid].state is GenerationState.RUNNING:
                 self.leases[guid] = self.clock() + timedelta(seconds=lease)
 
-    async def expired(self, *, limit: int) -> tuple[Generation, ...]:
+    async def expired(self, *, limit: int, cursor: str | None = None) -> GenerationPage:
         self._raise()
-        running = [each for each in self.generations.values() if each.state is GenerationState.RUNNING]
-        over = [each for each in running if self.leases[each.guid] <= self.clock()]
-        return tuple(sorted(over, key=lambda each: self.leases[each.guid])[:limit])
+        over = {position_of(self.leases[each.guid], each.guid): each for each in self._expired()}
+        return self._keyset_page(over, sorted(key for key in over if key > (cursor or "")), limit=limit)
 
-    async def interrupted(self, *, within: float, limit: int) -> tuple[Generation, ...]:
+    def _expired(self) -> tuple[Generation, ...]:
+        running = [each for each in self.generations.values() if each.state is GenerationState.RUNNING]
+        return tuple(each for each in running if self.leases[each.guid] <= self.clock())
+
+    def _keyset_page(self, found: dict[str, Generation], keys: Sequence[str], *, limit: int) -> GenerationPage:
+        page = [found[key] for key in keys[:limit] if found[key].guid not in self.unreadable]
+        return GenerationPage(generations=tuple(page), next_cursor=keys[limit - 1] if len(keys) > limit else None)
+
+    async def interrupted(self, *, within: float, limit: int, cursor: str | None = None) -> GenerationPage:
         self._raise()
         failed = [each for each in self.generations.values() if each.state is GenerationState.FAILED]
         since = self.clock() - timedelta(seconds=within)
-        found = [each for each in failed if is_unsettled(each) and each.updated_at > since]
-        return tuple(sorted(found, key=lambda each: each.updated_at, reverse=True)[:limit])
+        recent = [each for each in failed if is_unsettled(each) and each.updated_at > since]
+        found = {position_of(each.updated_at, each.guid): each for each in recent}
+        keys = sorted((key for key in found if key < (cursor or "~")), reverse=True)
+        return self._keyset_page(found, keys, limit=limit)
 
     async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
-        if guid not in {generation.guid for generation in await self.expired(limit=1_000_000)}:
+        self._raise()
+        if guid not in {generation.guid for generation in self._expired()}:
             return None
         self.leases[guid] = self.clock() + timedelta(seconds=lease)
         return self.leases[guid]
@@ -272,6 +282,10 @@ class FakeGenerationRepository:
     def _with_images(self, generation: Generation) -> Generation:
         images = [self.images.images.get(guid) for guid in self.made.get(generation.guid, [])]
         return generation.model_copy(update={"images": tuple(image for image in images if image)})
+
+
+def position_of(moment: datetime, guid: UUID) -> str:
+    return f"{moment:%Y%m%d%H%M%S%f}|{guid}"
 
 
 def is_unsettled(generation: Generation) -> bool:

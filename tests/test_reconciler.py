@@ -230,6 +230,31 @@ async def test_more_than_a_batch_is_finished_at_once() -> None:
     assert len(generations) == len(stage.generations.generations)
 
 
+@pytest.mark.parametrize("apply", [True, False])
+async def test_a_batch_that_this_version_cannot_read_hides_none_behind_it(apply: bool) -> None:
+    stage = Stage()
+    stage.generations.unreadable = {(await left_behind(stage)).guid for _ in range(2 * BATCH)}
+    generation = await left_behind(stage)
+    await put(stage, generation)
+    reconciler = await settled(stage, apply=apply)
+    assert reconciler.counts == {Finding.COMPLETED: 1}
+    assert (await state_of(stage, generation) is GenerationState.SUCCEEDED) is apply
+
+
+@pytest.mark.parametrize("apply", [True, False])
+async def test_all_that_were_interrupted_a_while_ago_are_looked_for_again(apply: bool) -> None:
+    stage = Stage()
+    late = await left_behind(stage)
+    await settled(stage)
+    for _ in range(2 * BATCH):
+        await left_behind(stage)
+    await settled(stage)
+    await put(stage, late)
+    reconciler = await settled(stage, apply=apply)
+    assert reconciler.counts == {Finding.COMPLETED: 1}
+    assert (await state_of(stage, late) is GenerationState.SUCCEEDED) is apply
+
+
 async def test_a_dry_run_says_what_it_would_do_and_does_nothing() -> None:
     stage = Stage()
     with_object, without, parked = [await left_behind(stage) for _ in range(3)]

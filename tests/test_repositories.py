@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -22,7 +23,13 @@ from pixyproxy.core.exceptions import (
     NotFoundError,
     UpstreamDeadlineError,
 )
-from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState, RecordedRequest
+from pixyproxy.core.generations import (
+    Generation,
+    GenerationPage,
+    GenerationRequest,
+    GenerationState,
+    RecordedRequest,
+)
 from pixyproxy.core.images import DeletedImage, Image
 from pixyproxy.core.protocols import (
     ApiKeyRepository,
@@ -97,7 +104,7 @@ class Repositories:
 
     async def expired(self) -> list[UUID]:
         """The guids of those whose lease has run out."""
-        return [generation.guid for generation in await self.generations.expired(limit=100)]
+        return [generation.guid for generation in (await self.generations.expired(limit=100)).generations]
 
 
 @pytest.fixture(scope="module")
@@ -637,7 +644,7 @@ async def test_those_whose_lease_ran_out_come_the_longest_first_and_at_most_so_m
             assert found == [early.guid, middle.guid][: len(found)]
             await anyio.sleep(0.05)
     assert found == [early.guid, middle.guid, late.guid]
-    assert await repositories.generations.expired(limit=2) == (early, middle)
+    assert (await repositories.generations.expired(limit=2)).generations == (early, middle)
 
 
 async def test_settled_generations_have_no_lease(repositories: Repositories) -> None:
@@ -699,10 +706,10 @@ async def test_what_was_interrupted_of_late_is_found_newest_first(repositories: 
         await repositories.generations.fail(generation, error=error)
     await asyncio.sleep(0.01)
     await repositories.generations.fail(second, error=interrupted)
-    found = await repositories.generations.interrupted(within=60, limit=10)
+    found = (await repositories.generations.interrupted(within=60, limit=10)).generations
     assert [generation.guid for generation in found] == [second.guid, first.guid]
-    assert len(await repositories.generations.interrupted(within=60, limit=1)) == 1
-    assert await repositories.generations.interrupted(within=-60, limit=10) == ()
+    assert len((await repositories.generations.interrupted(within=60, limit=1)).generations) == 1
+    assert (await repositories.generations.interrupted(within=-60, limit=10)).generations == ()
 
 
 async def test_a_live_lease_is_not_claimed_and_a_claim_that_ran_out_is_claimed_again(
@@ -732,6 +739,43 @@ async def test_unsettled_are_those_that_run_or_were_failed_as_interrupted(reposi
     }
 
 
+async def pages_of(ask: Callable[..., Awaitable[GenerationPage]]) -> list[list[UUID]]:
+    """The guids on all pages of two."""
+    pages: list[list[UUID]] = []
+    cursor = None
+    while not pages or cursor is not None:
+        page = await ask(limit=2, cursor=cursor)
+        pages.append([generation.guid for generation in page.generations])
+        cursor = page.next_cursor
+    return pages
+
+
+async def test_the_pages_of_what_was_left_behind_meet(repositories: Repositories) -> None:
+    left = [await repositories.a_generation_in(lease=lease) for lease in (-50, -40, -30, -20)]
+    await repositories.generations.renew([each.guid for each in left[1:3]], lease=-35)  # two of one moment
+    pages = await pages_of(repositories.generations.expired)
+    assert [len(page) for page in pages] == [2, 2]
+    found = [guid for page in pages for guid in page]
+    assert (found[0], set(found[1:3]), found[3]) == (left[0].guid, {left[1].guid, left[2].guid}, left[3].guid)
+
+
+async def test_the_pages_of_what_was_interrupted_meet(repositories: Repositories) -> None:
+    failed = [await repositories.a_failed_generation_in(error=INTERRUPTED) for _ in range(5)]
+    pages = await pages_of(partial(repositories.generations.interrupted, within=60))
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert {guid for page in pages for guid in page} == {each.guid for each in failed}
+
+
+@SQL
+async def test_pages_of_records_that_cannot_be_read_hide_none_behind_them(repositories: Repositories) -> None:
+    assert repositories.database is not None
+    for _ in range(5):
+        await repositories.a_generation_in(lease=-60)
+    await repositories.database.execute("UPDATE generations SET request = '[1]'")
+    behind = await repositories.a_generation_in(lease=-30)
+    assert await pages_of(repositories.generations.expired) == [[], [], [behind.guid]]
+
+
 async def test_leases_are_by_the_clock_of_the_database(sql_server: SqlServer, unique: Callable[[], str]) -> None:
     url = sql_server.create(name := unique())
     migrate(url)
@@ -742,9 +786,9 @@ async def test_leases_are_by_the_clock_of_the_database(sql_server: SqlServer, un
         running, left = a_generation(), a_generation()
         await generations.add(running, lease=30)
         await generations.add(left, lease=0)
-        assert await generations.expired(limit=10) == (left,)
+        assert (await generations.expired(limit=10)).generations == (left,)
         assert await generations.claim(left.guid, lease=60)
-        assert await generations.expired(limit=10) == ()
+        assert (await generations.expired(limit=10)).generations == ()
         leases = sql_server.query("SELECT lease_expires_at FROM generations ORDER BY id", database=f"test_{name}")
         close()
     finally:

@@ -107,11 +107,14 @@ class GenerationRepository(Protocol):
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
         """Give those that run a lease of so many seconds from now; 0 lets them go."""
 
-    async def expired(self, *, limit: int) -> tuple[Generation, ...]:
-        """Running generations whose lease has run out, the longest first."""
+    async def expired(self, *, limit: int, cursor: str | None = None) -> GenerationPage:
+        """Running generations whose lease has run out, the longest first, from `cursor` on, without their images."""
 
-    async def interrupted(self, *, within: float, limit: int) -> tuple[Generation, ...]:
-        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first."""
+    async def interrupted(self, *, within: float, limit: int, cursor: str | None = None) -> GenerationPage:
+        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first.
+
+        From `cursor` on, without their images.
+        """
 
     async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
         """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's.
