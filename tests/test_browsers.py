@@ -144,6 +144,14 @@ async def test_a_304_repeats_the_weak_tag_of_compressed_details() -> None:
     assert (await ask(stage, "GET", path, If_None_Match=weak)).headers["etag"] == weak
 
 
+async def test_a_304_of_details_varies_as_their_200_does() -> None:
+    stage = Stage()
+    path = f"/image/{(await stage.create(prompt='a very long prompt ' * 100))['guid']}"
+    whole, _ = await raw(stage, path)
+    known = await ask(stage, "GET", path, If_None_Match=whole["etag"])
+    assert (known.status_code, known.headers["vary"]) == (304, whole["vary"])
+
+
 @pytest.mark.parametrize(
     ("accepted", "encoding"),
     [
