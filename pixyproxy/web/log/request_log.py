@@ -25,6 +25,8 @@ from pixyproxy.core.exceptions import InternalError
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNPRINTABLE = re.compile(r"[^!-~]")
+MAX_ADDRESS = 45
+"""Characters of the longest IP address: IPv6 that ends with IPv4."""
 SCOPE_KEY = "pixyproxy.request"
 CLIENT_LEFT = "pixyproxy.client_left"
 """The scope's key of a client that left before its answer was complete; the server puts it there."""
@@ -105,9 +107,17 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub("?", text)[:300]
 
 
-@lru_cache(maxsize=1024)
 def address_of(host: str) -> str:
-    """The address, or `invalid`: behind a trusted proxy it may be any text that a client sent."""
+    """The address, or `invalid`: behind a trusted proxy it may be any text that a client sent.
+
+    A zone (`fe80::1%eth0`) may be any text too, and names nothing outside of the machine.
+    """
+    return "invalid" if len(host) > MAX_ADDRESS or "%" in host else canonical_address(host)
+
+
+@lru_cache(maxsize=1024)
+def canonical_address(host: str) -> str:
+    """The address in its one form, or `invalid`."""
     try:
         return str(ip_address(host))
     except ValueError:
