@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.server import ServerState
 
-from pixyproxy.web.server import client, protocol
+from pixyproxy.web.server import client
 from pixyproxy.web.server.protocol import HEAD_PATIENCE, MAX_PIPELINED, HttpProtocol
 from tests import planted
 from tests.listening import listening
@@ -26,6 +27,8 @@ from tests.servers import PixyProxy, wait_until
 from tests.stage import Stage
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+LISTENS, WAITS = "0A", "06"
+"""States of a socket in /proc/net/tcp: TCP_LISTEN, TCP_TIME_WAIT."""
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 
@@ -100,15 +103,15 @@ def test_pipelined_requests_take_no_memory_before_any_key(tmp_path: Path) -> Non
 # Heads
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+class Impatient(HttpProtocol):
     """A server that waits for a head for a moment only."""
-    monkeypatch.setattr(protocol, "HEAD_PATIENCE", 0.5)
+
+    head_patience = 0.5
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_a_head_that_does_not_come_ends_its_connection(impatient: None, sent: bytes) -> None:
-    with listening(Stage().app) as address, connected(address) as connection:
+def test_a_head_that_does_not_come_ends_its_connection(sent: bytes) -> None:
+    with listening(Stage().app, protocol=Impatient) as address, connected(address) as connection:
         connection.sendall(sent)
         answer = read_all(connection)
     assert statuses(answer) == ([408] if sent.strip() else [])
@@ -116,8 +119,8 @@ def test_a_head_that_does_not_come_ends_its_connection(impatient: None, sent: by
         assert b"urn:pixyproxy:problem:request-timeout" in answer
 
 
-def test_a_head_that_drips_ends_too_and_an_idle_connection_after_an_answer_does_not(impatient: None) -> None:
-    with listening(Stage().app) as address:
+def test_a_head_that_drips_ends_too_and_an_idle_connection_after_an_answer_does_not() -> None:
+    with listening(Stage().app, protocol=Impatient) as address:
         with connected(address) as dripping, connected(address) as idle:
             idle.sendall(GET)
             assert statuses(idle.recv(65_536)) == [200]
@@ -277,6 +280,13 @@ def test_a_connection_over_the_limit_gets_503_and_is_closed(tmp_path: Path) -> N
         server.process.stop()
 
 
+def open_connections(address: str) -> int:
+    """How many connections of a server the kernel still has, those that are being closed included."""
+    port = int(address.rpartition(":")[2])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] not in (LISTENS, WAITS) for row in rows)
+
+
 def protocols() -> int:
     """How many connections are in memory, those of servers that other tests ended included."""
     return sum(isinstance(each, HttpProtocol) for each in gc.get_objects())
@@ -366,6 +376,74 @@ def test_nothing_of_a_connection_that_was_reset_stays() -> None:
         wait_until(freed, seconds=5, what="the end of the connections")
 
 
+# Clients that take nothing
+
+
+class Hasty(HttpProtocol):
+    """A server that looks often whether a client takes what it is sent."""
+
+    flush_patience = 0.3
+
+
+def test_a_client_that_pipelines_and_takes_nothing_is_disconnected() -> None:
+    bundle = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"  # 1.5 MB, and needs no key
+    with listening(Stage().app, protocol=Hasty) as address, connected(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(bundle * 8)
+
+        def disconnected() -> None:
+            assert open_connections(address) == 0
+
+        wait_until(disconnected, seconds=20, what="the end of the connection")
+
+
+def test_a_client_that_takes_little_by_little_gets_everything() -> None:
+    size = 30_000_000
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        length = (b"content-length", str(size).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    class LessHasty(HttpProtocol):
+        flush_patience = 1.0
+
+    taken = 0
+    with listening(large, protocol=LessHasty) as address, connected(address) as connection:
+        connection.sendall(GET)
+        for _ in range(30):
+            time.sleep(0.1)
+            taken += len(connection.recv(200_000))
+        while taken < size:
+            got = len(connection.recv(1_000_000))
+            assert got, "it was disconnected"
+            taken += got
+
+
+def test_a_fault_in_mid_body_disconnects_a_client_that_takes_nothing() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
+        await send({"type": "http.response.body", "body": bytes(15_000_000), "more_body": True})
+        raise ZeroDivisionError
+
+    class Eager(HttpProtocol):
+        """Does not look at a client that is slow while its answer is not complete."""
+
+        flush_patience = 0.3
+
+        def pause_writing(self) -> None:
+            self.flow.pause_writing()
+
+    with listening(broken, protocol=Eager) as address, connected(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(GET)
+
+        def disconnected() -> None:
+            assert open_connections(address) == 0
+
+        wait_until(disconnected, seconds=20, what="the end of the connection")
+
+
 # uvicorn's internals
 
 
@@ -375,7 +453,12 @@ def test_uvicorn_still_has_the_internals_that_the_protocol_uses() -> None:
     for name in (
         *("self.parser", "self.scope", "self.headers", "self.url", "self.cycle", "self.pipeline", "self.flow"),
         *("self.connections", "self.limit_concurrency", "self.server_state.total_requests", "self.pipeline.appendleft"),
-        *("def _start_asgi_task(self, cycle: RequestResponseCycle, app", "def _unset_keepalive_if_required(self)"),
+        *("task = self.loop.create_task(cycle.run_asgi(app))", "self.tasks.add(task)", "self.tasks.discard"),
+        *(
+            "self._start_asgi_task(self.cycle, app)",
+            "self._start_asgi_task(cycle, app)",
+            "def _unset_keepalive_if_required(self)",
+        ),
         *("def on_response_complete(self)", "def timeout_keep_alive_handler(self)", "def send_400_response(self, msg"),
     ):
         assert name in made, f"{name}: {hint}"

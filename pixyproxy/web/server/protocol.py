@@ -1,14 +1,14 @@
 """uvicorn's HTTP protocol with our bounds, and problems for what never becomes a request.
 
 It is a subclass of uvicorn's and uses its internals: `parser`, `scope`, `headers`, `url`, `pipeline`, `flow`,
-`connections`, `server_state.default_headers`, `limit_concurrency`, `_start_asgi_task`, `_unset_keepalive_if_required`,
-and `cycle` with `scope`, `more_body`, `keep_alive`, `transport`, `disconnected`, `response_complete`, `message_event`.
+`connections`, `tasks`, `server_state.default_headers`, `limit_concurrency`, `_unset_keepalive_if_required`; it replaces
+`_start_asgi_task`. Of `cycle` it uses `run_asgi`, `scope`, `more_body`, `keep_alive`, `transport`, `disconnected`,
+`response_complete`, `message_event`.
 pyproject.toml pins uvicorn below the next minor version; tests/test_connections.py fails when one of these changes.
 """
 
 import asyncio
 import logging
-import re
 from typing import Any, ClassVar
 
 import httptools
@@ -17,31 +17,31 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import (
     HeaderTooLargeError,
-    HttpNotImplementedError,
     MalformedRequestError,
     PixyProxyException,
     RequestTimeoutError,
 )
 from pixyproxy.web.http.content import CONNECTION
 from pixyproxy.web.log.request_log import CLIENT_LEFT
-from pixyproxy.web.server.client import FLUSH_PATIENCE, ClientConnection
+from pixyproxy.web.server.client import ClientConnection
+from pixyproxy.web.server.heads import (
+    BODY_HEADERS,
+    MAX_HEAD,
+    MAX_HEADERS,
+    head_problem,
+    parser_problem,
+    too_large,
+    without_upgrade,
+)
 from pixyproxy.web.server.refusals import logged_refusal, over_the_limit
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
-MAX_HEAD = limits.MAX_HEAD
-"""Bytes of a request's line and headers."""
-MAX_HEADERS = limits.MAX_HEADERS
-"""Headers of a request: each costs some 200 bytes of memory, however short it is."""
 MAX_PIPELINED = limits.MAX_PIPELINED
 """Requests that wait in a connection behind the one that is answered."""
 HEAD_PATIENCE = limits.HEAD_WAIT
 """Seconds that a client has for a request's head, and for its first request."""
 MAX_REFUSED = 100
 """Connections over the limit that get an answer at the same time."""
-UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
-REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r?\n")
-"""Of a request with any method (RFC 9112, section 3)."""
-BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +53,13 @@ class StopReadingError(Exception):
 class HttpProtocol(ClientConnection):
     """uvicorn's protocol, which also bounds heads, pipelines and connections, and answers with problems."""
 
+    head_patience: ClassVar[float] = HEAD_PATIENCE
     _in_head = False
     _unfinished = 0
     """Bytes of a head that has not ended."""
     _head = 0
     """Bytes of a request's line, headers and trailers."""
     _has_body = False
-    _unsent_before: int | None = None
-    """Bytes that the client had not taken at the last end of the keep-alive time."""
     _deaf: PixyProxyException | None = None
     """Why nothing more of this connection is read."""
     _running: RequestResponseCycle | None = None
@@ -78,7 +77,7 @@ class HttpProtocol(ClientConnection):
         if limit is not None and len(self.connections) > limit:
             self._refuse_connection()
             return
-        self._head_timer = self.loop.call_later(HEAD_PATIENCE, self._end_of_patience)
+        self._head_timer = self.loop.call_later(self.head_patience, self._end_of_patience)
 
     def _refuse_connection(self) -> None:
         """Answer 503 and close; without an answer if many that were refused are still closing."""
@@ -122,10 +121,11 @@ class HttpProtocol(ClientConnection):
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(rest=data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._stop(self._deaf or self._parser_problem(error, data))
+            headers = self.headers if self._in_head else ()
+            self._stop(self._deaf or parser_problem(error, data, headers=headers))
         else:
             if self._in_head and self._unfinished > MAX_HEAD:
-                self._stop(self._too_large())
+                self._stop(too_large())
         self._watch_head()
 
     def eof_received(self) -> None:
@@ -161,7 +161,9 @@ class HttpProtocol(ClientConnection):
         self._in_head = False
         if self.parser.should_upgrade():
             return
-        self._check_head()
+        problem = head_problem(self.headers, http_version=self.parser.get_http_version())
+        if problem is not None:
+            self._fail(problem)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._fail(MalformedRequestError(f"At most {MAX_PIPELINED} requests may wait in a connection."))
         super().on_headers_complete()
@@ -184,24 +186,6 @@ class HttpProtocol(ClientConnection):
         super().on_response_complete()
         self._abort_later()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Called after some idle time. A client that still takes its last answer is not idle."""
-        unsent = self.unsent
-        if unsent and not self.transport.is_closing():
-            if self._unsent_before is not None and unsent >= self._unsent_before:
-                self.abort()
-                return
-            self._unsent_before = unsent
-            self.timeout_keep_alive_task = self.loop.call_later(FLUSH_PATIENCE, self.timeout_keep_alive_handler)
-            return
-        super().timeout_keep_alive_handler()
-        self._abort_later()
-
-    def shutdown(self) -> None:
-        """Called when the server ends."""
-        super().shutdown()
-        self._abort_later()
-
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn when it cannot read a request."""
         self._stop(MalformedRequestError(msg))
@@ -211,7 +195,13 @@ class HttpProtocol(ClientConnection):
         if cycle.more_body and self._announces_a_body(cycle):
             cycle.transport = LingeringTransport(self, cycle)  # type: ignore[assignment]
             app = ReadOrClose(app, self, cycle)
-        super()._start_asgi_task(cycle, app)
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(self._end_of_task)
+
+    def _end_of_task(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._abort_later()  # uvicorn closes the connection of an application that failed in mid-body
 
     def _announces_a_body(self, cycle: RequestResponseCycle) -> bool:
         if cycle is self.cycle:
@@ -230,34 +220,12 @@ class HttpProtocol(ClientConnection):
     def _count(self, size: int) -> None:
         self._head += size
         if self._head > MAX_HEAD:
-            self._fail(self._too_large())
-
-    def _too_large(self) -> PixyProxyException:
-        return HeaderTooLargeError(f"A request's line and headers may have {MAX_HEAD} bytes.")
+            self._fail(too_large())
 
     def _fail(self, error: PixyProxyException) -> None:
         """Refuse the request that is being parsed; called from a callback of the parser."""
         self._deaf = error
         raise StopReadingError
-
-    def _check_head(self) -> None:
-        """Refuse what RFC 9112 does not allow: sections 3.2 (Host) and 6.1 (transfer codings)."""
-        names = [name for name, _ in self.headers]
-        if self.parser.get_http_version() == "1.1" and names.count(b"host") != 1:
-            self._fail(MalformedRequestError("Send one Host header."))
-        if self._unknown_coding():
-            self._fail(HttpNotImplementedError("The only transfer coding known here is chunked."))
-
-    def _unknown_coding(self) -> bool:
-        codings = [value.strip().lower() for name, value in self.headers or () if name == b"transfer-encoding"]
-        return any(coding != b"chunked" for coding in codings)
-
-    def _parser_problem(self, error: httptools.HttpParserError, data: bytes) -> PixyProxyException:
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and REQUEST_LINE.match(data):
-            return HttpNotImplementedError("This method is not known here.")
-        if self._in_head and self._unknown_coding():
-            return HttpNotImplementedError("The only transfer coding known here is chunked.")
-        return MalformedRequestError("The bytes sent are not an HTTP request.")
 
     def _stop(self, error: PixyProxyException) -> None:
         """Read nothing more. Without an answer under way, refuse; else close after it."""
@@ -281,7 +249,7 @@ class HttpProtocol(ClientConnection):
         if self._deaf is not None or (self._running is not None and not self._in_head):
             self._stop_head_timer()
         elif self._head_timer is None and not self.transport.is_closing():
-            self._head_timer = self.loop.call_later(HEAD_PATIENCE, self._end_of_patience)
+            self._head_timer = self.loop.call_later(self.head_patience, self._end_of_patience)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
@@ -291,20 +259,16 @@ class HttpProtocol(ClientConnection):
     def _end_of_patience(self) -> None:
         self._head_timer = None
         if self._in_head:
-            self._stop(RequestTimeoutError(f"The request's head did not arrive within {HEAD_PATIENCE:g} seconds."))
+            self._stop(RequestTimeoutError(f"The request's head did not arrive within {self.head_patience:g} seconds."))
         elif self._running is None:  # it has sent nothing, or line breaks
             self.end()
 
     def _ignore_upgrade(self, *, rest: bytes) -> None:
         """Serve the request without the upgrade (RFC 9110, 7.8); Java's client asks for h2c in its first one."""
-        method = self.parser.get_method()
-        if method == b"CONNECT":
+        if self.parser.get_method() == b"CONNECT":
             self._stop(MalformedRequestError("PixyProxy is not a proxy: CONNECT is not served."))
             return
-        head = [method + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()]
-        head += [name + b": " + value for name, value in self.headers if name not in UPGRADE_HEADERS]
-        if not self.parser.should_keep_alive():
-            head.append(b"connection: close")
+        head = without_upgrade(self.parser, url=self.url, headers=self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self.data_received(b"\r\n".join(head) + b"\r\n\r\n" + rest)
+        self.data_received(head + rest)
