@@ -20,6 +20,7 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.server import ServerState
 
 from pixyproxy.web.server import client
+from pixyproxy.web.server.heads import HeadMemory, unfinished_bytes
 from pixyproxy.web.server.protocol import HEAD_PATIENCE, MAX_PIPELINED, HttpProtocol
 from tests import planted
 from tests.listening import listening
@@ -145,11 +146,118 @@ def test_a_head_has_at_most_200_headers() -> None:
         assert statuses(exchange(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + many + b"\r\n")) == [431]
 
 
+def test_the_first_bytes_of_a_head_count_too() -> None:
+    with listening(Stage().app) as address, connected(address) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 66_000)
+        assert statuses(read_all(connection)) == [431]
+
+
+@pytest.mark.parametrize(
+    ("data", "bodies", "unfinished"),
+    [
+        (b"GET / HTT", 0, 9),
+        (b"\r\n\r\nGET", 0, 3),
+        (GET + GET + b"GET", 0, 3),
+        (b"POST / HTTP/1.1\r\n\r\nbodyGET", 4, 3),
+        (b"bodyGET", 4, 3),
+        (b"bo\r\n\r\ndyGET", 8, 0),
+    ],
+)
+def test_the_bytes_of_a_head_among_others(data: bytes, bodies: int, unfinished: int) -> None:
+    assert unfinished_bytes(data, bodies=bodies) == unfinished
+
+
+def test_slow_heads_take_a_bounded_memory_and_do_not_hinder_others() -> None:
+    class Small(HttpProtocol):
+        """Has room for two of the heads of this test."""
+
+        head_memory = HeadMemory(100_000)
+
+    slow = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000
+    with listening(Stage().app, protocol=Small) as address:
+        with connected(address) as first, connected(address) as second:
+            for connection in (first, second):
+                connection.sendall(slow)
+            wait_until(lambda: in_use(Small.head_memory, least=80_000), seconds=10, what="two heads")
+            answer = exchange(address, slow)
+            assert statuses(answer) == [503]
+            assert b"retry-after" in answer.lower()
+            with connected(address) as quick:
+                quick.sendall(GET)
+                assert statuses(quick.recv(65_536)) == [200], "its head arrives whole"
+            first.sendall(b"\r\n\r\n")
+            assert statuses(first.recv(65_536)) == [200]
+        wait_until(lambda: in_use(Small.head_memory, most=0), seconds=10, what="the end of the connections")
+
+
+def in_use(memory: HeadMemory, *, least: int = 0, most: int = 10**9) -> None:
+    """Raises unless the heads take so much."""
+    assert least <= memory.used <= most
+
+
+def test_the_heads_of_requests_that_wait_in_a_connection_take_memory_until_they_are_answered() -> None:
+    class Own(HttpProtocol):
+        head_memory = HeadMemory(1_000_000)
+
+    stage, answering = Stage(), threading.Event()
+
+    async def wait() -> None:
+        await asyncio.to_thread(answering.wait, 20)
+
+    stage.database.before = wait
+    large = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"
+    with listening(stage.app, protocol=Own) as address, connected(address) as connection:
+        last = large.replace(b"Host", b"Connection: close\r\nHost")
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" + large + last)
+        wait_until(lambda: in_use(Own.head_memory, least=40_000), seconds=10, what="two heads that wait")
+        answering.set()
+        assert statuses(read_all(connection)) == [200, 200, 200]
+        in_use(Own.head_memory, most=0)
+
+
+def test_a_head_is_not_late_while_the_server_does_not_read_it() -> None:
+    class Brief(HttpProtocol):
+        head_patience = 2.0
+
+    stage, answering = Stage(), threading.Event()
+
+    async def wait() -> None:
+        await asyncio.to_thread(answering.wait, 20)
+
+    stage.database.before = wait
+    with listening(stage.app, protocol=Brief) as address, connected(address) as connection:
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" + GET + b"GET /healthz HTTP/1.1\r\n")
+        time.sleep(3)
+        answering.set()
+        answer = b""
+        while len(statuses(answer)) < 2:
+            answer += connection.recv(65_536)
+        connection.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+        assert statuses(answer + read_all(connection)) == [200, 200, 200]
+
+
 def test_an_oversized_head_is_answered_itself_and_not_by_the_answer_to_the_next_request() -> None:
     large = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"
     with listening(Stage().app) as address:
         assert statuses(exchange(address, large + GET)) == [431]
         assert statuses(exchange(address, GET + large + GET)) == [200], "closed after the answer that was under way"
+
+
+HOSTS = (b"", b" x ", b" pixy.example:8000", b" a_b.c", b" 127.0.0.1:", b" [::1]:8000", b" %C3%A9.example")
+NOT_HOSTS = (
+    b"a b",
+    b"a/b",
+    b"a@b",
+    b"a:b",
+    b"a:1:2",
+    b"[::1",
+    b"[x]",
+    b"::1",
+    b"\xc3\xa9.example",
+    b"a,b/",
+    b'"a"',
+    b"%zz",
+)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +266,9 @@ def test_an_oversized_head_is_answered_itself_and_not_by_the_answer_to_the_next_
         (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        *((b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 400) for host in NOT_HOSTS),
+        *((b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost:" + host + b"\r\n\r\n", 200) for host in HOSTS),
         (b"FROBNICATE /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 501),
         (b"POST /image HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
         (b"POST /image HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),

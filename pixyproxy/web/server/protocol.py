@@ -15,24 +15,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from pixyproxy.core import limits
-from pixyproxy.core.exceptions import (
-    HeaderTooLargeError,
-    MalformedRequestError,
-    PixyProxyException,
-    RequestTimeoutError,
-)
-from pixyproxy.web.http.content import CONNECTION
+from pixyproxy.core.exceptions import MalformedRequestError, PixyProxyException, RequestTimeoutError
 from pixyproxy.web.log.request_log import CLIENT_LEFT
-from pixyproxy.web.server.client import ClientConnection
-from pixyproxy.web.server.heads import (
-    BODY_HEADERS,
-    MAX_HEAD,
-    MAX_HEADERS,
-    head_problem,
-    parser_problem,
-    too_large,
-    without_upgrade,
-)
+from pixyproxy.web.server.heads import BODY_HEADERS, head_problem, parser_problem, without_upgrade
+from pixyproxy.web.server.reading import BoundedReading
 from pixyproxy.web.server.refusals import logged_refusal, over_the_limit
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
@@ -46,22 +32,10 @@ MAX_REFUSED = 100
 logger = logging.getLogger(__name__)
 
 
-class StopReadingError(Exception):
-    """Ends the parsing of what has arrived: nothing more of this connection is read."""
-
-
-class HttpProtocol(ClientConnection):
+class HttpProtocol(BoundedReading):
     """uvicorn's protocol, which also bounds heads, pipelines and connections, and answers with problems."""
 
     head_patience: ClassVar[float] = HEAD_PATIENCE
-    _in_head = False
-    _unfinished = 0
-    """Bytes of a head that has not ended."""
-    _head = 0
-    """Bytes of a request's line, headers and trailers."""
-    _has_body = False
-    _deaf: PixyProxyException | None = None
-    """Why nothing more of this connection is read."""
     _running: RequestResponseCycle | None = None
     """The cycle that is answered now; uvicorn's `cycle` is the newest one."""
     _broken: RequestResponseCycle | None = None
@@ -103,6 +77,7 @@ class HttpProtocol(ClientConnection):
             running.scope[CLIENT_LEFT] = True  # type: ignore[literal-required]
             running.message_event.set()
         self.pipeline.clear()
+        self._forget_head()
         self._running = self._broken = None
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
@@ -115,46 +90,23 @@ class HttpProtocol(ClientConnection):
         if self._deaf is not None:
             self.flow.pause_reading()  # uvicorn resumes it for each request that it begins to answer
             return
-        self._unfinished += len(data)
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(rest=data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             headers = self.headers if self._in_head else ()
             self._stop(self._deaf or parser_problem(error, data, headers=headers))
         else:
-            if self._in_head and self._unfinished > MAX_HEAD:
-                self._stop(too_large())
+            problem = self._head_bound_exceeded(data)
+            if problem is not None:
+                self._stop(problem)
         self._watch_head()
 
     def eof_received(self) -> None:
         """Called when the client sends nothing more: uvicorn takes it for gone."""
         if self._lingering:
             self.transport.close()
-
-    def on_message_begin(self) -> None:
-        """Called at a request's first byte."""
-        self._in_head, self._unfinished, self._head, self._has_body = True, 0, 0, False
-        super().on_message_begin()
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[CONNECTION] = self
-
-    def on_url(self, url: bytes) -> None:
-        """Called with a piece of the request's target."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called with a header, or a trailer."""
-        self._count(len(name) + len(value) + 4)
-        if not self._in_head:  # a trailer, which must not become a header (RFC 9110, section 6.5.1)
-            return
-        if len(self.headers) >= MAX_HEADERS:
-            self._fail(HeaderTooLargeError(f"A request may have {MAX_HEADERS} headers."))
-        super().on_header(name, value)
-        if self.headers[-1][0] in BODY_HEADERS:
-            self._has_body = True
 
     def on_headers_complete(self) -> None:
         """Called at the end of a request's head. One that asks for an upgrade is read again without."""
@@ -184,6 +136,11 @@ class HttpProtocol(ClientConnection):
             self.linger()
             return
         super().on_response_complete()
+        if self._held:
+            self._hold_heads()
+        if self._in_head:  # whose rest was perhaps not read until now: the client has the whole time for it
+            self._stop_head_timer()
+            self._watch_head()
         self._abort_later()
 
     def send_400_response(self, msg: str) -> None:
@@ -208,29 +165,15 @@ class HttpProtocol(ClientConnection):
             return self._has_body
         return any(name in BODY_HEADERS for name, _ in cycle.scope["headers"])
 
-    @property
-    def is_deaf(self) -> bool:
-        """Whether nothing more of this connection is read."""
-        return self._deaf is not None
-
     def is_broken(self, cycle: RequestResponseCycle) -> bool:
         """Whether the rest of the request's body cannot be read."""
         return self._broken is cycle
-
-    def _count(self, size: int) -> None:
-        self._head += size
-        if self._head > MAX_HEAD:
-            self._fail(too_large())
-
-    def _fail(self, error: PixyProxyException) -> None:
-        """Refuse the request that is being parsed; called from a callback of the parser."""
-        self._deaf = error
-        raise StopReadingError
 
     def _stop(self, error: PixyProxyException) -> None:
         """Read nothing more. Without an answer under way, refuse; else close after it."""
         self._deaf = error
         self._stop_head_timer()
+        self._forget_head()
         if self._running is None or self._running.response_complete:
             self.transport.write(logged_refusal(error, defaults=self.server_state.default_headers))
             self.linger()
@@ -258,7 +201,9 @@ class HttpProtocol(ClientConnection):
 
     def _end_of_patience(self) -> None:
         self._head_timer = None
-        if self._in_head:
+        if self._in_head and self.flow.read_paused:  # by us: the client cannot send the rest
+            self._watch_head()
+        elif self._in_head:
             self._stop(RequestTimeoutError(f"The request's head did not arrive within {self.head_patience:g} seconds."))
         elif self._running is None:  # it has sent nothing, or line breaks
             self.end()
