@@ -19,9 +19,11 @@ from ipaddress import ip_address
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import InternalError
+from pixyproxy.web.dialects import Dialect, dialect_at
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNPRINTABLE = re.compile(r"[^!-~]")
@@ -159,8 +161,9 @@ def write_line(message: str, facts: dict[str, Any]) -> None:
 class RequestLog:
     """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, dialects: tuple[Dialect, ...] = ()) -> None:
         self.app = app
+        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -205,10 +208,10 @@ class RequestLog:
                 logger.exception("An exception left the application")
                 record.facts["problem"] = "internal-error"
             if not status:
-                await send_last_resort(send_with_id, record)
+                await self._send_last_resort(scope, receive, send_with_id)
         except asyncio.CancelledError:  # the server ends at once
             if not status:
-                await send_last_resort(send_with_id, record)
+                await self._send_last_resort(scope, receive, send_with_id)
             raise
         finally:
             if (status and not whole) or CLIENT_LEFT in scope:
@@ -216,6 +219,17 @@ class RequestLog:
             milliseconds = (time.perf_counter() - started) * 1000
             log_end(record, status=status, milliseconds=milliseconds, size=size)
             current.reset(token)
+
+    async def _send_last_resort(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The 500 of a request for which even the exception handler failed, or was cancelled."""
+        record = record_of(scope)
+        record.facts["problem"] = InternalError.name
+        try:
+            response = dialect_at(scope["path"], self._dialects).render(InternalError(), Request(scope))
+        except Exception:  # noqa: BLE001 -- there is no dialect, or it is its renderer that fails
+            document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
+            response = Response(json.dumps(document), status_code=500, media_type="application/problem+json")
+        await response(scope, receive, send)
 
 
 def client_request_id(scope: Scope) -> str | None:
@@ -225,13 +239,3 @@ def client_request_id(scope: Scope) -> str | None:
             text = value.decode("latin-1")
             return text if CLIENT_REQUEST_ID.fullmatch(text) else None
     return None
-
-
-async def send_last_resort(send: Send, record: RequestRecord) -> None:
-    """The 500 of a request for which even the exception handler failed, or was not let finish."""
-    record.facts["problem"] = InternalError.name
-    document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
-    body = json.dumps(document).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
