@@ -391,6 +391,27 @@ def test_a_connection_over_the_limit_gets_503_and_is_closed(tmp_path: Path) -> N
         server.process.stop()
 
 
+def test_connections_over_the_limit_are_counted_in_few_lines_of_the_log(tmp_path: Path) -> None:
+    server = PixyProxy(tmp_path, {"PIXYPROXY_MAX_CONNECTIONS": "3"}).start()
+    try:
+        with connected(server.url), connected(server.url), connected(server.url):
+            time.sleep(0.2)
+            for _ in range(40):
+                with connected(server.url) as one_more:
+                    assert statuses(read_all(one_more)) == [503]
+
+            def counted() -> None:
+                lines = re.findall(
+                    r"WARNING .* over the limit: (\d+) were refused, with 3 open", server.process.output()
+                )
+                assert sum(map(int, lines)) == 40
+                assert len(lines) < 20
+
+            wait_until(counted, seconds=10, what="the number of those that were refused")
+    finally:
+        server.process.stop()
+
+
 def open_connections(address: str) -> int:
     """How many connections of a server the kernel still has, those that are being closed included."""
     port = int(address.rpartition(":")[2])

@@ -135,8 +135,14 @@ def log_start(record: RequestRecord) -> None:
     write_line(f"REQUEST START {record.method} {record.path}{suffix}", facts)
 
 
-def log_end(record: RequestRecord, *, status: int, milliseconds: float, size: int) -> None:
-    """The second line; status 0 stands for a request that got no answer."""
+def end_request(record: RequestRecord, *, status: int, milliseconds: float, size: int, with_line: bool = True) -> None:
+    """Called at the end of every request, and for every connection that is refused: the place to count or observe them.
+
+    Writes the second line. Status 0 stands for a request that got no answer. `with_line`: false for a connection over
+    the limit, of which `web.server.refusals` reports only the number.
+    """
+    if not with_line:
+        return
     facts = {
         "method": record.method,
         "path": record.path,
@@ -217,7 +223,7 @@ class RequestLog:
             if (status and not whole) or CLIENT_LEFT in scope:
                 record.facts["aborted"] = "yes"
             milliseconds = (time.perf_counter() - started) * 1000
-            log_end(record, status=status, milliseconds=milliseconds, size=size)
+            end_request(record, status=status, milliseconds=milliseconds, size=size)
             current.reset(token)
 
     async def _send_last_resort(self, scope: Scope, receive: Receive, send: Send) -> None:

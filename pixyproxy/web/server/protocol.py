@@ -8,7 +8,6 @@ pyproject.toml pins uvicorn below the next minor version; tests/test_connections
 """
 
 import asyncio
-import logging
 from typing import Any, ClassVar
 
 import httptools
@@ -19,7 +18,7 @@ from pixyproxy.core.exceptions import MalformedRequestError, PixyProxyException,
 from pixyproxy.web.log.request_log import CLIENT_LEFT
 from pixyproxy.web.server.heads import BODY_HEADERS, head_problem, parser_problem, without_upgrade
 from pixyproxy.web.server.reading import BoundedReading
-from pixyproxy.web.server.refusals import logged_refusal, over_the_limit
+from pixyproxy.web.server.refusals import ConnectionsOverLimit, logged_refusal
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
 MAX_PIPELINED = limits.MAX_PIPELINED
@@ -28,8 +27,6 @@ HEAD_PATIENCE = limits.HEAD_WAIT
 """Seconds that a client has for a request's head, and for its first request."""
 MAX_REFUSED = 100
 """Connections over the limit that get an answer at the same time."""
-
-logger = logging.getLogger(__name__)
 
 
 class HttpProtocol(BoundedReading):
@@ -43,6 +40,7 @@ class HttpProtocol(BoundedReading):
     _head_timer: asyncio.TimerHandle | None = None
     _refused: ClassVar[set["HttpProtocol"]] = set()
     """Connections over the limit that are being closed."""
+    _over_limit: ClassVar[ConnectionsOverLimit] = ConnectionsOverLimit()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called with a new connection. One over the limit is refused before anything is read."""
@@ -55,14 +53,15 @@ class HttpProtocol(BoundedReading):
 
     def _refuse_connection(self) -> None:
         """Answer 503 and close; without an answer if many that were refused are still closing."""
-        logger.warning("connections over the limit: the newest of %d was refused", len(self.connections))
         self.connections.discard(self)
+        self._over_limit.report(self.loop, connections=len(self.connections))
         self._deaf = MalformedRequestError("This connection was refused.")
         if len(self._refused) >= MAX_REFUSED:
+            self._over_limit.leave_unanswered()
             self.abort()
             return
         self._refused.add(self)
-        self.transport.write(over_the_limit(defaults=self.server_state.default_headers))
+        self.transport.write(self._over_limit.answer(defaults=self.server_state.default_headers))
         self.linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
