@@ -455,6 +455,20 @@ async def test_a_failed_write_leaves_no_file_behind(tmp_path: Path) -> None:
     assert [path for path in (tmp_path / "images").rglob("*") if path.is_file()] == []
 
 
+async def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    storage = FolderImageStorage(tmp_path)
+    key = a_key()
+    await storage.put(key, bytes(1_000_000), content_type="image/png")
+    opened = await storage.open(key)
+    chunks = aiter(opened)
+    await anext(chunks)
+    os.truncate(storage.path(key), 300_000)
+    with pytest.raises(StorageUnavailableError):
+        async for _ in chunks:
+            pass
+    await opened.aclose()
+
+
 async def test_a_folder_spreads_its_files(tmp_path: Path) -> None:
     storage = FolderImageStorage(tmp_path)
     key = a_key()

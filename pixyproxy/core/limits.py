@@ -50,6 +50,8 @@ KEEP_ALIVE = 75
 # Sizes, in bytes where nothing else is said
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
+MAX_ALL_HEADS = 16 * 1024 * 1024
+"""Heads of all connections of a process that have not arrived whole, or wait to be answered."""
 MAX_PIPELINED = 8
 MAX_BODY = 1024 * 1024
 MAX_PROMPT = 32_000

@@ -101,4 +101,4 @@ def create_app(
     app: ASGIApp = PlainRoutes(create_api(services, version=version, background=background, dialects=dialects))
     for wrap in reversed(wrappers):
         app = wrap(app)
-    return RequestLog(app)
+    return RequestLog(app, dialects=dialects)
