@@ -1,5 +1,5 @@
 # PixyProxy as an image:
-#   docker build -t pixyproxy . && docker run --stop-timeout 660 -p 127.0.0.1:8000:8000 -v pixyproxy:/data pixyproxy
+#   docker build -t pixyproxy . && docker run --stop-timeout 720 -p 127.0.0.1:8000:8000 -v pixyproxy:/data pixyproxy
 # --stop-timeout: `docker stop` kills after 10 s by default, and a running generation is paid for. After SIGTERM the exit
 # status is 0: the process is PID 1, which does not end by a signal.
 # Without configuration everything is in /data (SQLite and a folder). The first start prints the API key.

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from pixyproxy.core.exceptions import (
     ConflictError,
+    DatabaseError,
     GenerationInterruptedError,
     GenerationNotFoundError,
     ImageNotFoundError,
@@ -29,7 +30,7 @@ from pixyproxy.core.generations import (
     PartialImage,
     RecordedRequest,
 )
-from pixyproxy.core.images import Image, ImagePage, ObjectFacts, Picture
+from pixyproxy.core.images import DeletedImage, Image, ImagePage, ObjectFacts, Picture
 from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.limits import ANSWERED_WITHIN
@@ -119,16 +120,17 @@ class FakeImageRepository:
         page, next_cursor = page_of(found, limit=limit, cursor=cursor)
         return ImagePage(images=page, next_cursor=next_cursor)
 
-    async def mark_deleted(self, guid: UUID) -> Image:
+    async def mark_deleted(self, guid: UUID) -> DeletedImage:
         if guid not in self.images:
             raise ImageNotFoundError
         self.deleted[guid] = self.images.pop(guid)
         if self.after_mark is not None:
             self.after_mark(guid)
-        return self.deleted[guid]
+        return DeletedImage(guid=guid, filename=self.deleted[guid].filename)
 
-    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
-        return tuple(self.deleted.values())[:limit]
+    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
+        found = [DeletedImage(guid=image.guid, filename=image.filename) for image in self.deleted.values()]
+        return tuple(found[:limit])
 
     async def delete(self, guid: UUID) -> None:
         if self.failure is not None:
@@ -139,8 +141,9 @@ class FakeImageRepository:
         known = {image.filename: image.size_bytes for image in (*self.images.values(), *self.deleted.values())}
         return {name: known[name] for name in sorted(name for name in known if name > after)[:limit]}
 
-    async def has(self, filename: str) -> bool:
-        return filename in await self.sizes(after="", limit=1_000_000)
+    async def has(self, filename: str, *, marked: bool = True) -> bool:
+        known = (*self.images.values(), *(self.deleted.values() if marked else ()))
+        return filename in {image.filename for image in known}
 
 
 def newest_first(things: Collection[Any]) -> list[Any]:
@@ -169,6 +172,7 @@ class FakeGenerationRepository:
         self.abandoned: dict[UUID, datetime] = {}
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.failure: Exception | None = None
+        self.unreadable: set[UUID] = set()
         self.after_add: Callable[[], None] | None = None
         self.after_succeed: Callable[[], None] | None = None
         self.before_fail: Callable[[datetime | None], None] | None = None
@@ -199,6 +203,8 @@ class FakeGenerationRepository:
         self._raise()
         if guid not in self.generations:
             raise GenerationNotFoundError
+        if guid in self.unreadable:
+            raise DatabaseError(f"This version cannot read the record of generation {guid}.")
         return self._with_images(self.generations[guid])
 
     async def find(self, *, api_key_id: int, idempotency_key: str) -> Generation | None:
@@ -285,29 +291,39 @@ class FakeGenerationRepository:
             if guid in self.generations and self.generations[guid].state is GenerationState.RUNNING:
                 self.leases[guid] = self.clock() + timedelta(seconds=lease)
 
-    async def expired(self, *, limit: int) -> tuple[Generation, ...]:
+    async def expired(self, *, limit: int, cursor: str | None = None) -> GenerationPage:
         self._raise()
-        running = [each for each in self.generations.values() if each.state is GenerationState.RUNNING]
-        over = [each for each in running if self.leases[each.guid] <= self.clock()]
-        return tuple(sorted(over, key=lambda each: self.leases[each.guid])[:limit])
+        over = {position_of(self.leases[each.guid], each.guid): each for each in self._expired()}
+        return self._keyset_page(over, sorted(key for key in over if key > (cursor or "")), limit=limit)
 
-    async def interrupted(self, *, within: float, limit: int) -> tuple[Generation, ...]:
+    def _expired(self) -> tuple[Generation, ...]:
+        running = [each for each in self.generations.values() if each.state is GenerationState.RUNNING]
+        return tuple(each for each in running if self.leases[each.guid] <= self.clock())
+
+    def _keyset_page(self, found: dict[str, Generation], keys: Sequence[str], *, limit: int) -> GenerationPage:
+        page = [found[key] for key in keys[:limit] if found[key].guid not in self.unreadable]
+        return GenerationPage(generations=tuple(page), next_cursor=keys[limit - 1] if len(keys) > limit else None)
+
+    async def interrupted(self, *, within: float, limit: int, cursor: str | None = None) -> GenerationPage:
         self._raise()
         failed = [each for each in self.generations.values() if each.state is GenerationState.FAILED]
         since = self.clock() - timedelta(seconds=within)
-        found = [each for each in failed if is_unsettled(each) and each.updated_at > since]
-        return tuple(sorted(found, key=lambda each: each.updated_at, reverse=True)[:limit])
+        recent = [each for each in failed if is_unsettled(each) and each.updated_at > since]
+        found = {position_of(each.updated_at, each.guid): each for each in recent}
+        keys = sorted((key for key in found if key < (cursor or "~")), reverse=True)
+        return self._keyset_page(found, keys, limit=limit)
 
     async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
-        if guid not in {generation.guid for generation in await self.expired(limit=1_000_000)}:
+        self._raise()
+        if guid not in {generation.guid for generation in self._expired()}:
             return None
         self.leases[guid] = self.clock() + timedelta(seconds=lease)
         self.abandoned.setdefault(guid, self.clock())
         return self.leases[guid]
 
-    async def unsettled(self) -> frozenset[UUID]:
+    async def unsettled(self) -> dict[UUID, GenerationState]:
         self._raise()
-        return frozenset(each.guid for each in self.generations.values() if is_unsettled(each))
+        return {each.guid: each.state for each in self.generations.values() if is_unsettled(each)}
 
     def _await_delivery(self, generation: Generation) -> None:
         if generation.fingerprint is not None and generation.idempotency_key is None:
@@ -326,6 +342,10 @@ class FakeGenerationRepository:
     def _with_images(self, generation: Generation) -> Generation:
         images = [self.images.images.get(guid) for guid in self.made.get(generation.guid, [])]
         return generation.model_copy(update={"images": tuple(image for image in images if image)})
+
+
+def position_of(moment: datetime, guid: UUID) -> str:
+    return f"{moment:%Y%m%d%H%M%S%f}|{guid}"
 
 
 def is_unsettled(generation: Generation) -> bool:
@@ -413,8 +433,8 @@ class FakeParkingFolder:
         self.files[file] = data
         return str(file)
 
-    async def probe(self) -> None:
-        pass
+    async def probe(self) -> bool:
+        return True
 
     async def list(self) -> tuple[ParkedFile, ...]:
         return tuple(self.files)
@@ -485,6 +505,7 @@ class FakeStorage:
         self.puts = 0
         self.puts_before_failure = 0
         self.probes = 0
+        self.asked_for_instance = 0
         self.opened: list[FakeObject] = []
         self.breaks_off: Exception | None = None
 
@@ -531,6 +552,7 @@ class FakeStorage:
         self.objects.pop(key, None)
 
     async def get_instance(self) -> UUID | None:
+        self.asked_for_instance += 1
         if self.failure is not None:
             raise self.failure
         return self.instance

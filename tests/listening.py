@@ -13,14 +13,14 @@ from pixyproxy.web.server.protocol import HttpProtocol
 
 
 @contextmanager
-def listening(app: ASGIApp, *, patient: bool = False) -> Iterator[str]:
+def listening(app: ASGIApp, *, patient: bool = False, protocol: type[HttpProtocol] = HttpProtocol) -> Iterator[str]:
     """The application's address while the block runs; served as `pixyproxy serve` does.
 
     `patient`: it ends as after SIGTERM, when every request and every connection has ended, and must within 20 s.
     """
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, http=HttpProtocol, ws="none")
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, http=protocol, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
     thread.start()

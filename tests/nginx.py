@@ -13,9 +13,12 @@ NGINX_CONF = Path(__file__).parent.parent / "deploy" / "nginx.conf"
 
 
 class Nginx:
-    """Debian's nginx with deploy/nginx.conf, of which only the lines marked ADDRESS are changed."""
+    """Debian's nginx with deploy/nginx.conf, of which only the lines marked ADDRESS are changed.
 
-    def __init__(self, folder: Path, *, ports: list[int]) -> None:
+    `behind`: the address of a proxy before it; then the lines for that are there.
+    """
+
+    def __init__(self, folder: Path, *, ports: list[int], behind: str | None = None) -> None:
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         if nginx is None:
             missing("nginx", "apt-get install nginx-light")
@@ -36,6 +39,9 @@ class Nginx:
                 (start,) = [start for start in addresses if line.strip().startswith(start)]
                 lines[number] = addresses.pop(start)
         assert not addresses
+        if behind is not None:
+            lines = [line.removeprefix("#") if "real_ip" in line else line for line in lines]
+            lines = [line.replace("192.0.2.0/24", behind) for line in lines]
         (folder / "default.conf").write_text("\n".join(lines))
         temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         (folder / "nginx.conf").write_text(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -19,6 +20,7 @@ from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.findings import Found, log_finding
+from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.web.app import create_app
@@ -89,7 +91,12 @@ class Stage:
 
     def start(self) -> None:
         """Services as a new process has them, over the same fakes."""
-        self.readiness = Readiness(database=self.database, storage=self.storage, clock=self.clock)
+        self.readiness = Readiness(
+            database=self.database,
+            storage=self.storage,
+            require_match=partial(require_match, self.stores),
+            clock=self.clock,
+        )
         self.keys = KeyService(CachedApiKeyRepository(self.key_records), configured_key=planted.API_KEY)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.runner = GenerationRunner(

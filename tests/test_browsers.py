@@ -23,6 +23,7 @@ from pixyproxy.web.dialects import Dialect
 from pixyproxy.web.documentation import packed_swagger_file
 from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.images.body import CreateImageBody
+from pixyproxy.web.log.request_log import RequestLog
 from tests import planted
 from tests.listening import listening
 from tests.stage import BASE_URL, KEY, Stage
@@ -142,6 +143,14 @@ async def test_a_304_repeats_the_weak_tag_of_compressed_details() -> None:
     weak = (await raw(stage, path, **{"Accept-Encoding": "gzip"}))[0]["etag"]
     assert (await ask(stage, "GET", path, If_None_Match=tag)).headers["etag"] == tag
     assert (await ask(stage, "GET", path, If_None_Match=weak)).headers["etag"] == weak
+
+
+async def test_a_304_of_details_varies_as_their_200_does() -> None:
+    stage = Stage()
+    path = f"/image/{(await stage.create(prompt='a very long prompt ' * 100))['guid']}"
+    whole, _ = await raw(stage, path)
+    known = await ask(stage, "GET", path, If_None_Match=whole["etag"])
+    assert (known.status_code, known.headers["vary"]) == (304, whole["vary"])
 
 
 @pytest.mark.parametrize(
@@ -408,6 +417,26 @@ async def test_the_dialect_of_a_route_renders_its_errors_and_those_of_unknown_ur
     assert (await ask(stage, "POST", "/shouts/picture")).json() == {"shout": "METHOD-NOT-ALLOWED"}
     assert (await ask(stage, "GET", f"/image/{MISSING}")).json()["type"] == "urn:pixyproxy:problem:image-not-found"
     assert (await ask(stage, "GET", "/shoutsless")).json()["type"] == "urn:pixyproxy:problem:not-found"
+
+
+async def test_the_dialect_of_a_path_renders_even_what_the_exception_handler_does_not_see() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError
+
+    def fail(problem: PixyProxyException, request: Request) -> Response:
+        raise ZeroDivisionError
+
+    shouting = Dialect(prefix="/shouts", routers=(), render=render_shout)
+    failing = Dialect(prefix="/fails", routers=(), render=fail)
+    app = RequestLog(broken, dialects=(OWN_DIALECT, shouting, failing))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=BASE_URL) as client:
+        shouted = await client.get("/shouts/picture")
+        assert (shouted.status_code, shouted.json()) == (500, {"shout": "INTERNAL-ERROR"})
+        assert shouted.headers["x-request-id"]
+        for path in ("/image", "/fails/picture"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+            assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
 async def test_every_kind_of_error_is_rendered_by_the_dialect() -> None:

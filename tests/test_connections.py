@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.server import ServerState
 
-from pixyproxy.web.server import client, protocol
+from pixyproxy.web.server import client
+from pixyproxy.web.server.heads import HeadMemory, unfinished_bytes
 from pixyproxy.web.server.protocol import HEAD_PATIENCE, MAX_PIPELINED, HttpProtocol
 from tests import planted
 from tests.listening import listening
@@ -26,6 +28,8 @@ from tests.servers import PixyProxy, wait_until
 from tests.stage import Stage
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+LISTENS, WAITS = "0A", "06"
+"""States of a socket in /proc/net/tcp: TCP_LISTEN, TCP_TIME_WAIT."""
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 
@@ -100,15 +104,15 @@ def test_pipelined_requests_take_no_memory_before_any_key(tmp_path: Path) -> Non
 # Heads
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+class Impatient(HttpProtocol):
     """A server that waits for a head for a moment only."""
-    monkeypatch.setattr(protocol, "HEAD_PATIENCE", 0.5)
+
+    head_patience = 0.5
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_a_head_that_does_not_come_ends_its_connection(impatient: None, sent: bytes) -> None:
-    with listening(Stage().app) as address, connected(address) as connection:
+def test_a_head_that_does_not_come_ends_its_connection(sent: bytes) -> None:
+    with listening(Stage().app, protocol=Impatient) as address, connected(address) as connection:
         connection.sendall(sent)
         answer = read_all(connection)
     assert statuses(answer) == ([408] if sent.strip() else [])
@@ -116,8 +120,8 @@ def test_a_head_that_does_not_come_ends_its_connection(impatient: None, sent: by
         assert b"urn:pixyproxy:problem:request-timeout" in answer
 
 
-def test_a_head_that_drips_ends_too_and_an_idle_connection_after_an_answer_does_not(impatient: None) -> None:
-    with listening(Stage().app) as address:
+def test_a_head_that_drips_ends_too_and_an_idle_connection_after_an_answer_does_not() -> None:
+    with listening(Stage().app, protocol=Impatient) as address:
         with connected(address) as dripping, connected(address) as idle:
             idle.sendall(GET)
             assert statuses(idle.recv(65_536)) == [200]
@@ -142,11 +146,118 @@ def test_a_head_has_at_most_200_headers() -> None:
         assert statuses(exchange(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + many + b"\r\n")) == [431]
 
 
+def test_the_first_bytes_of_a_head_count_too() -> None:
+    with listening(Stage().app) as address, connected(address) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 66_000)
+        assert statuses(read_all(connection)) == [431]
+
+
+@pytest.mark.parametrize(
+    ("data", "bodies", "unfinished"),
+    [
+        (b"GET / HTT", 0, 9),
+        (b"\r\n\r\nGET", 0, 3),
+        (GET + GET + b"GET", 0, 3),
+        (b"POST / HTTP/1.1\r\n\r\nbodyGET", 4, 3),
+        (b"bodyGET", 4, 3),
+        (b"bo\r\n\r\ndyGET", 8, 0),
+    ],
+)
+def test_the_bytes_of_a_head_among_others(data: bytes, bodies: int, unfinished: int) -> None:
+    assert unfinished_bytes(data, bodies=bodies) == unfinished
+
+
+def test_slow_heads_take_a_bounded_memory_and_do_not_hinder_others() -> None:
+    class Small(HttpProtocol):
+        """Has room for two of the heads of this test."""
+
+        head_memory = HeadMemory(100_000)
+
+    slow = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000
+    with listening(Stage().app, protocol=Small) as address:
+        with connected(address) as first, connected(address) as second:
+            for connection in (first, second):
+                connection.sendall(slow)
+            wait_until(lambda: in_use(Small.head_memory, least=80_000), seconds=10, what="two heads")
+            answer = exchange(address, slow)
+            assert statuses(answer) == [503]
+            assert b"retry-after" in answer.lower()
+            with connected(address) as quick:
+                quick.sendall(GET)
+                assert statuses(quick.recv(65_536)) == [200], "its head arrives whole"
+            first.sendall(b"\r\n\r\n")
+            assert statuses(first.recv(65_536)) == [200]
+        wait_until(lambda: in_use(Small.head_memory, most=0), seconds=10, what="the end of the connections")
+
+
+def in_use(memory: HeadMemory, *, least: int = 0, most: int = 10**9) -> None:
+    """Raises unless the heads take so much."""
+    assert least <= memory.used <= most
+
+
+def test_the_heads_of_requests_that_wait_in_a_connection_take_memory_until_they_are_answered() -> None:
+    class Own(HttpProtocol):
+        head_memory = HeadMemory(1_000_000)
+
+    stage, answering = Stage(), threading.Event()
+
+    async def wait() -> None:
+        await asyncio.to_thread(answering.wait, 20)
+
+    stage.database.before = wait
+    large = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"
+    with listening(stage.app, protocol=Own) as address, connected(address) as connection:
+        last = large.replace(b"Host", b"Connection: close\r\nHost")
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" + large + last)
+        wait_until(lambda: in_use(Own.head_memory, least=40_000), seconds=10, what="two heads that wait")
+        answering.set()
+        assert statuses(read_all(connection)) == [200, 200, 200]
+        in_use(Own.head_memory, most=0)
+
+
+def test_a_head_is_not_late_while_the_server_does_not_read_it() -> None:
+    class Brief(HttpProtocol):
+        head_patience = 2.0
+
+    stage, answering = Stage(), threading.Event()
+
+    async def wait() -> None:
+        await asyncio.to_thread(answering.wait, 20)
+
+    stage.database.before = wait
+    with listening(stage.app, protocol=Brief) as address, connected(address) as connection:
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" + GET + b"GET /healthz HTTP/1.1\r\n")
+        time.sleep(3)
+        answering.set()
+        answer = b""
+        while len(statuses(answer)) < 2:
+            answer += connection.recv(65_536)
+        connection.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+        assert statuses(answer + read_all(connection)) == [200, 200, 200]
+
+
 def test_an_oversized_head_is_answered_itself_and_not_by_the_answer_to_the_next_request() -> None:
     large = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"
     with listening(Stage().app) as address:
         assert statuses(exchange(address, large + GET)) == [431]
         assert statuses(exchange(address, GET + large + GET)) == [200], "closed after the answer that was under way"
+
+
+HOSTS = (b"", b" x ", b" pixy.example:8000", b" a_b.c", b" 127.0.0.1:", b" [::1]:8000", b" %C3%A9.example")
+NOT_HOSTS = (
+    b"a b",
+    b"a/b",
+    b"a@b",
+    b"a:b",
+    b"a:1:2",
+    b"[::1",
+    b"[x]",
+    b"::1",
+    b"\xc3\xa9.example",
+    b"a,b/",
+    b'"a"',
+    b"%zz",
+)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +266,9 @@ def test_an_oversized_head_is_answered_itself_and_not_by_the_answer_to_the_next_
         (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        *((b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 400) for host in NOT_HOSTS),
+        *((b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost:" + host + b"\r\n\r\n", 200) for host in HOSTS),
         (b"FROBNICATE /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 501),
         (b"POST /image HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
         (b"POST /image HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
@@ -211,6 +325,8 @@ def test_a_body_that_is_read_keeps_its_connection() -> None:
         for _ in range(2):
             connection.sendall(request)
             answer = connection.recv(65_536)
+            while not answer.endswith(b"}"):  # the body may come later than the head
+                answer += connection.recv(65_536)
             assert (statuses(answer), b"connection: close" in answer.lower()) == ([201], False)
 
 
@@ -275,6 +391,34 @@ def test_a_connection_over_the_limit_gets_503_and_is_closed(tmp_path: Path) -> N
         wait_until(served, seconds=10, what="a connection")
     finally:
         server.process.stop()
+
+
+def test_connections_over_the_limit_are_counted_in_few_lines_of_the_log(tmp_path: Path) -> None:
+    server = PixyProxy(tmp_path, {"PIXYPROXY_MAX_CONNECTIONS": "3"}).start()
+    try:
+        with connected(server.url), connected(server.url), connected(server.url):
+            time.sleep(0.2)
+            for _ in range(40):
+                with connected(server.url) as one_more:
+                    assert statuses(read_all(one_more)) == [503]
+
+            def counted() -> None:
+                lines = re.findall(
+                    r"WARNING .* over the limit: (\d+) were refused, with 3 open", server.process.output()
+                )
+                assert sum(map(int, lines)) == 40
+                assert len(lines) < 20
+
+            wait_until(counted, seconds=10, what="the number of those that were refused")
+    finally:
+        server.process.stop()
+
+
+def open_connections(address: str) -> int:
+    """How many connections of a server the kernel still has, those that are being closed included."""
+    port = int(address.rpartition(":")[2])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] not in (LISTENS, WAITS) for row in rows)
 
 
 def protocols() -> int:
@@ -366,6 +510,74 @@ def test_nothing_of_a_connection_that_was_reset_stays() -> None:
         wait_until(freed, seconds=5, what="the end of the connections")
 
 
+# Clients that take nothing
+
+
+class Hasty(HttpProtocol):
+    """A server that looks often whether a client takes what it is sent."""
+
+    flush_patience = 0.3
+
+
+def test_a_client_that_pipelines_and_takes_nothing_is_disconnected() -> None:
+    bundle = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"  # 1.5 MB, and needs no key
+    with listening(Stage().app, protocol=Hasty) as address, connected(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(bundle * 8)
+
+        def disconnected() -> None:
+            assert open_connections(address) == 0
+
+        wait_until(disconnected, seconds=20, what="the end of the connection")
+
+
+def test_a_client_that_takes_little_by_little_gets_everything() -> None:
+    size = 30_000_000
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        length = (b"content-length", str(size).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    class LessHasty(HttpProtocol):
+        flush_patience = 1.0
+
+    taken = 0
+    with listening(large, protocol=LessHasty) as address, connected(address) as connection:
+        connection.sendall(GET)
+        for _ in range(30):
+            time.sleep(0.1)
+            taken += len(connection.recv(200_000))
+        while taken < size:
+            got = len(connection.recv(1_000_000))
+            assert got, "it was disconnected"
+            taken += got
+
+
+def test_a_fault_in_mid_body_disconnects_a_client_that_takes_nothing() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
+        await send({"type": "http.response.body", "body": bytes(15_000_000), "more_body": True})
+        raise ZeroDivisionError
+
+    class Eager(HttpProtocol):
+        """Does not look at a client that is slow while its answer is not complete."""
+
+        flush_patience = 0.3
+
+        def pause_writing(self) -> None:
+            self.flow.pause_writing()
+
+    with listening(broken, protocol=Eager) as address, connected(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(GET)
+
+        def disconnected() -> None:
+            assert open_connections(address) == 0
+
+        wait_until(disconnected, seconds=20, what="the end of the connection")
+
+
 # uvicorn's internals
 
 
@@ -375,7 +587,12 @@ def test_uvicorn_still_has_the_internals_that_the_protocol_uses() -> None:
     for name in (
         *("self.parser", "self.scope", "self.headers", "self.url", "self.cycle", "self.pipeline", "self.flow"),
         *("self.connections", "self.limit_concurrency", "self.server_state.total_requests", "self.pipeline.appendleft"),
-        *("def _start_asgi_task(self, cycle: RequestResponseCycle, app", "def _unset_keepalive_if_required(self)"),
+        *("task = self.loop.create_task(cycle.run_asgi(app))", "self.tasks.add(task)", "self.tasks.discard"),
+        *(
+            "self._start_asgi_task(self.cycle, app)",
+            "self._start_asgi_task(cycle, app)",
+            "def _unset_keepalive_if_required(self)",
+        ),
         *("def on_response_complete(self)", "def timeout_keep_alive_handler(self)", "def send_400_response(self, msg"),
     ):
         assert name in made, f"{name}: {hint}"

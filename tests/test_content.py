@@ -20,13 +20,13 @@ from pixyproxy.core.images import Image
 from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.web.app import create_api, create_app
+from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.http.content import CONNECTION, ContentResponse, HeadResponse, encoded
 from pixyproxy.web.http.content_paths import is_content
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.images.details import content_url
 from pixyproxy.web.log.request_log import RequestLog
-from pixyproxy.web.problems import render_problem
-from pixyproxy.web.server import client as server_client
+from pixyproxy.web.server.protocol import HttpProtocol
 from tests import planted
 from tests.fakes import FakeObject, tiny_picture
 from tests.listening import listening
@@ -275,8 +275,11 @@ async def test_what_another_replica_deleted_is_not_found_and_no_loss(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_a_picture_that_breaks_off_does_not_wait_for_a_client_that_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_client, "FLUSH_PATIENCE", 0.3)
+def test_a_picture_that_breaks_off_does_not_wait_for_a_client_that_stalls() -> None:
+    class Hasty(HttpProtocol):
+        """Gives a client little time to take what it was sent."""
+
+        flush_patience = 0.3
 
     class Breaking(FakeObject):
         """Fills every buffer on the way, and breaks off."""
@@ -286,7 +289,7 @@ def test_a_picture_that_breaks_off_does_not_wait_for_a_client_that_stalls(monkey
             raise StorageUnavailableError("It broke off.")
 
     stage = Stage()
-    with listening(stage.app) as address:
+    with listening(stage.app, protocol=Hasty) as address:
         details = httpx2.post(f"{address}/image", json={"prompt": "a dot"}, headers=KEY).json()
         image = stage.images.images[UUID(details["guid"])]
         stage.images.images[image.guid] = image.model_copy(update={"size_bytes": 32_000_000})
@@ -356,7 +359,7 @@ async def test_a_plain_route_is_the_same_through_the_whole_application(path: str
     url = f"{BASE_URL}/image/{details['guid']}{path}"
     api = create_api(stage.services, version="test")
     assert api.user_middleware == [], "a plain route goes past it: what stands around all requests is in create_app"
-    through = RequestLog(PublicCors(api, origins=("*",)), render=render_problem)
+    through = RequestLog(PublicCors(Gzip(api), origins=("*",)))
     for headers in ({}, {"range": "bytes=0-1"}, {"if-none-match": "*"}, {"if-match": '"x"'}):
         found = []
         for app in (stage.app, through):

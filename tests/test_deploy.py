@@ -21,7 +21,12 @@ from botocore.exceptions import ClientError
 from pixyproxy.bootstrap.app import build
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConfigurationError
+from pixyproxy.data import database, generations, init
+from pixyproxy.service import readiness
+from pixyproxy.service.generating import finish_slots, store
 from pixyproxy.settings import PREFIX, Settings, read_settings
+from pixyproxy.storage import parking
+from pixyproxy.web.server.client import FLUSH_PATIENCE
 from pixyproxy.web.server.draining import FIRST_REQUEST
 from tests import planted
 from tests.nginx import NGINX_CONF, Nginx
@@ -266,6 +271,22 @@ def test_every_size_is_larger_than_the_one_inside_it() -> None:
     assert "proxy_request_buffering off;" in edits[1]
     assert re.search(edits[0], "/v1/images/edits")
     assert not re.search(edits[0], "/v1/images/generations")
+
+
+def test_the_time_to_end_is_that_of_the_last_generation_with_every_wait_in_it() -> None:
+    transaction = database.ATTEMPTS * (2 * init.READ_TIMEOUT + init.CONNECT_TIMEOUT)
+    waits = {
+        "reserve": generations.BEFORE_DRAWING + transaction,
+        "probe before Draw": readiness.DEADLINE,
+        "draw": 300,
+        "finish slot": finish_slots.LONGEST_WAIT,
+        "put, as the process ends": store.LAST_PUT,
+        "park": generations.AFTER_DRAWING + transaction,
+        "write to the folder": parking.PATIENCE,
+        "answers": FLUSH_PATIENCE,
+        "put of the reconciler": limits.S3_PUT_ATTEMPTS * (limits.S3_PUT_READ + limits.S3_CONNECT),
+    }
+    assert limits.seconds_to_end(drain_delay=5, deadline=300) == 5 + sum(waits.values())
 
 
 def test_the_docs_name_the_time_that_a_process_needs_to_end() -> None:

@@ -1,10 +1,14 @@
 """A database and a storage that do not belong together: nothing is removed."""
 
 from datetime import timedelta
+from functools import partial
+from itertools import count
 from uuid import uuid4
 
+import anyio
 import pytest
 
+from pixyproxy.core.exceptions import GenerationInterruptedError, StorageUnavailableError
 from pixyproxy.service.recovering.compare import Orphans
 from pixyproxy.service.recovering.instance import SAMPLE, find_mismatch, record_instance
 from tests.examples import a_generation, an_image
@@ -82,6 +86,72 @@ async def test_what_a_run_would_remove_is_counted_and_nothing_else() -> None:
     assert reconciler.counts == {}
     assert await reconciler.compare(grace=DAY, most=1_000) is None
     assert len(stage.storage.objects) == len(before) - 30
+
+
+async def test_the_objects_of_interrupted_generations_count_as_what_would_be_removed() -> None:
+    stage = Stage()
+    await fill(stage, recorded=100)
+    for number in range(30):
+        generation = a_generation(expected_images=2)  # the other picture was lost with its process
+        await stage.generations.add(generation, lease=30)
+        if number < 25:
+            await stage.generations.fail(generation, error=GenerationInterruptedError().document())
+        key = f"{generation.image_guid(0)}.png"
+        await stage.storage.put(key, b"data", content_type="image/png")
+        stage.storage.written[key] -= 2 * DAY
+    reconciler = stage.reconciler(apply=True)
+    counted = await reconciler.count_orphans(grace=DAY)
+    assert counted == Orphans(25, 130)
+    assert counted.too_many
+    assert await reconciler.compare(grace=DAY, most=1_000) is None
+    assert len(stage.storage.objects) == 105
+
+
+async def test_before_the_first_picture_is_drawn_a_storage_that_did_not_answer_at_start_is_asked_whose_it_is() -> None:
+    stage, theirs = Stage(clock=count().__next__), uuid4()
+    stage.storage.failure = StorageUnavailableError("away")
+    async with stage.client() as client:
+        assert (await client.get("/readyz")).json()["failed"] == ["storage"]
+        stage.storage.failure, stage.storage.instance = None, theirs
+        refused = await client.post("/image", json={"prompt": "a dot"})
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:pixyproxy:problem:storage-mismatch")
+        assert refused.json()["cost"] == "none"
+        ready = (await client.get("/readyz")).json()
+        assert (ready["status"], ready["failed"]) == (503, ["instance"])
+        assert "The storage belongs to another database" in ready["detail"]
+        assert (stage.generator.requests, stage.generations.generations) == ([], {})
+        stage.storage.instance = stage.instance.guid
+        assert (await client.get("/readyz")).status_code == 200
+        asked = stage.storage.asked_for_instance
+        await stage.create()
+        assert stage.storage.asked_for_instance == asked, "it is asked until it is known, and then no more"
+
+
+async def test_the_first_picture_marks_a_storage_that_did_not_answer_at_start() -> None:
+    stage = Stage()
+    await stage.create()
+    assert stage.storage.instance == stage.instance.guid
+
+
+async def test_the_reconciler_of_a_replica_does_nothing_while_the_storage_belongs_to_another_database(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = Stage()
+    stage.storage.instance = uuid4()
+    image = an_image()
+    stage.images.deleted[image.guid] = image
+    await stage.storage.put(image.filename, b"data", content_type="image/png")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(stage.reconciler().run, interval=0.01))
+        await anyio.sleep(0.5)
+        assert "storage-mismatch: The storage belongs to another database" in caplog.text
+        assert (len(stage.storage.objects), len(stage.images.deleted)) == (1, 1)
+        stage.storage.instance = stage.instance.guid
+        with anyio.fail_after(30):
+            while stage.images.deleted:
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    assert stage.storage.objects == {}
 
 
 async def test_the_reconciler_of_a_replica_removes_no_object_without_a_row() -> None:

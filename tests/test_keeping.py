@@ -134,7 +134,9 @@ async def test_after_the_patience_a_picture_is_parked_in_the_database_and_let_go
     known = await recorded(stage, generation)
     assert known.state is GenerationState.RUNNING
     assert (known.usage, known.upstream_request_id) == ({"total_tokens": 7}, "req_fake")
-    assert [each.guid for each in await stage.generations.expired(limit=9)] == [generation.guid], "its lease is over"
+    assert [each.guid for each in (await stage.generations.expired(limit=9)).generations] == [generation.guid], (
+        "its lease is over"
+    )
     assert stage.runner.get(generation.guid) is None, "this process has nothing of it any more"
     stage.storage.put_failure = None
     await stage.replica().reconciler().settle()

@@ -110,13 +110,15 @@ class Full(io.StringIO):
         raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("broken", ["full", "closed"])
+@pytest.mark.parametrize("broken", ["full", "closed", "none"])
 async def test_a_log_that_cannot_be_written_stops_nothing(log: logging.Logger, writes: Writes, broken: str) -> None:
     (handler,) = log.handlers
     assert isinstance(handler, TurnHandler)
     handler.stream = Full()
     if broken == "closed":
         handler.stream.close()
+    if broken == "none":
+        handler.stream = None  # what Python makes of a stderr that the parent process closed
     log.info("lost")
     await written(log)
     log.warning("lost too")

@@ -136,6 +136,11 @@ def test_a_newer_schema_that_is_compatible_is_a_warning_and_stays_as_it_is(
         assert warning.levelname == "WARNING"
         assert "9999" in warning.getMessage()
     assert read_revisions(url)["schema_version"] == "9999"
+    engine = open_engine(url, use="writing")
+    with engine.connect() as connection:
+        recorded = connection.execute(text("SELECT compatible_from FROM schema_compatibility")).scalar()
+    engine.dispose()
+    assert recorded == "0008", "it is the newer version's"
 
 
 def test_a_schema_of_the_first_release_is_adopted_and_stays_usable_for_it(url: str) -> None:
@@ -164,6 +169,22 @@ def test_a_migration_that_was_killed_before_it_was_noted_can_run_again(url: str)
         engine.dispose()
         migrate(url)
         assert is_current(url)
+
+
+def test_a_migration_that_was_killed_before_it_recorded_the_compatibility_records_it_when_it_runs_again(
+    url: str,
+) -> None:
+    migrate(url)
+    engine = open_engine(url, use="writing")
+    with engine.begin() as connection:  # as the upgrade leaves them
+        connection.execute(text("DELETE FROM schema_compatibility"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    assert is_current(url)
+    migrate(url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT compatible_from FROM schema_compatibility")).scalars().all() == ["0006"]
+    engine.dispose()
+    assert read_revisions(url)["alembic_version"] == "0006"
 
 
 def test_a_database_keeps_its_id_when_its_migration_runs_again(url: str) -> None:

@@ -1,14 +1,17 @@
 """deploy/nginx.conf on Debian's nginx: what is sent again, what is limited, and what is logged."""
 
+import asyncio
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tests.fakes import tiny_picture
 from tests.listening import listening
@@ -68,6 +71,33 @@ def test_only_what_costs_nothing_is_sent_again(method: str, sent: int, tmp_path:
         proxy.process.stop()
         for replica in replicas:
             replica.close()
+
+
+def test_behind_another_proxy_a_replica_gets_one_address_which_the_client_cannot_choose(tmp_path: Path) -> None:
+    replica = HangsUp()
+    proxy = Nginx(tmp_path / "nginx", ports=[replica.port], behind="127.0.0.1")
+    try:
+        proxy.start()
+        headers = {"X-Forwarded-For": "192.0.2.1, 198.51.100.7"}  # a client's claim, and what the first proxy appended
+        httpx2.post(f"{proxy.url}/image", headers=headers, content=b"{}", trust_env=False)
+        (request,) = replica.requests
+        assert re.findall(rb"X-Forwarded-For: (.+)(?=\r\n)", request) == [b"198.51.100.7"]
+    finally:
+        proxy.process.stop()
+        replica.close()
+
+
+def test_of_several_forwarded_addresses_the_first_is_believed_from_everybody() -> None:
+    headers = [(b"x-forwarded-for", b"192.0.2.1, 198.51.100.7")]
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    for trusted in ("*", "127.0.0.1"):
+        scope: Any = {"type": "http", "client": ("127.0.0.1", 1), "headers": headers, "scheme": "http"}
+        asyncio.run(ProxyHeadersMiddleware(app, trusted)(scope, app, app))  # type: ignore[arg-type]
+    assert seen == ["192.0.2.1", "198.51.100.7"], "docs/operations.md says so"
 
 
 # --- Limits

@@ -11,13 +11,14 @@ import anyio
 import pytest
 
 from pixyproxy.core.exceptions import (
+    DatabaseError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
     ObjectNotFoundError,
     StorageUnavailableError,
     UpstreamRefusedError,
 )
-from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Image, ObjectFacts, Picture
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import ParkedFile
@@ -28,7 +29,14 @@ from pixyproxy.service.recovering.findings import Finding, Found
 from pixyproxy.service.recovering.reconciler import BATCH, Reconciler
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
-from tests.fakes import FakeImageRepository, FakeParkingFolder, FakeStorage, tiny_picture
+from tests.fakes import (
+    FakeGenerationRepository,
+    FakeImageRepository,
+    FakeParkedImageRepository,
+    FakeParkingFolder,
+    FakeStorage,
+    tiny_picture,
+)
 from tests.stage import Stage
 from tests.virtual_time import VirtualTimeLoop
 
@@ -220,6 +228,31 @@ async def test_more_than_a_batch_is_finished_at_once() -> None:
     assert reconciler.counts == {Finding.INTERRUPTED: 250}
     assert {each.state for each in stage.generations.generations.values()} == {GenerationState.FAILED}
     assert len(generations) == len(stage.generations.generations)
+
+
+@pytest.mark.parametrize("apply", [True, False])
+async def test_a_batch_that_this_version_cannot_read_hides_none_behind_it(apply: bool) -> None:
+    stage = Stage()
+    stage.generations.unreadable = {(await left_behind(stage)).guid for _ in range(2 * BATCH)}
+    generation = await left_behind(stage)
+    await put(stage, generation)
+    reconciler = await settled(stage, apply=apply)
+    assert reconciler.counts == {Finding.COMPLETED: 1}
+    assert (await state_of(stage, generation) is GenerationState.SUCCEEDED) is apply
+
+
+@pytest.mark.parametrize("apply", [True, False])
+async def test_all_that_were_interrupted_a_while_ago_are_looked_for_again(apply: bool) -> None:
+    stage = Stage()
+    late = await left_behind(stage)
+    await settled(stage)
+    for _ in range(2 * BATCH):
+        await left_behind(stage)
+    await settled(stage)
+    await put(stage, late)
+    reconciler = await settled(stage, apply=apply)
+    assert reconciler.counts == {Finding.COMPLETED: 1}
+    assert (await state_of(stage, late) is GenerationState.SUCCEEDED) is apply
 
 
 async def test_a_dry_run_says_what_it_would_do_and_does_nothing() -> None:
@@ -480,6 +513,52 @@ async def test_a_file_brings_no_deleted_image_back() -> None:
     assert (stage.images.images, stage.storage.objects, stage.folder.files) == ({}, {}, {})
 
 
+async def test_a_file_of_a_generation_that_another_process_failed_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    generation = await left_behind(stage, lease=30)
+    stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
+    await stage.generations.fail(generation, error=UpstreamRefusedError("no").document())
+    reconciler = await settled(stage)
+    assert list(stage.folder.files) == [ParkedFile(generation.guid, 0, 1)]
+    assert (reconciler.counts, reconciler.fixed[Finding.FILE]) == ({Finding.FILE: 1}, 0)
+    assert "its files are kept" in caplog.text
+
+
+class FasterFailure(FakeGenerationRepository):
+    """Another process fails a generation just before this one completes it."""
+
+    async def succeed(
+        self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
+    ) -> bool:
+        await self.fail(generation, error=UpstreamRefusedError("no").document())
+        return await super().succeed(generation, images=images, drawing=drawing)
+
+
+async def test_what_another_process_failed_meanwhile_is_not_reported_as_completed() -> None:
+    stage = Stage()
+    stage.generations = FasterFailure(stage.images)
+    stage.parked = FakeParkedImageRepository(stage.generations)
+    generation = await left_behind(stage)
+    await stage.parked.add(generation, a_drawing(pictures=(PICTURE,)))
+    reconciler = await settled(stage)
+    assert await state_of(stage, generation) is GenerationState.FAILED
+    assert (reconciler.counts, reconciler.fixed[Finding.COMPLETED]) == ({Finding.COMPLETED: 1}, 0)
+
+
+async def test_a_file_whose_generation_another_replica_completes_meanwhile_is_removed() -> None:
+    stage = Stage()
+    generation = await left_behind(stage)
+    folder = SlowFolder()
+
+    async def complete_elsewhere() -> None:
+        await stage.generations.succeed(generation, images=(picture_of(generation),))
+
+    folder.files, folder.meanwhile = {ParkedFile(generation.guid, 0, 1): PICTURE}, complete_elsewhere
+    reconciler = await settled(stage.replica(folder=folder))
+    assert folder.files == {}
+    assert reconciler.counts == reconciler.fixed == {Finding.FILE: 1}
+
+
 async def test_a_file_waits_for_its_storage() -> None:
     stage = Stage()
     generation = await left_behind(stage, lease=30)
@@ -720,6 +799,37 @@ async def test_a_row_without_an_object_is_reported_and_nothing_else(apply: bool)
     reconciler = await compared(stage, apply=apply)
     assert (reconciler.counts, reconciler.fixed[Finding.LOST]) == ({Finding.LOST: 1}, 0)
     assert [str(guid) for guid in stage.images.images] == [details["guid"]]
+
+
+class UnreadableImages(FakeImageRepository):
+    """Another version wrote the rows."""
+
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
+        raise DatabaseError(f"This version cannot read the record of image {guid}.")
+
+
+async def test_a_row_without_an_object_is_reported_whether_this_version_can_read_it_or_not() -> None:
+    stage = Stage(images=UnreadableImages())
+    image = an_image()
+    stage.images.images[image.guid] = image
+    assert (await compared(stage)).counts == {Finding.LOST: 1}
+
+
+@pytest.mark.parametrize("apply", [True, False])
+async def test_the_object_of_a_generation_that_this_version_cannot_read_is_kept_and_stops_no_comparison(
+    apply: bool,
+) -> None:
+    stage = Stage()
+    generation = await left_behind(stage)
+    await settled(stage)
+    kept, litter = await put(stage, generation), await orphan(stage)
+    stage.storage.written[kept] -= DAY * 2
+    stage.generations.unreadable = {generation.guid}
+    found: list[Found] = []
+    reconciler = stage.reconciler(apply=apply, report=found.append)
+    assert await reconciler.compare(grace=DAY, most=ALL) is None
+    assert {(each.finding, each.name) for each in found} == {(Finding.UNREADABLE, kept), (Finding.ORPHAN, litter)}
+    assert set(stage.storage.objects) == ({kept} if apply else {kept, litter})
 
 
 async def test_a_row_that_is_marked_as_deleted_has_lost_nothing_and_keeps_its_object_out_of_it() -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,8 +24,14 @@ from pixyproxy.core.exceptions import (
     NotFoundError,
     UpstreamDeadlineError,
 )
-from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState, RecordedRequest
-from pixyproxy.core.images import Image
+from pixyproxy.core.generations import (
+    Generation,
+    GenerationPage,
+    GenerationRequest,
+    GenerationState,
+    RecordedRequest,
+)
+from pixyproxy.core.images import DeletedImage, Image
 from pixyproxy.core.limits import ANSWERED_WITHIN
 from pixyproxy.core.protocols import (
     AdoptionRepository,
@@ -103,7 +110,7 @@ class Repositories:
 
     async def expired(self) -> list[UUID]:
         """The guids of those whose lease has run out."""
-        return [generation.guid for generation in await self.generations.expired(limit=100)]
+        return [generation.guid for generation in (await self.generations.expired(limit=100)).generations]
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +214,6 @@ async def test_an_image_comes_back_with_what_it_was_edited_from(repositories: Re
     image = await repositories.an_image_in(sources=sources)
     assert (await repositories.images.get(image.guid)).sources == sources
     assert (await repositories.images.search(limit=1)).images == (image,)
-    assert (await repositories.images.mark_deleted(image.guid)).sources == sources
 
 
 async def test_an_unknown_image_is_not_found(repositories: Repositories) -> None:
@@ -236,6 +242,11 @@ async def test_a_generation_succeeds_once(repositories: Repositories) -> None:
 def images_of(generation: Generation, number: int) -> tuple[Image, ...]:
     """So many images of a generation."""
     return tuple(an_image(generation, guid=generation.image_guid(index)) for index in range(number))
+
+
+def deleted(image: Image) -> DeletedImage:
+    """What is answered of an image that is marked as deleted."""
+    return DeletedImage(guid=image.guid, filename=image.filename)
 
 
 async def guids_of(repositories: Repositories, generation: Generation) -> list[UUID]:
@@ -588,7 +599,7 @@ async def test_what_was_failed_as_interrupted_may_succeed_late(repositories: Rep
     found = await repositories.generations.get(generation.guid)
     assert (found.state, found.error, found.images) == (GenerationState.SUCCEEDED, None, (image,))
     assert await repositories.images.get(image.guid) == image
-    assert await repositories.generations.unsettled() == frozenset()
+    assert await repositories.generations.unsettled() == {}
 
 
 async def test_what_nobody_recorded_does_not_succeed(repositories: Repositories) -> None:
@@ -653,7 +664,7 @@ async def test_those_whose_lease_ran_out_come_the_longest_first_and_at_most_so_m
             assert found == [early.guid, middle.guid][: len(found)]
             await anyio.sleep(0.05)
     assert found == [early.guid, middle.guid, late.guid]
-    assert await repositories.generations.expired(limit=2) == (early, middle)
+    assert (await repositories.generations.expired(limit=2)).generations == (early, middle)
 
 
 async def test_settled_generations_have_no_lease(repositories: Repositories) -> None:
@@ -715,10 +726,10 @@ async def test_what_was_interrupted_of_late_is_found_newest_first(repositories: 
         await repositories.generations.fail(generation, error=error)
     await asyncio.sleep(0.01)
     await repositories.generations.fail(second, error=interrupted)
-    found = await repositories.generations.interrupted(within=60, limit=10)
+    found = (await repositories.generations.interrupted(within=60, limit=10)).generations
     assert [generation.guid for generation in found] == [second.guid, first.guid]
-    assert len(await repositories.generations.interrupted(within=60, limit=1)) == 1
-    assert await repositories.generations.interrupted(within=-60, limit=10) == ()
+    assert len((await repositories.generations.interrupted(within=60, limit=1)).generations) == 1
+    assert (await repositories.generations.interrupted(within=-60, limit=10)).generations == ()
 
 
 async def test_a_live_lease_is_not_claimed_and_a_claim_that_ran_out_is_claimed_again(
@@ -735,13 +746,54 @@ async def test_a_live_lease_is_not_claimed_and_a_claim_that_ran_out_is_claimed_a
 
 
 async def test_unsettled_are_those_that_run_or_were_failed_as_interrupted(repositories: Repositories) -> None:
-    assert await repositories.generations.unsettled() == frozenset()
+    assert await repositories.generations.unsettled() == {}
     running = await repositories.a_generation_in(lease=LONG)
     left = await repositories.a_generation_in(lease=0)
     interrupted = await repositories.a_failed_generation_in(error=INTERRUPTED)
     await repositories.a_failed_generation_in(error=REFUSED)
     await repositories.an_image_in()
-    assert await repositories.generations.unsettled() == {running.guid, left.guid, interrupted.guid}
+    assert await repositories.generations.unsettled() == {
+        running.guid: GenerationState.RUNNING,
+        left.guid: GenerationState.RUNNING,
+        interrupted.guid: GenerationState.FAILED,
+    }
+
+
+async def pages_of(ask: Callable[..., Awaitable[GenerationPage]]) -> list[list[UUID]]:
+    """The guids on all pages of two."""
+    pages: list[list[UUID]] = []
+    cursor = None
+    while not pages or cursor is not None:
+        page = await ask(limit=2, cursor=cursor)
+        pages.append([generation.guid for generation in page.generations])
+        cursor = page.next_cursor
+    return pages
+
+
+async def test_the_pages_of_what_was_left_behind_meet(repositories: Repositories) -> None:
+    left = [await repositories.a_generation_in(lease=lease) for lease in (-50, -40, -30, -20)]
+    await repositories.generations.renew([each.guid for each in left[1:3]], lease=-35)  # two of one moment
+    pages = await pages_of(repositories.generations.expired)
+    assert [len(page) for page in pages] == [2, 2]
+    found = [guid for page in pages for guid in page]
+    assert (found[0], set(found[1:3]), found[3]) == (left[0].guid, {left[1].guid, left[2].guid}, left[3].guid)
+
+
+async def test_the_pages_of_what_was_interrupted_meet(repositories: Repositories) -> None:
+    failed = [await repositories.a_failed_generation_in(error=INTERRUPTED) for _ in range(5)]
+    pages = await pages_of(partial(repositories.generations.interrupted, within=60))
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert {guid for page in pages for guid in page} == {each.guid for each in failed}
+
+
+@SQL
+async def test_pages_of_records_that_cannot_be_read_hide_none_behind_them(repositories: Repositories) -> None:
+    assert repositories.database is not None
+    for _ in range(5):
+        await repositories.a_generation_in(lease=-60)
+    await repositories.database.execute("UPDATE generations SET request = '[1]'")
+    behind = await repositories.a_generation_in(lease=-30)
+    assert await pages_of(repositories.generations.expired) == [[], [], [behind.guid]]
 
 
 async def test_leases_are_by_the_clock_of_the_database(sql_server: SqlServer, unique: Callable[[], str]) -> None:
@@ -754,9 +806,9 @@ async def test_leases_are_by_the_clock_of_the_database(sql_server: SqlServer, un
         running, left = a_generation(), a_generation()
         await generations.add(running, lease=30)
         await generations.add(left, lease=0)
-        assert await generations.expired(limit=10) == (left,)
+        assert (await generations.expired(limit=10)).generations == (left,)
         assert await generations.claim(left.guid, lease=60)
-        assert await generations.expired(limit=10) == ()
+        assert (await generations.expired(limit=10)).generations == ()
         leases = sql_server.query("SELECT lease_expires_at FROM generations ORDER BY id", database=f"test_{name}")
         close()
     finally:
@@ -829,7 +881,7 @@ async def test_a_success_removes_what_was_parked_for_it_alone(repositories: Repo
 
 async def test_an_image_that_is_marked_as_deleted_is_never_answered(repositories: Repositories) -> None:
     image, other = await repositories.an_image_in(), await repositories.an_image_in()
-    assert await repositories.images.mark_deleted(image.guid) == image
+    assert await repositories.images.mark_deleted(image.guid) == deleted(image)
     with pytest.raises(ImageNotFoundError):
         await repositories.images.get(image.guid)
     assert (await repositories.images.search(limit=10)).images == (other,)
@@ -845,7 +897,7 @@ async def test_of_many_who_mark_an_image_at_once_one_does(repositories: Reposito
     outcomes = await asyncio.gather(
         *(repositories.images.mark_deleted(image.guid) for _ in range(10)), return_exceptions=True
     )
-    assert [outcome for outcome in outcomes if not isinstance(outcome, ImageNotFoundError)] == [image]
+    assert [outcome for outcome in outcomes if not isinstance(outcome, ImageNotFoundError)] == [deleted(image)]
 
 
 async def test_marked_images_are_listed_until_their_record_is_deleted(repositories: Repositories) -> None:
@@ -853,11 +905,11 @@ async def test_marked_images_are_listed_until_their_record_is_deleted(repositori
     assert await repositories.images.list_deleted(limit=10) == ()
     for image in images[:2]:
         await repositories.images.mark_deleted(image.guid)
-    assert set(await repositories.images.list_deleted(limit=10)) == set(images[:2])
+    assert set(await repositories.images.list_deleted(limit=10)) == set(map(deleted, images[:2]))
     assert len(await repositories.images.list_deleted(limit=1)) == 1
     for _ in range(2):  # the second time there is none
         await repositories.images.delete(images[0].guid)
-    assert await repositories.images.list_deleted(limit=10) == (images[1],)
+    assert await repositories.images.list_deleted(limit=10) == (deleted(images[1]),)
     assert not await repositories.images.has(images[0].filename)
 
 
@@ -888,8 +940,10 @@ async def test_the_keys_of_all_images_come_in_their_order_the_marked_ones_includ
 async def test_a_key_is_known_whether_its_image_is_marked_or_not(repositories: Repositories) -> None:
     image = await repositories.an_image_in()
     assert await repositories.images.has(image.filename)
+    assert await repositories.images.has(image.filename, marked=False)
     await repositories.images.mark_deleted(image.guid)
     assert await repositories.images.has(image.filename)
+    assert not await repositories.images.has(image.filename, marked=False)
     assert not await repositories.images.has(image.filename.removesuffix("png") + "jpg")
 
 
@@ -1045,6 +1099,26 @@ async def test_an_image_that_cannot_be_read_is_skipped_and_hides_no_neighbour(
     assert unreadable in caplog.text
     with pytest.raises(DatabaseError, match=unreadable):
         await repositories.images.get(images[1].guid)
+    assert await repositories.images.has(images[1].filename, marked=False)
+
+
+@SQL
+@pytest.mark.parametrize("request_text", ['[{"prompt": "a secret"}]', '"a secret"', "null", "3"])
+async def test_an_image_is_deleted_though_this_version_can_read_neither_its_record_nor_its_request(
+    repositories: Repositories, request_text: str
+) -> None:
+    database = repositories.database
+    assert database is not None
+    image = await repositories.an_image_in()
+    await database.execute("UPDATE images SET content_type = 'image/jxl' WHERE guid = :guid", guid=str(image.guid))
+    await database.execute("UPDATE generations SET request = :request", request=request_text)
+    assert await repositories.images.mark_deleted(image.guid) == deleted(image)
+    row = await database.one("SELECT request FROM generations")
+    assert row is not None
+    assert json.loads(row["request"]) == {"prompt": "[deleted]"}
+    assert await repositories.images.list_deleted(limit=10) == (deleted(image),)
+    await repositories.images.delete(image.guid)
+    assert await repositories.images.list_deleted(limit=10) == ()
 
 
 # Adoption

@@ -14,8 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.web.log.format import JsonFormatter, TextFormatter, describe, log_config, one_line
-from pixyproxy.web.log.request_log import RequestIds, RequestLog
-from pixyproxy.web.problems import render_problem
+from pixyproxy.web.log.request_log import RequestIds, RequestLog, address_of, canonical_address
 from tests import planted
 from tests.stage import Stage
 
@@ -149,7 +148,7 @@ async def test_what_escapes_even_the_exception_handler_is_answered_and_logged(lo
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("outside everything")
 
-    transport = httpx2.ASGITransport(app=RequestLog(broken, render=render_problem))
+    transport = httpx2.ASGITransport(app=RequestLog(broken))
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
         response = await client.get("/")
     assert response.status_code == 500
@@ -179,6 +178,26 @@ async def test_only_a_client_that_left_is_no_fault_of_ours(log: Lines, words: st
 
 async def receive_nothing() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
+
+
+@pytest.mark.parametrize(
+    ("host", "logged"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("0000:0000:0000:0000:0000:ffff:255.255.255.255", "::ffff:255.255.255.255"),
+        ("::1%eth0 caller=admin 200", "invalid"),
+        ("fe80::1%eth0", "invalid"),
+        ("::1%" + "x" * 60_000, "invalid"),
+        ("1" * 60_000, "invalid"),
+        ("203.0.113.7 caller=admin", "invalid"),
+        ("", "invalid"),
+    ],
+)
+def test_an_address_in_the_log_is_an_ip_address_or_invalid(host: str, logged: str) -> None:
+    before = canonical_address.cache_info().currsize
+    assert address_of(host) in (logged, "::ffff:ffff:ffff" if "255" in host else logged)
+    assert len(host) < 46 or canonical_address.cache_info().currsize == before, "a long value is not kept"
 
 
 async def test_concurrent_requests_keep_their_own_ids(log: Lines) -> None:

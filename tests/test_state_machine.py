@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -40,6 +40,7 @@ from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import Created, PrivateImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from tests.fakes import (
     FakeAdoptionRepository,
@@ -62,7 +63,7 @@ DRAWING_SECONDS = 8.0
 FOR_EVER = 1e9
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 COSTS_NOTHING = {"refused", "unavailable"}
-DATABASE = {"database", "generations", "images", "parked"}
+DATABASE = {"database", "generations", "images", "instance", "parked"}
 CREATING = (
     *("generations.find", "generations.add", "upstream.draw", "storage.put", "generations.succeed"),
     *("generations.fail", "generations.get", "parked.add", "folder.add", "storage.probe", "generations.renew"),
@@ -197,7 +198,10 @@ class Process:
             folder=gated("folder", world.folder),
         )
         self.readiness = Readiness(
-            database=gated("database", world.database), storage=self.stores.storage, clock=world.loop.time
+            database=gated("database", world.database),
+            storage=self.stores.storage,
+            require_match=partial(require_match, self.stores),
+            clock=world.loop.time,
         )
         self.runner = GenerationRunner(
             generations=self.stores.generations,

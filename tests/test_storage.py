@@ -455,6 +455,20 @@ async def test_a_failed_write_leaves_no_file_behind(tmp_path: Path) -> None:
     assert [path for path in (tmp_path / "images").rglob("*") if path.is_file()] == []
 
 
+async def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    storage = FolderImageStorage(tmp_path)
+    key = a_key()
+    await storage.put(key, bytes(1_000_000), content_type="image/png")
+    opened = await storage.open(key)
+    chunks = aiter(opened)
+    await anext(chunks)
+    os.truncate(storage.path(key), 300_000)
+    with pytest.raises(StorageUnavailableError):
+        async for _ in chunks:
+            pass
+    await opened.aclose()
+
+
 async def test_a_folder_spreads_its_files(tmp_path: Path) -> None:
     storage = FolderImageStorage(tmp_path)
     key = a_key()
@@ -698,6 +712,24 @@ async def test_a_full_disk_still_has_room_for_parked_pictures(
         await parking.probe()
 
 
+async def test_a_parking_folder_on_a_disk_with_little_room_takes_pictures_and_reserves_nothing(tmp_path: Path) -> None:
+    room = os.statvfs(tmp_path)
+    parking = LocalParkingFolder(tmp_path / "parked", reserve=(room.f_blocks + 1) * room.f_frsize)
+    assert not await parking.probe()
+    file = ParkedFile(uuid4(), 0, 1)
+    await parking.add(file, b"data")
+    assert (await parking.get(file), len(list((tmp_path / "parked").iterdir()))) == (b"data", 1)
+
+
+async def test_processes_that_start_at_once_on_one_folder_reserve_room_once(tmp_path: Path) -> None:
+    folder = tmp_path / "parked"
+    for _ in range(50):
+        processes = [LocalParkingFolder(folder, reserve=4096) for _ in range(4)]
+        assert await asyncio.gather(*(each.probe() for each in processes)) == [True] * 4
+        (reserve,) = folder.iterdir()
+        reserve.unlink()
+
+
 async def test_a_parking_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     parking = LocalParkingFolder(tmp_path / "file" / "parked")
@@ -723,6 +755,6 @@ async def test_a_parking_folder_that_cannot_be_made_is_known_by_its_probe(tmp_pa
     (tmp_path / "file").touch()
     with pytest.raises(StorageUnavailableError):
         await LocalParkingFolder(tmp_path / "file" / "parked").probe()
-    await LocalParkingFolder(tmp_path / "parked").probe()
+    assert await LocalParkingFolder(tmp_path / "parked").probe()
     (reserve,) = (tmp_path / "parked").iterdir()
     assert (reserve.name, reserve.stat().st_size) == (".reserve", RESERVE)

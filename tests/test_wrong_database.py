@@ -1,7 +1,10 @@
 """`pixyproxy reconcile --apply` against a wrong, a restored and an older installation's database."""
 
 import asyncio
+import contextlib
+import re
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -13,7 +16,7 @@ from pixyproxy.data.init import open_database
 from pixyproxy.service.recovering.findings import Finding
 from tests import planted
 from tests.examples import a_generation, an_image
-from tests.servers import MariaDB, SeaweedFS, run_cli
+from tests.servers import MariaDB, SeaweedFS, free_ports, run_cli
 from tests.test_cli import NO_GRACE
 
 MARK = ".pixyproxy-instance"
@@ -111,6 +114,36 @@ def test_the_objects_of_another_database_are_not_removed(tmp_path: Path) -> None
     assert (status, "of these removed: 3" in output) == (0, True)
     assert not any(file.exists() for file in files)
     assert first.mark == second.mark, "an id is never overwritten"
+
+
+def test_a_server_does_not_start_with_the_storage_of_another_database(tmp_path: Path) -> None:
+    first = Installation(tmp_path).migrate()
+    first.draw(3)
+    second = Installation(tmp_path, database="other.db").migrate()
+    for mark, reason in ((first.mark, "belongs to another database"), (None, "no instance id")):
+        if mark is None:
+            (first.images / MARK).unlink()
+        status, output, said = second.run("serve", "--port", str(free_ports(1)[0]))
+        assert (status, output, len(said.splitlines())) == (2, "", 1)
+        for part in ("PIXYPROXY_DATABASE_URL", "PIXYPROXY_STORAGE_URL", reason, MARK):
+            assert part in said
+        assert first.mark == mark
+    (ours,) = re.findall(rf"{reason}.* ([0-9a-f-]{{36}})", said)
+    (first.images / MARK).write_text(ours)
+    assert second.run("migrate")[2] == "", "the storage was given to it"
+
+
+def test_rows_that_were_moved_to_another_database_serve_when_the_mark_is_removed(tmp_path: Path) -> None:
+    first = Installation(tmp_path).migrate()
+    first.draw(3)
+    shutil.copy(first.database, tmp_path / "moved.db")
+    moved = Installation(tmp_path, database="moved.db")
+    with contextlib.closing(sqlite3.connect(moved.database)) as connection, connection:
+        connection.execute("UPDATE instance SET guid = ?", (str(uuid4()),))
+    assert "belongs to another database" in moved.run("migrate")[2]
+    (first.images / MARK).unlink()
+    assert moved.run("migrate")[2] == ""
+    assert moved.run("check")[0] == 0
 
 
 @pytest.mark.parametrize("first_command", ["reconcile --apply", "migrate"])

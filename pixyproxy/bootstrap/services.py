@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pixyproxy.bootstrap.adapters import Adapters, database_url, setting_in_errors
 from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
@@ -18,6 +19,7 @@ from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.findings import Found, log_finding
+from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.settings import PREFIX, Settings
@@ -58,7 +60,9 @@ class Parts:
 def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGenerator) -> Parts:
     """The services over these adapters. The public and the private one share the caches."""
     stores, cached = adapters.stores, with_caches(settings, adapters.stores)
-    readiness = Readiness(database=adapters.database, storage=stores.storage)
+    readiness = Readiness(
+        database=adapters.database, storage=stores.storage, require_match=partial(require_match, stores)
+    )
     runner = GenerationRunner(
         generations=stores.generations,
         generator=generator,

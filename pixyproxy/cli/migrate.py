@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-import contextlib
+import sys
 
 from pixyproxy.bootstrap.adapters import database_url, make_data_dir, open_adapters, open_bucket, setting_in_errors
 from pixyproxy.cli.arguments import Commands
@@ -36,10 +36,17 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def prepare_if_reachable(settings: Settings) -> None:
-    """Prepare the storage, unless this command has no access to it: then the first `serve` does it."""
-    with contextlib.suppress(ConfigurationError):
+    """Prepare the storage, unless this command has no access to it: then the first `serve` does it.
+
+    Warns if the storage belongs to another database.
+    """
+    try:
         adapters = open_adapters(settings)
-        try:
-            await prepare_storage(adapters)
-        finally:
-            await adapters.cleanup.aclose()
+    except ConfigurationError:
+        return
+    try:
+        await prepare_storage(adapters)
+    except ConfigurationError as error:
+        print(f"Warning: {error.detail}", file=sys.stderr)
+    finally:
+        await adapters.cleanup.aclose()

@@ -1,6 +1,5 @@
 """What happens before a command works: the database's schema, the parts, the first API key."""
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -12,12 +11,14 @@ from pixyproxy.core.exceptions import (
     ConfigurationError,
     ConflictError,
     PixyProxyException,
+    StorageMismatchError,
     StorageUnavailableError,
 )
 from pixyproxy.data.init import migrate, require_current_schema
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
-from pixyproxy.service.recovering.instance import find_mismatch, record_instance
+from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.settings import PREFIX, Settings
+from pixyproxy.storage.instance import NAME as INSTANCE_NAME
 
 EMBEDDED_KEY_NAME = "first-start"
 
@@ -53,23 +54,38 @@ def require_data(settings: Settings, *, migrates: bool = True) -> None:
 async def prepare_storage(adapters: Adapters) -> None:
     """At the first start, create the storage folder and write the database's id into the storage.
 
-    Warns of a storage that belongs to another database. What does not answer is left for the next start.
+    `ConfigurationError` if the storage belongs to another database. What does not answer is left for later: a server
+    asks again before it draws.
     """
-    with contextlib.suppress(PixyProxyException):
+    try:
         await make_storage(adapters)
-        await record_instance(adapters.stores)
-        if mismatch := await find_mismatch(adapters.stores):
-            print(f"Warning: {mismatch}. 'pixyproxy reconcile --apply' will remove nothing", file=sys.stderr)
+        await require_match(adapters.stores)
+    except StorageMismatchError as error:
+        raise ConfigurationError(
+            f"{PREFIX}DATABASE_URL and {PREFIX}STORAGE_URL do not belong together. {error.detail} "
+            "Set the two of one installation, or an empty storage. To use this storage all the same, write the id of "
+            f"this database into its {INSTANCE_NAME}; docs/operations.md says what that means for its objects"
+        ) from error
+    except PixyProxyException:
+        pass
 
 
 async def prepare(settings: Settings, parts: Parts) -> Path | None:
-    """Warn of parts that do not answer, and make the embedded default's key. Returns the file that holds it."""
+    """Warn of parts that do not answer, and make the embedded default's key. Returns the file that holds it.
+
+    `ConfigurationError` if the storage belongs to another database.
+    """
     try:
         await prepare_storage(parts.adapters)
         for name, failure in (await parts.services.readiness.failures()).items():
             print(f"Warning: the {name} is not ready: {failure.detail}", file=sys.stderr)
         try:
-            await parts.adapters.stores.folder.probe()
+            if not await parts.adapters.stores.folder.probe():
+                print(
+                    f"Warning: {PREFIX}DATA_DIR: the disk of {settings.data_dir / 'parked'} has no room to reserve for "
+                    "pictures: if it is full when storage and database are unavailable at SIGTERM, they are lost",
+                    file=sys.stderr,
+                )
         except StorageUnavailableError:
             print(
                 f"Warning: {PREFIX}DATA_DIR: {settings.data_dir / 'parked'} cannot be written: if storage and "

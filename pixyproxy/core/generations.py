@@ -107,7 +107,7 @@ class Generation(Model):
 
 
 class GenerationPage(Model):
-    """Generations, newest first, and the opaque cursor of the next page (`None`: this is the last)."""
+    """Generations in the order of their list, and the opaque cursor of the next page (`None`: this is the last)."""
 
     generations: tuple[Generation, ...]
     next_cursor: str | None

@@ -37,6 +37,13 @@ class Image(Model):
     updated_at: AwareDatetime
 
 
+class DeletedImage(Model):
+    """An image that is marked as deleted: what is needed to remove its object and its record."""
+
+    guid: UUID
+    filename: str
+
+
 def image_guid(generation: UUID, index: int) -> UUID:
     """The guid of a generation's image number `index`, the same for every process that derives it (RFC 9562, v5)."""
     return uuid5(generation, str(index))

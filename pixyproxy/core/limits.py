@@ -9,7 +9,9 @@ READ_WAIT = 3.0
 RESERVE_WAIT = 5.0
 """A reservation: of a thousand that come at once each has a connection in less."""
 RECORD_WAIT = 60.0
-"""The record of what was paid for, and a picture for the folder."""
+"""The record of what was paid for, and a picture for a storage that is a folder."""
+FOLDER_WAIT = 60.0
+"""A picture for the parking folder."""
 UPLOAD_WAIT = 10.0
 """A piece of an upload, for the disk."""
 PUT_WAIT = 100.0
@@ -59,6 +61,8 @@ STREAM_KEEP_ALIVE = 15.0
 # Sizes, in bytes where nothing else is said
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
+MAX_ALL_HEADS = 16 * 1024 * 1024
+"""Heads of all connections of a process that have not arrived whole, or wait to be answered."""
 MAX_PIPELINED = 8
 MAX_BODY = 1024 * 1024
 MAX_NAME = 4096
@@ -86,11 +90,16 @@ PARKING_RESERVE = 16 * 1024 * 1024
 
 
 def seconds_to_end(*, drain_delay: float, deadline: float) -> float:
-    """The longest that a process needs from SIGTERM on.
+    """The longest that a process needs from SIGTERM on, but for the server's wait for first requests.
 
-    A generation may begin when the drain delay ends, and has its whole deadline. Then one try to put its picture, one
-    to record or to park it, and the time for clients to take their answers.
+    A generation may begin when the drain delay ends. It is reserved, the storage is probed, it has its whole deadline,
+    and waits for a finish slot. In the worst case one put fails, then parking in the database, then the picture is
+    written to the folder. Clients have time to take their answers. At last the reconciler ends: a put that it has begun
+    is not abandoned.
     """
-    putting = PUT_WAIT + S3_PUT_ATTEMPTS * (S3_PUT_READ + S3_CONNECT)
-    recording = RECORD_WAIT + TRANSACTION_ATTEMPTS * (2 * DATABASE_READ + DATABASE_CONNECT)
-    return drain_delay + deadline + putting + recording + FLUSH_WAIT
+    transaction = TRANSACTION_ATTEMPTS * (2 * DATABASE_READ + DATABASE_CONNECT)
+    reserving = RESERVE_WAIT + transaction
+    drawing = PROBE_DEADLINE + deadline + FINISH_SLOT_WAIT
+    keeping = LAST_PUT + RECORD_WAIT + transaction + FOLDER_WAIT
+    reconciling = S3_PUT_ATTEMPTS * (S3_PUT_READ + S3_CONNECT)
+    return drain_delay + reserving + drawing + keeping + FLUSH_WAIT + reconciling

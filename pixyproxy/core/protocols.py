@@ -14,7 +14,7 @@ from pixyproxy.core.generations import (
     GenerationState,
     PartialImage,
 )
-from pixyproxy.core.images import Image, ImagePage, ObjectFacts
+from pixyproxy.core.images import DeletedImage, Image, ImagePage, ObjectFacts
 from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.keys import ApiKey
 
@@ -51,14 +51,15 @@ class ImageRepository(Protocol):
         Raises `InvalidRequestError` for a cursor that no page ever carried, `SearchTooSlowError` if `q` takes too long.
         """
 
-    async def mark_deleted(self, guid: UUID) -> Image:
+    async def mark_deleted(self, guid: UUID) -> DeletedImage:
         """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer.
 
-        With the last image of a generation its prompt is removed from the generation too.
+        With the last image of a generation its prompt is removed from the generation too. Works for records that this
+        version cannot read.
         """
 
-    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
-        """Images that are marked as deleted and still recorded, at most `limit`."""
+    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
+        """Images, readable or not, that are marked as deleted and still recorded, at most `limit`."""
 
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""
@@ -69,8 +70,8 @@ class ImageRepository(Protocol):
         The marked ones are included.
         """
 
-    async def has(self, filename: str) -> bool:
-        """Whether an image with this key is recorded, marked or not."""
+    async def has(self, filename: str, *, marked: bool = True) -> bool:
+        """Whether an image with this key is recorded, readable or not; `marked`: also one that is marked as deleted."""
 
 
 class GenerationRepository(Protocol):
@@ -114,11 +115,14 @@ class GenerationRepository(Protocol):
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
         """Give those that run a lease of so many seconds from now; 0 lets them go."""
 
-    async def expired(self, *, limit: int) -> tuple[Generation, ...]:
-        """Running generations whose lease has run out, the longest first."""
+    async def expired(self, *, limit: int, cursor: str | None = None) -> GenerationPage:
+        """Running generations whose lease has run out, the longest first, from `cursor` on, without their images."""
 
-    async def interrupted(self, *, within: float, limit: int) -> tuple[Generation, ...]:
-        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first."""
+    async def interrupted(self, *, within: float, limit: int, cursor: str | None = None) -> GenerationPage:
+        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first.
+
+        From `cursor` on, without their images.
+        """
 
     async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
         """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's.
@@ -127,8 +131,8 @@ class GenerationRepository(Protocol):
         generation is abandoned from here on: see `AdoptionRepository`.
         """
 
-    async def unsettled(self) -> frozenset[UUID]:
-        """The guids of all that run or were failed as interrupted: their objects may come to be recorded."""
+    async def unsettled(self) -> dict[UUID, GenerationState]:
+        """The states of all that run or were failed as interrupted: their objects may come to be recorded."""
 
 
 @dataclass(frozen=True)
@@ -268,8 +272,8 @@ class ParkingFolder(Protocol):
     async def add(self, file: ParkedFile, data: bytes) -> str:
         """Write the picture durably; returns its path. `StorageUnavailableError` if even that fails."""
 
-    async def probe(self) -> None:
-        """Return if it takes pictures; `StorageUnavailableError` if not."""
+    async def probe(self) -> bool:
+        """Whether room for some pictures is reserved; `StorageUnavailableError` if it takes no picture."""
 
     async def list(self) -> tuple[ParkedFile, ...]:
         """Every picture in the folder."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
-from pixyproxy.core.images import Image, ImagePage
+from pixyproxy.core.images import DeletedImage, Image, ImagePage
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.protocols import ApiKeyRepository, ImageRepository
 from pixyproxy.core.threads import Gate
@@ -74,14 +74,14 @@ class CachedImageRepository:
         self.note(image.guid for image in page.images)
         return page
 
-    async def mark_deleted(self, guid: UUID) -> Image:
+    async def mark_deleted(self, guid: UUID) -> DeletedImage:
         """Hide the image from every reader, from those of this process at once."""
         try:
             return await self._images.mark_deleted(guid)
         finally:
             self._memory.forget(guid)
 
-    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
+    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
         """Images that are marked as deleted and still recorded."""
         return await self._images.list_deleted(limit=limit)
 
@@ -93,9 +93,9 @@ class CachedImageRepository:
         """The sizes of all recorded images by key, as they are recorded now."""
         return await self._images.sizes(after=after, limit=limit)
 
-    async def has(self, filename: str) -> bool:
-        """Whether an image with this key is recorded now."""
-        return await self._images.has(filename)
+    async def has(self, filename: str, *, marked: bool = True) -> bool:
+        """Whether an image with this key is recorded now; `marked`: also one that is marked as deleted."""
+        return await self._images.has(filename, marked=marked)
 
 
 class CachedApiKeyRepository:

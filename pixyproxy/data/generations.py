@@ -1,7 +1,7 @@
 """The records of generations."""
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -56,7 +56,8 @@ EXPIRED = (
     SELECT
     + """
     WHERE state = 'running' AND lease_expires_at <= :now
-    ORDER BY lease_expires_at
+      AND lease_expires_at >= :moment AND (lease_expires_at > :moment OR id > :id)
+    ORDER BY lease_expires_at, id
     LIMIT :rows
     """
 )
@@ -64,7 +65,8 @@ RECENTLY_INTERRUPTED = (
     SELECT
     + """
     WHERE error_name = :interrupted AND updated_at > :since
-    ORDER BY updated_at DESC
+      AND updated_at <= :moment AND (updated_at < :moment OR id < :id)
+    ORDER BY updated_at DESC, id DESC
     LIMIT :rows
     """
 )
@@ -76,6 +78,9 @@ INSERT = """
         (:guid, :api_key_id, :idempotency_key, :fingerprint, :request, :expected_images, :state, :error,
          :upstream_request_id, :usage, :answer, :lease_expires_at, :created_at, :updated_at)
 """
+
+FIRST_MOMENT, LAST_MOMENT = "1000-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999"
+"""Before and after every time in a row."""
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +133,21 @@ def readable(rows: Iterable[Row], *, images: dict[int, tuple[Image, ...]] | None
         except ValueError:
             logger.exception("generation %s: this version cannot read its record", row["guid"])
     return tuple(generations)
+
+
+def keyset_page(rows: Sequence[Row], *, limit: int, column: str) -> GenerationPage:
+    """The page of so many rows in the order of this column and the id, of which one more was read."""
+    cursor = None
+    if len(rows) > limit:
+        last = rows[limit - 1]
+        cursor = f"{time_to_column(column_to_time(last[column]))}|{last['id']}"
+    return GenerationPage(generations=readable(rows[:limit]), next_cursor=cursor)
+
+
+def keyset_position(cursor: str | None, *, first: str) -> dict[str, Any]:
+    """The parameters `moment` and `id` behind the cursor of `keyset_page`; None: before every row."""
+    moment, _, number = (cursor or f"{first}|0").partition("|")
+    return {"moment": moment, "id": int(number)}
 
 
 def with_images(transaction: Transaction, rows: Collection[Row]) -> tuple[Generation, ...]:
@@ -249,20 +269,32 @@ class SqlGenerationRepository:
 
         await self._database.transaction(renew)
 
-    async def expired(self, *, limit: int) -> tuple[Generation, ...]:
-        """Running generations whose lease has run out, the longest first."""
+    async def expired(self, *, limit: int, cursor: str | None = None) -> GenerationPage:
+        """Running generations whose lease has run out, the longest first, from `cursor` on, without their images.
 
-        def expired(transaction: Transaction) -> tuple[Generation, ...]:
-            return readable(transaction.all(EXPIRED, now=time_to_column(transaction.now()), rows=limit))
+        Records that this version cannot read are left out.
+        """
+        position = keyset_position(cursor, first=FIRST_MOMENT)
+
+        def expired(transaction: Transaction) -> GenerationPage:
+            rows = transaction.all(EXPIRED, now=time_to_column(transaction.now()), rows=limit + 1, **position)
+            return keyset_page(rows, limit=limit, column="lease_expires_at")
 
         return await self._database.read(expired)
 
-    async def interrupted(self, *, within: float, limit: int) -> tuple[Generation, ...]:
-        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first."""
+    async def interrupted(self, *, within: float, limit: int, cursor: str | None = None) -> GenerationPage:
+        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first.
 
-        def interrupted(transaction: Transaction) -> tuple[Generation, ...]:
+        From `cursor` on, without their images. Records that this version cannot read are left out.
+        """
+        position = keyset_position(cursor, first=LAST_MOMENT)
+
+        def interrupted(transaction: Transaction) -> GenerationPage:
             since = time_to_column(transaction.now() - timedelta(seconds=within))
-            return readable(transaction.all(RECENTLY_INTERRUPTED, interrupted=INTERRUPTED, since=since, rows=limit))
+            rows = transaction.all(
+                RECENTLY_INTERRUPTED, interrupted=INTERRUPTED, since=since, rows=limit + 1, **position
+            )
+            return keyset_page(rows, limit=limit, column="updated_at")
 
         return await self._database.read(interrupted)
 
@@ -290,14 +322,17 @@ class SqlGenerationRepository:
 
         return await self._database.transaction(claim)
 
-    async def unsettled(self) -> frozenset[UUID]:
-        """The guids of all that run or were failed as interrupted: their objects may come to be recorded."""
+    async def unsettled(self) -> dict[UUID, GenerationState]:
+        """The states of all that run or were failed as interrupted: their objects may come to be recorded."""
         rows = await self._database.all(
             """
-            SELECT guid FROM generations WHERE state = 'running'
+            SELECT guid, state FROM generations WHERE state = 'running'
             UNION
-            SELECT guid FROM generations WHERE error_name = :interrupted
+            SELECT guid, state FROM generations WHERE error_name = :interrupted
             """,
             interrupted=INTERRUPTED,
         )
-        return frozenset(UUID(row["guid"]) for row in rows)
+        return {
+            UUID(row["guid"]): GenerationState.RUNNING if row["state"] == "running" else GenerationState.FAILED
+            for row in rows
+        }

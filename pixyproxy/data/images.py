@@ -14,7 +14,7 @@ from pixyproxy.core.exceptions import (
     SearchTooSlowError,
 )
 from pixyproxy.core.generations import DELETED_PROMPT, Generation
-from pixyproxy.core.images import Image, ImagePage
+from pixyproxy.core.images import DeletedImage, Image, ImagePage
 from pixyproxy.core.inputs import Input, readable_inputs
 from pixyproxy.data.conversions import column_to_time, json_to_column, next_cursor, position_of, time_to_column
 from pixyproxy.data.database import Row, SqlDatabase, Transaction, is_too_slow
@@ -26,7 +26,6 @@ SELECT = """
 """
 BY_GUID = SELECT + "WHERE guid = :guid AND deleted_at IS NULL"
 BY_GENERATIONS = SELECT + "WHERE generation_id IN :ids AND deleted_at IS NULL ORDER BY id"
-DELETED = SELECT + "WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT :rows"
 PAGE = (
     SELECT
     + """
@@ -94,10 +93,15 @@ def forget_revised_prompt(transaction: Transaction, generation_id: int) -> None:
     """Remove the prompt as the upstream revised it from a generation's answer."""
     row = transaction.one("SELECT answer FROM generations WHERE id = :id", id=generation_id)
     answer = json.loads((row and row["answer"]) or "{}")
-    if answer.pop("revised_prompt", None) is not None:
+    if isinstance(answer, dict) and answer.pop("revised_prompt", None) is not None:
         transaction.execute(
             "UPDATE generations SET answer = :answer WHERE id = :id", answer=json_to_column(answer), id=generation_id
         )
+
+
+def row_to_deleted_image(row: Row) -> DeletedImage:
+    """What is needed of the row of an image to remove it; every version can read that."""
+    return DeletedImage(guid=UUID(row["guid"]), filename=row["filename"])
 
 
 def readable(rows: Iterable[Row]) -> list[tuple[Row, Image]]:
@@ -129,7 +133,8 @@ def images_by_generation(transaction: Transaction, ids: Sequence[int]) -> dict[i
 def forget_prompt(transaction: Transaction, generation_id: int) -> None:
     """Remove the prompt from a generation's request if its last image is deleted. State, usage and key stay.
 
-    PixyProxy 0.1.0 does not read a request without a prompt, so `DELETED_PROMPT` stands in its place.
+    PixyProxy 0.1.0 does not read a request without a prompt, so `DELETED_PROMPT` stands in its place. Of a request that
+    this version cannot read nothing else stays: the prompt may be anywhere in it.
     """
     left = transaction.one(
         "SELECT id FROM images WHERE generation_id = :id AND deleted_at IS NULL LIMIT 1", id=generation_id
@@ -137,8 +142,10 @@ def forget_prompt(transaction: Transaction, generation_id: int) -> None:
     row = transaction.one("SELECT request FROM generations WHERE id = :id", id=generation_id)
     if left is not None or row is None:
         return
-    request = json.loads(row["request"])
-    request["prompt"] = DELETED_PROMPT
+    try:
+        request = {**json.loads(row["request"]), "prompt": DELETED_PROMPT}
+    except (TypeError, ValueError):
+        request = {"prompt": DELETED_PROMPT}
     transaction.execute(
         "UPDATE generations SET request = :request WHERE id = :id", request=json_to_column(request), id=generation_id
     )
@@ -194,14 +201,18 @@ class SqlImageRepository:
             images=tuple(image for _, image in readable(rows[:limit])), next_cursor=next_cursor(rows, limit=limit)
         )
 
-    async def mark_deleted(self, guid: UUID) -> Image:
+    async def mark_deleted(self, guid: UUID) -> DeletedImage:
         """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer.
 
-        With the last image of a generation its prompt is removed from the generation too.
+        With the last image of a generation its prompt is removed from the generation too. Works for records that this
+        version cannot read.
         """
 
-        def mark(transaction: Transaction) -> Image:
-            row = transaction.one(BY_GUID, guid=str(guid))
+        def mark(transaction: Transaction) -> DeletedImage:
+            row = transaction.one(
+                "SELECT guid, filename, generation_id FROM images WHERE guid = :guid AND deleted_at IS NULL",
+                guid=str(guid),
+            )
             if row is None:
                 raise ImageNotFoundError
             # The generation's row first, as in `settling.succeed`: two transactions never wait for each other.
@@ -216,13 +227,16 @@ class SqlImageRepository:
             if not found:
                 raise ImageNotFoundError
             forget_prompt(transaction, row["generation_id"])
-            return row_to_image(row)
+            return row_to_deleted_image(row)
 
         return await self._database.transaction(mark)
 
-    async def list_deleted(self, *, limit: int) -> tuple[Image, ...]:
-        """Images that are marked as deleted and still recorded, at most `limit`."""
-        return tuple(image for _, image in readable(await self._database.all(DELETED, rows=limit)))
+    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
+        """Images, readable or not, that are marked as deleted and still recorded, at most `limit`."""
+        rows = await self._database.all(
+            "SELECT guid, filename FROM images WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT :rows", rows=limit
+        )
+        return tuple(map(row_to_deleted_image, rows))
 
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""
@@ -237,7 +251,7 @@ class SqlImageRepository:
         )
         return {row["filename"]: row["size_bytes"] for row in rows}
 
-    async def has(self, filename: str) -> bool:
-        """Whether an image with this key is recorded, marked or not."""
-        row = await self._database.one("SELECT id FROM images WHERE filename = :filename", filename=filename)
-        return row is not None
+    async def has(self, filename: str, *, marked: bool = True) -> bool:
+        """Whether an image with this key is recorded, readable or not; `marked`: also one that is marked as deleted."""
+        row = await self._database.one("SELECT deleted_at FROM images WHERE filename = :filename", filename=filename)
+        return row is not None and (marked or row["deleted_at"] is None)

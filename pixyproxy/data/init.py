@@ -244,6 +244,7 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
                 if connection.dialect.name != "sqlite":
                     connection.commit()  # inside an open transaction Alembic commits no migration
                 alembic.command.upgrade(config, "head")
+            if schema_version.is_current(connection, config):  # also if an earlier migration was killed just before
                 schema_version.record_compatibility(connection)
             connection.commit()
     finally:

@@ -33,6 +33,11 @@ def current_revision(connection: Connection) -> str | None:
     return revision or MigrationContext.configure(connection).get_current_revision()
 
 
+def is_current(connection: Connection, config: alembic.config.Config) -> bool:
+    """Whether the schema is exactly that of this version."""
+    return current_revision(connection) == ScriptDirectory.from_config(config).get_current_head()
+
+
 def is_usable(connection: Connection, config: alembic.config.Config) -> bool:
     """Whether this version can work with the schema as it is; False if it must be migrated first.
 

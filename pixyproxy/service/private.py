@@ -19,7 +19,7 @@ from pixyproxy.core.generations import (
     GenerationState,
     PartialImage,
 )
-from pixyproxy.core.images import Image, ImagePage
+from pixyproxy.core.images import DeletedImage, ImagePage
 from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
@@ -224,7 +224,7 @@ class PrivateImageService:
         else:
             logger.warning("image %s: the storage is slow: the deletion is finished later", image.guid)
 
-    async def _remove(self, image: Image) -> None:
+    async def _remove(self, image: DeletedImage) -> None:
         """Remove the object and the record of an image that is marked as deleted, or leave it to a reconciler."""
         try:
             await self._stores.storage.delete(image.filename)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -37,10 +38,12 @@ class Probe:
         *,
         silent: Callable[[], PixyProxyException],
         clock: Callable[[], float],
+        success_age: float = SUCCESS_AGE,
     ) -> None:
         self._ask = ask
         self._silent = silent
         self._clock = clock
+        self._success_age = success_age
         self._asking: asyncio.Task[None] | None = None
         self._fresh_until = -1.0
         self._failure: Exception | None = None
@@ -66,33 +69,45 @@ class Probe:
             self._fresh_until = self._clock() + FAILURE_AGE
         else:
             self._failure = None
-            self._fresh_until = asked_at + SUCCESS_AGE
+            self._fresh_until = asked_at + self._success_age
 
 
 class Readiness:
     """The parts without which no generation may begin, and whether this process still begins any.
 
-    `ending` is set when the process begins no more generations.
+    `require_match` returns if database and storage belong together; it is asked until it does. `ending` is set when the
+    process begins no more generations.
     """
 
     def __init__(
-        self, *, database: Database, storage: ImageStorage, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        database: Database,
+        storage: ImageStorage,
+        require_match: Callable[[], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        def silent_storage() -> PixyProxyException:
+            return StorageUnavailableError("The storage does not answer.")
+
         self.ending = asyncio.Event()
         self._end_announced = False
         self._probes = {
             "database": Probe(
                 database.probe, silent=lambda: DatabaseUnavailableError("The database does not answer."), clock=clock
             ),
-            "storage": Probe(
-                storage.probe, silent=lambda: StorageUnavailableError("The storage does not answer."), clock=clock
-            ),
+            "storage": Probe(storage.probe, silent=silent_storage, clock=clock),
         }
+        self._match = Probe(require_match, silent=silent_storage, clock=clock, success_age=math.inf)
 
     async def require_parts(self) -> None:
-        """Return if every part answered a probe that is at most 5 s old; an `UnavailableError` if one did not."""
+        """Return if every part answered a probe that is at most 5 s old, and database and storage belong together.
+
+        An `UnavailableError` if not.
+        """
         for probe in self._probes.values():
             await probe.check()
+        await self._match.check()
 
     async def require_storage(self) -> None:
         """Return if the storage answered a probe that is at most 5 s old; `StorageUnavailableError` if not."""
@@ -112,7 +127,10 @@ class Readiness:
         return {"process": ShuttingDownError()} if self._end_announced or self.ending.is_set() else {}
 
     async def failures(self) -> dict[str, PixyProxyException]:
-        """The parts that do not answer, and `process` if its end was announced; each with its error."""
+        """The parts that do not answer, and `process` if its end was announced; each with its error.
+
+        `instance`, if all parts answer: database and storage do not belong together.
+        """
         failures = self.process_failures()
 
         async def check(name: str, probe: Probe) -> None:
@@ -124,4 +142,6 @@ class Readiness:
         async with anyio.create_task_group() as parts:
             for name, probe in self._probes.items():
                 parts.start_soon(check, name, probe)
+        if self._probes.keys().isdisjoint(failures):
+            await check("instance", self._match)
         return failures

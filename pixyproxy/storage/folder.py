@@ -43,14 +43,17 @@ class OpenFile:
         return self._size_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The bytes, or those of the part, in chunks."""
+        """The bytes, or those of the part, in chunks; `StorageUnavailableError` if the file ends before."""
         missing = self._wanted
 
         def read() -> bytes:
             with file_errors():
                 return self._file.read(min(CHUNK, missing))
 
-        while chunk := await self._threads.run(read):
+        while missing:
+            chunk = await self._threads.run(read)
+            if not chunk:
+                raise StorageUnavailableError("A file in the folder of the images has become shorter.")
             missing -= len(chunk)
             yield chunk
 

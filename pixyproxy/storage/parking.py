@@ -27,6 +27,8 @@ NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:([0-9])|([
 
 RESERVE = limits.PARKING_RESERVE
 """Bytes of the disk that are reserved for parking: some pictures of common sizes."""
+PATIENCE = limits.FOLDER_WAIT
+"""Seconds that a picture waits for a free thread."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,9 @@ class LocalParkingFolder:
         self._folder = folder
         self._reserve = reserve
         self._ballast = folder / ".reserve"
-        self._threads = Threads(2, patience=60, busy=lambda: StorageUnavailableError("The parking folder is busy."))
+        self._threads = Threads(
+            2, patience=PATIENCE, busy=lambda: StorageUnavailableError("The parking folder is busy.")
+        )
 
     def _path(self, file: ParkedFile) -> Path:
         number = f"{file.index}" if file.count is None else f"{file.index + 1}-of-{file.count}"
@@ -80,28 +84,29 @@ class LocalParkingFolder:
         room = os.statvfs(self._folder)
         return room.f_bavail * room.f_frsize
 
-    async def probe(self) -> None:
-        """Return if it takes pictures, and reserve room for some; `StorageUnavailableError` if not."""
+    async def probe(self) -> bool:
+        """Reserve room for some pictures; whether the disk has it. `StorageUnavailableError` if it takes no picture."""
 
-        def write() -> None:
+        def write() -> bool:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self._folder / f".probe-{secrets.token_hex(8)}"
             write_whole(probe, bytes(4096))
             probe.unlink()
-            if not self._ballast.exists():
-                self._make_ballast()
+            return self._ballast.exists() or self._make_ballast()
 
-        await self._run(write)
+        return await self._run(write)
 
-    def _make_ballast(self) -> None:
-        partial = self._ballast.with_suffix(".partial")
+    def _make_ballast(self) -> bool:
+        partial = self._folder / f".reserve-{secrets.token_hex(8)}"  # another process may start at the same time
         try:
-            with partial.open("wb") as file:
+            with partial.open("xb") as file:
                 os.posix_fallocate(file.fileno(), 0, self._reserve)
             partial.replace(self._ballast)
-        except BaseException:
+        except OSError:
+            return False
+        finally:
             partial.unlink(missing_ok=True)
-            raise
+        return True
 
     async def list(self) -> tuple[ParkedFile, ...]:
         """Every picture in the folder."""

@@ -13,7 +13,7 @@ from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.web import documentation, health
 from pixyproxy.web.api_document import complete_document
 from pixyproxy.web.dependencies import Services
-from pixyproxy.web.dialects import Dialect, dialect_for
+from pixyproxy.web.dialects import Dialect
 from pixyproxy.web.generations import routes as generations
 from pixyproxy.web.http.clients import WatchedClients
 from pixyproxy.web.http.compression import Gzip
@@ -111,6 +111,4 @@ def create_app(
     app: ASGIApp = PlainRoutes(create_api(services, version=version, background=background, dialects=dialects))
     for wrap in reversed(wrappers):
         app = wrap(app)
-    return RequestLog(
-        app, render=lambda fault, request: dialect_for(request.scope["path"], dialects).render(fault, request)
-    )
+    return RequestLog(app, dialects=dialects)

@@ -1,6 +1,6 @@
 """Dialects: routes below a prefix, and the form of their errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fastapi import APIRouter
@@ -30,10 +30,9 @@ class Dialect:
 
 def dialect_of(request: Request) -> Dialect:
     """The dialect of a request: the one with the longest prefix of its path."""
-    dialects: tuple[Dialect, ...] = request.app.state.dialects
-    return dialect_for(request.scope["path"], dialects)
+    return dialect_at(request.scope["path"], request.app.state.dialects)
 
 
-def dialect_for(path: str, dialects: tuple[Dialect, ...]) -> Dialect:
-    """The dialect of these that a path belongs to."""
+def dialect_at(path: str, dialects: Iterable[Dialect]) -> Dialect:
+    """The dialect of a URL; `ValueError` if it belongs to none of them."""
     return max((each for each in dialects if each.speaks(path)), key=lambda each: len(each.prefix))

@@ -41,12 +41,15 @@ async def readyz_process(readiness: Ready) -> IsReady:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Do the process and its parts work?", responses=responses_for(NotReadyError))
 async def readyz(readiness: Ready) -> IsReady:
-    """200 if database and storage answer and the process is not ending; 503 names what fails. For monitoring."""
+    """200 if database and storage answer and belong together, and the process is not ending; 503 says why not.
+
+    For monitoring.
+    """
     return require_none(await readiness.failures())
 
 
 def require_none(failures: dict[str, PixyProxyException]) -> IsReady:
     """The answer without failures; `NotReadyError` names them."""
     if failures:
-        raise NotReadyError(sorted(failures))
+        raise NotReadyError(failures)
     return IsReady()

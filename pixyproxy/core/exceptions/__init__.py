@@ -28,12 +28,13 @@ PixyProxyException
  ├─ UnavailableError                   503  a part does not answer; nothing was spent; try again
  │   ├─ DatabaseUnavailableError
  │   ├─ StorageUnavailableError
+ │   ├─ StorageMismatchError                the storage belongs to another database
  │   ├─ UpstreamUnavailableError            the upstream cannot be reached, or asked us to wait
  │   ├─ TooManyGenerationsError             this process runs as many generations as it may
  │   ├─ UploadsFullError                    there is no room for more uploads
  │   ├─ TooManyConnectionsError             this process has as many connections as it may
  │   ├─ ShuttingDownError                   this process ends
- │   └─ NotReadyError                       /readyz: names the parts that do not answer
+ │   └─ NotReadyError                       /readyz: names the parts that failed
  ├─ UpstreamRefusedError               422  the upstream refused this prompt or these parameters
  ├─ UpstreamError                      502  the upstream failed
  │   ├─ UpstreamCredentialsError            our key for the upstream is wrong or may not do this
@@ -73,6 +74,7 @@ from pixyproxy.core.exceptions.parts import (
     DatabaseUnavailableError,
     NotReadyError,
     ShuttingDownError,
+    StorageMismatchError,
     StorageUnavailableError,
     TooManyConnectionsError,
     TooManyGenerationsError,
@@ -150,6 +152,7 @@ __all__ = [
     "SearchTooSlowError",
     "ShuttingDownError",
     "StorageError",
+    "StorageMismatchError",
     "StorageUnavailableError",
     "TooManyConnectionsError",
     "TooManyGenerationsError",

@@ -1,5 +1,7 @@
 """A part of the service does not answer, or takes nothing now."""
 
+from collections.abc import Mapping
+
 from pixyproxy.core.exceptions.root import RETRY_AFTER, Cost, PixyProxyException
 
 
@@ -25,6 +27,13 @@ class StorageUnavailableError(UnavailableError):
 
     name = "storage-unavailable"
     title = "The storage does not answer"
+
+
+class StorageMismatchError(UnavailableError):
+    """The storage belongs to another database: what is drawn now would be removed as nobody's."""
+
+    name = "storage-mismatch"
+    title = "The storage belongs to another database"
 
 
 class UpstreamUnavailableError(UnavailableError):
@@ -67,12 +76,13 @@ class ShuttingDownError(UnavailableError):
 
 
 class NotReadyError(UnavailableError):
-    """The answer of /readyz: these parts do not answer."""
+    """The answer of /readyz: these parts failed, each with the title of its error."""
 
     name = "not-ready"
     title = "The service cannot work now"
     cost = None
 
-    def __init__(self, parts: list[str]) -> None:
-        super().__init__(f"These do not answer: {', '.join(parts)}.")
+    def __init__(self, failures: Mapping[str, PixyProxyException]) -> None:
+        parts = sorted(failures)
+        super().__init__(f"Not ready: {'; '.join(f'{part} ({failures[part].title})' for part in parts)}.")
         self.extra["failed"] = parts

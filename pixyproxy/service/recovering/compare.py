@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from pixyproxy.core.exceptions import ImageNotFoundError, ObjectNotFoundError
+from pixyproxy.core.exceptions import DatabaseError, ObjectNotFoundError
 from pixyproxy.core.generations import MAX_IMAGES, GenerationState
 from pixyproxy.core.images import ObjectFacts, image_guid
 from pixyproxy.core.protocols import Stores
@@ -36,16 +36,24 @@ class Orphans:
 
 
 @dataclass(frozen=True)
+class Owner:
+    """The generation of an image, and its state when it was listed."""
+
+    guid: UUID
+    state: GenerationState
+
+
+@dataclass(frozen=True)
 class Page:
     """Keys of both stores up to `end`, or to the last one if that is None.
 
-    `here`: the objects. `there`: the sizes that are recorded. `unsettled`: the generation of every image guid that may
-    still come to be recorded, if there is an object without a row.
+    `here`: the objects. `there`: the sizes that are recorded. `unsettled`: the owner of every image guid that may still
+    come to be recorded, if there is an object without a row.
     """
 
     here: Mapping[str, ObjectFacts]
     there: Mapping[str, int]
-    unsettled: Mapping[UUID, UUID]
+    unsettled: Mapping[UUID, Owner]
     end: str | None
 
 
@@ -93,16 +101,18 @@ class Comparison:
         return None
 
     async def count_orphans(self, *, after: str = "", grace: timedelta) -> Orphans:
-        """How many objects behind `after` `run` would remove, as both stores list them now, and of how many objects.
+        """How many objects behind `after` `run` may remove, as both stores list them now, and of how many objects.
 
-        Changes nothing. Raises what database and storage raise.
+        Those of an interrupted generation are counted, though `run` completes it if all its pictures exist. Changes
+        nothing. Raises what database and storage raise.
         """
         orphans = objects = 0
         async for page in self._pages(after=after):
             objects += len(page.here)
             for key in page.here.keys() - page.there.keys():
                 young = datetime.now(UTC) - page.here[key].modified_at < grace
-                orphans += not young and UUID(key[:36]) not in page.unsettled
+                owner = page.unsettled.get(UUID(key[:36]))
+                orphans += not young and (owner is None or owner.state is not GenerationState.RUNNING)
         return Orphans(orphans, objects)
 
     async def _pages(self, *, after: str) -> AsyncIterator[Page]:
@@ -118,34 +128,34 @@ class Comparison:
             unsettled = await self._derived_guids() if here.keys() - there.keys() else {}
             yield Page(here, there, unsettled, end)
 
-    async def _derived_guids(self) -> dict[UUID, UUID]:
-        """The generation of every image guid that may still come to be recorded."""
-        unsettled = await self._generations.unsettled()
-        return {image_guid(guid, index): guid for guid in unsettled for index in range(MAX_IMAGES)}
+    async def _derived_guids(self) -> dict[UUID, Owner]:
+        """The owner of every image guid that may still come to be recorded."""
+        owners = [Owner(guid, state) for guid, state in (await self._generations.unsettled()).items()]
+        return {image_guid(owner.guid, index): owner for owner in owners for index in range(MAX_IMAGES)}
 
     async def _report_if_lost(self, filename: str) -> None:
         try:
             await self._storage.head(filename)
         except ObjectNotFoundError:
-            try:
-                await self._images.get(UUID(filename[:36]))
-            except ImageNotFoundError:  # deleted, or about to be
-                return
-            self._findings.add(Finding.LOST, filename, fixed=False)
+            if await self._images.has(filename, marked=False):  # else it is deleted, or about to be
+                self._findings.add(Finding.LOST, filename, fixed=False)
 
-    async def _judge(self, suspect: ObjectFacts, *, unsettled: Mapping[UUID, UUID], grace: timedelta) -> bool:
+    async def _judge(self, suspect: ObjectFacts, *, unsettled: Mapping[UUID, Owner], grace: timedelta) -> bool:
         """Say what an object without a row is; whether it was removed."""
         if await self._images.has(suspect.key):  # recorded since it was listed
             return False
         owner = unsettled.get(UUID(suspect.key[:36]))
         if owner is not None:
-            generation = await self._generations.get(owner)
+            try:
+                generation = await self._generations.get(owner.guid)
+            except DatabaseError:
+                self._findings.add(Finding.UNREADABLE, suspect.key, fixed=False)
+                return False  # it may still record the object
             if generation.state is not GenerationState.FAILED:
                 return False  # it runs: its images are recorded soon
             if recovered := await self._recovery.collect(generation):
-                if self._apply:
-                    await self._recovery.complete(generation, recovered)
-                self._findings.add(Finding.COMPLETED, str(owner), fixed=self._apply)
+                completed = self._apply and await self._recovery.complete(generation, recovered)
+                self._findings.add(Finding.COMPLETED, str(owner.guid), fixed=completed)
                 return False
         try:
             await self._storage.head(suspect.key)

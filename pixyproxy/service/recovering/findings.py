@@ -19,6 +19,7 @@ class Finding(StrEnum):
     DELETION = "deletion that was not finished"
     ORPHAN = "object without a row"
     YOUNG = "object without a row, younger than the grace"
+    UNREADABLE = "object of a generation whose record this version cannot read"
     LOST = "row without an object"
     BROKEN = "row whose object has another size"
 

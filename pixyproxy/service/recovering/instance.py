@@ -1,5 +1,6 @@
 """Whether this database and this storage belong together: both hold the id of the database."""
 
+from pixyproxy.core.exceptions import StorageMismatchError
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.recovering.compare import Orphans
 
@@ -16,6 +17,16 @@ async def record_instance(stores: Stores) -> None:
         await stores.storage.add_instance(await stores.instance.get())
 
 
+async def require_match(stores: Stores) -> None:
+    """Return if the storage belongs to this database, now at the latest; `StorageMismatchError` if it does not.
+
+    Raises what database and storage raise.
+    """
+    await record_instance(stores)
+    if mismatch := await find_mismatch(stores):
+        raise StorageMismatchError(f"{mismatch[0].upper()}{mismatch[1:]}.")
+
+
 async def find_mismatch(stores: Stores) -> str | None:
     """A sentence that says why the storage seems to belong to another database; None if it does not."""
     recorded, ours = await stores.storage.get_instance(), await stores.instance.get()
@@ -25,7 +36,7 @@ async def find_mismatch(stores: Stores) -> str | None:
         return f"the storage belongs to another database: its instance id is {recorded}, this database's is {ours}"
     if await has_our_objects(stores):
         return None
-    return "the storage has no instance id, and its objects are not those of this database"
+    return f"the storage has no instance id, and its objects are not those of this database, whose id is {ours}"
 
 
 async def has_our_objects(stores: Stores) -> bool:

@@ -7,11 +7,9 @@ another replica that does the same.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from itertools import groupby
-from typing import TypeVar
 from uuid import UUID
 
 import anyio
@@ -27,12 +25,12 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.images import DeletedImage
 from pixyproxy.core.protocols import ParkedFile, Stores
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
-from pixyproxy.service.recovering.recover import Recovery
-
-T = TypeVar("T")
+from pixyproxy.service.recovering.instance import require_match
+from pixyproxy.service.recovering.recover import Recovery, has_succeeded
 
 BATCH = 100
 """Generations, or deletions, that are asked for at once."""
@@ -57,6 +55,7 @@ class Reconciler:
     def __init__(
         self, stores: Stores, *, lease: float, apply: bool, report: Callable[[Found], None] = log_finding
     ) -> None:
+        self._stores = stores
         self._images = stores.images
         self._generations = stores.generations
         self._parked = stores.parked
@@ -71,13 +70,20 @@ class Reconciler:
         self.compare, self.count_orphans = comparison.run, comparison.count_orphans
 
     async def run(self, *, interval: float) -> None:
-        """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled."""
+        """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled.
+
+        Nothing is done while the storage belongs to another database.
+        """
+        matches = False
         while True:
             began = anyio.current_time()
             try:
+                if not matches:
+                    await require_match(self._stores)
+                    matches = True
                 await self.settle()
             except PixyProxyException as error:
-                logger.warning("the reconciler could not work: %s", error.name)
+                logger.warning("the reconciler could not work: %s: %s", error.name, error.detail)
             except Exception:
                 logger.exception("the reconciler failed")
             await asyncio.sleep(max(began + interval - anyio.current_time(), SHORTEST_PAUSE))
@@ -106,13 +112,15 @@ class Reconciler:
         """Complete the generation from its parked files and its objects, and remove the files; whether it was done."""
         try:
             generation = await self._generations.get(guid)
-            if generation.state is not GenerationState.SUCCEEDED:
+            if not has_succeeded(generation, images=files[0].count or 1):
                 pictures = {file.index: await self._folder.get(file) for file in files}
                 recovered = await self._recovery.collect(generation, pictures, drawn=files[0].count)
                 if recovered is None:
                     logger.error("generation %s: some of its pictures are missing: its files are kept", guid)
                     return False
-                await self._recovery.complete(generation, recovered)
+                if not await self._recovery.complete(generation, recovered):
+                    logger.error("generation %s: its pictures are not recorded: its files are kept", guid)
+                    return False
             for file in files:
                 await self._folder.delete(file)
         except DatabaseUnavailableError:
@@ -134,11 +142,12 @@ class Reconciler:
         return True
 
     async def _finish_generations(self) -> None:
+        cursor: str | None = None
         while True:
-            expired = await self._batch(self._generations.expired)
+            page = await self._generations.expired(limit=BATCH, cursor=cursor)
             pictureless: list[tuple[Generation, datetime | None]] = []
             began = anyio.current_time()
-            for generation in expired:
+            for generation in page.generations:
                 if pictureless and self._apply and anyio.current_time() - began > self._lease / 4:
                     break  # the first claim must outlive the pause of _interrupt
                 claimed = await self._generations.claim(generation.guid, lease=self._lease) if self._apply else None
@@ -157,25 +166,31 @@ class Reconciler:
                     logger.exception("generation %s cannot be finished", generation.guid)
                     self._findings.add(Finding.WAITING, str(generation.guid), fixed=False)
             else:
-                if len(expired) < BATCH or not self._apply:
+                cursor = page.next_cursor
+                if cursor is None:
                     await self._interrupt(pictureless)
                     return
             await self._interrupt(pictureless)
 
     async def _look_again(self) -> None:
         """Complete what was failed as interrupted a while ago, and was put after all by a process that was cut off."""
-        for generation in await self._batch(partial(self._generations.interrupted, within=LOOK_AGAIN)):
-            try:
-                recovered = await self._recovery.collect(generation)
-            except StorageUnavailableError:
-                return  # it is looked at again later, and so are the others
-            except StorageError:
-                logger.exception("generation %s cannot be looked for", generation.guid)
-                continue
-            if recovered is not None:
-                if self._apply:
-                    await self._recovery.complete(generation, recovered)
-                self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=self._apply)
+        cursor: str | None = None
+        while True:
+            page = await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH, cursor=cursor)
+            for generation in page.generations:
+                try:
+                    recovered = await self._recovery.collect(generation)
+                except StorageUnavailableError:
+                    return  # it is looked at again later, and so are the others
+                except StorageError:
+                    logger.exception("generation %s cannot be looked for", generation.guid)
+                    continue
+                if recovered is not None:
+                    completed = self._apply and await self._recovery.complete(generation, recovered)
+                    self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=completed)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     async def _finish(self, generation: Generation) -> bool:
         """Complete the generation if all its pictures exist; whether they do."""
@@ -183,9 +198,8 @@ class Reconciler:
         recovered = await self._recovery.collect(generation, dict(enumerate(parked)))
         if recovered is None:
             return False
-        if self._apply:
-            await self._recovery.complete(generation, recovered)
-        self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=self._apply)
+        completed = self._apply and await self._recovery.complete(generation, recovered)
+        self._findings.add(Finding.COMPLETED, str(generation.guid), fixed=completed)
         return True
 
     async def _interrupt(self, pictureless: list[tuple[Generation, datetime | None]]) -> None:
@@ -206,10 +220,10 @@ class Reconciler:
             self._findings.add(Finding.INTERRUPTED, str(generation.guid), fixed=self._apply)
 
     async def _finish_deletions(self) -> None:
-        while marked := await self._batch(self._images.list_deleted):
+        while marked := await self._list_deleted():
             if not self._apply:
                 await asyncio.sleep(IN_PROGRESS)
-                left = {image.guid for image in await self._batch(self._images.list_deleted)}
+                left = {image.guid for image in await self._list_deleted()}
                 for image in marked:
                     if image.guid in left:
                         self._findings.add(Finding.DELETION, str(image.guid), fixed=False)
@@ -230,13 +244,10 @@ class Reconciler:
             if fixed < BATCH:
                 return
 
-    async def _batch(self, ask: Callable[..., Awaitable[Sequence[T]]]) -> Sequence[T]:
-        """The first `BATCH` of what `ask` finds. A dry run, which leaves each where it is, gets all of them."""
-        limit, found = BATCH, await ask(limit=BATCH)
-        while not self._apply:
+    async def _list_deleted(self) -> tuple[DeletedImage, ...]:
+        """The first `BATCH` deletions to finish. A dry run, which leaves each where it is, gets all of them."""
+        limit, found = BATCH, await self._images.list_deleted(limit=BATCH)
+        while not self._apply and len(found) == limit:
             limit *= 4
-            more = await ask(limit=limit)
-            if len(more) == len(found):  # not compared with the limit: records that cannot be read are left out
-                break
-            found = more
+            found = await self._images.list_deleted(limit=limit)
         return found

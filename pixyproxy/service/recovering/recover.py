@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pixyproxy.core.exceptions import ConflictError, ObjectNotFoundError, UpstreamAnswerError
-from pixyproxy.core.generations import Drawing, Generation
+from pixyproxy.core.generations import Drawing, Generation, GenerationState
 from pixyproxy.core.images import SUFFIXES, Image, Picture
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.generating.pictures import PictureFacts, examine
@@ -25,6 +25,11 @@ class Recovered:
     images: tuple[Image, ...]
     to_put: Mapping[int, Picture]
     drawing: Drawing | None
+
+
+def has_succeeded(generation: Generation, *, images: int) -> bool:
+    """Whether the generation is recorded as succeeded with at least so many images, those deleted since included."""
+    return generation.state is GenerationState.SUCCEEDED and generation.expected_images >= images
 
 
 class Recovery:
@@ -56,15 +61,22 @@ class Recovery:
             drawing = Drawing(pictures=tuple(to_put.values()), usage=None, upstream_request_id=None)
         return Recovered(images=build_images(generation, tuple(facts)), to_put=to_put, drawing=drawing)
 
-    async def complete(self, generation: Generation, recovered: Recovered) -> None:
-        """Put what is still to be put, and record the generation as succeeded, unless it was settled elsewhere."""
+    async def complete(self, generation: Generation, recovered: Recovered) -> bool:
+        """Put what is still to be put, and record the generation as succeeded.
+
+        Returns whether it is recorded so, with at least these images: by this call, or because another process was
+        faster.
+        """
         for index, picture in recovered.to_put.items():
             image = recovered.images[index]
             await self._storage.put(image.filename, picture.data, content_type=image.content_type)
         try:
             await self._generations.succeed(generation, images=recovered.images, drawing=recovered.drawing)
         except ConflictError:
-            logger.info("generation %s: it was settled elsewhere", generation.guid)
+            known = await self._generations.get(generation.guid)
+            logger.info("generation %s: it was settled elsewhere: %s", generation.guid, known.state)
+            return has_succeeded(known, images=len(recovered.images))
+        return True
 
     async def _stored_facts(self, guid: UUID) -> PictureFacts | None:
         """The facts of an image's object; None if there is no object, or it is not a whole picture."""

@@ -14,6 +14,7 @@ INLINE = 64 * 1024
 LEVEL = 5
 """Half of the CPU of zlib's highest level, for a list that is a twentieth larger."""
 JSON_TYPES = (b"application/json", b"application/problem+json")
+VARY = (b"vary", b"Accept-Encoding")
 NOT_ACCEPTED = re.compile(r"q=0(\.0{0,3})?")
 
 Headers = list[tuple[bytes, bytes]]
@@ -47,7 +48,8 @@ class Gzip:
                     start = message  # its headers depend on the body
                     return
                 if message["status"] == 304:
-                    message = {**message, "headers": with_known_tag(message["headers"], scope["headers"])}
+                    headers = with_known_tag(message["headers"], scope["headers"])
+                    message = {**message, "headers": [*headers, VARY]}  # as the 200 (RFC 9110, 15.4.5)
             elif start is not None:
                 held, start = start, None
                 held, message = await self._compressed(held, message, accepted=accepts_gzip(scope["headers"]))
@@ -61,7 +63,7 @@ class Gzip:
         if len(data) < MINIMUM or body.get("more_body", False):
             return start, body
         packed = await self._packed(data) if accepted else None
-        headers = [*start["headers"], (b"vary", b"Accept-Encoding")]
+        headers = [*start["headers"], VARY]
         if packed is None:
             return {**start, "headers": headers}, body
         headers = [(name, b"W/" + value if is_strong_tag(name, value) else value) for name, value in headers]

@@ -21,7 +21,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Validators:
-    """What tells one state of a resource from another: a strong entity tag, quoted, and a time (None: it has none)."""
+    """What tells one state of a resource from another: a strong entity tag, quoted, and a time (None: unknown)."""
 
     etag: str
     modified_at: datetime | None = None
@@ -52,8 +52,8 @@ def conditions_of(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
 def not_modified(conditions: Mapping[str, str], validators: Validators) -> bool:
     """Whether a GET or HEAD is to be answered with 304; `PreconditionFailedError` if with 412.
 
-    The order is that of RFC 9110, section 13.2.2. A time that is none is ignored; what is no list of
-    entity tags has none of ours.
+    The order is that of RFC 9110, section 13.2.2. Invalid dates are ignored; an invalid entity-tag list matches
+    nothing.
     """
     if not conditions:
         return False
@@ -70,8 +70,8 @@ def not_modified(conditions: Mapping[str, str], validators: Validators) -> bool:
 def part_wanted(conditions: Mapping[str, str], validators: Validators, *, size_bytes: int) -> range | None:
     """The part that a GET is to be answered with (206); None for the whole (200).
 
-    `RangeNotSatisfiableError` (416) for one that begins behind the end. What is no range of bytes is ignored, and so
-    are several at once (RFC 9110, section 14.2).
+    `RangeNotSatisfiableError` (416) for one that begins behind the end. Invalid ranges and several ranges at once are
+    ignored (RFC 9110, section 14.2).
     """
     found = ONE_RANGE.fullmatch(conditions.get("range", ""))
     if found is None or not still_the_same(conditions.get("if-range"), validators):

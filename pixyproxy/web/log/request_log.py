@@ -5,13 +5,13 @@
 """
 
 import asyncio
+import json
 import logging
 import re
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -22,10 +22,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixyproxy.core.exceptions import InternalError, PixyProxyException
+from pixyproxy.core.exceptions import InternalError
+from pixyproxy.web.dialects import Dialect, dialect_at
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNPRINTABLE = re.compile(r"[^!-~]")
+MAX_ADDRESS = 45
+"""Characters of the longest IP address: IPv6 that ends with IPv4."""
 SCOPE_KEY = "pixyproxy.request"
 CLIENT_LEFT = "pixyproxy.client_left"
 """The scope's key of a client that left before its answer was complete; the server puts it there."""
@@ -106,9 +109,17 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub("?", text)[:300]
 
 
-@lru_cache(maxsize=1024)
 def address_of(host: str) -> str:
-    """The address, or `invalid`: behind a trusted proxy it may be any text that a client sent."""
+    """The address, or `invalid`: behind a trusted proxy it may be any text that a client sent.
+
+    A zone (`fe80::1%eth0`) may be any text too, and names nothing outside of the machine.
+    """
+    return "invalid" if len(host) > MAX_ADDRESS or "%" in host else canonical_address(host)
+
+
+@lru_cache(maxsize=1024)
+def canonical_address(host: str) -> str:
+    """The address in its one form, or `invalid`."""
     try:
         return str(ip_address(host))
     except ValueError:
@@ -124,8 +135,14 @@ def log_start(record: RequestRecord) -> None:
     write_line(f"REQUEST START {record.method} {record.path}{suffix}", facts)
 
 
-def log_end(record: RequestRecord, *, status: int, milliseconds: float, size: int) -> None:
-    """The second line; status 0 stands for a request that got no answer."""
+def end_request(record: RequestRecord, *, status: int, milliseconds: float, size: int, with_line: bool = True) -> None:
+    """Called at the end of every request, and for every connection that is refused: the place to count or observe them.
+
+    Writes the second line. Status 0 stands for a request that got no answer. `with_line`: false for a connection over
+    the limit, of which `web.server.refusals` reports only the number.
+    """
+    if not with_line:
+        return
     facts = {
         "method": record.method,
         "path": record.path,
@@ -150,12 +167,12 @@ def write_line(message: str, facts: dict[str, Any]) -> None:
 class RequestLog:
     """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception.
 
-    `render`: the answer to a request for which even the exception handler failed, or was not let finish.
+    The dialect of the path renders the answer to a request for which even the exception handler failed.
     """
 
-    def __init__(self, app: ASGIApp, *, render: Callable[[PixyProxyException, Request], Response]) -> None:
+    def __init__(self, app: ASGIApp, *, dialects: tuple[Dialect, ...] = ()) -> None:
         self.app = app
-        self._render = render
+        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -209,13 +226,19 @@ class RequestLog:
             if (status and not whole) or CLIENT_LEFT in scope:
                 record.facts["aborted"] = "yes"
             milliseconds = (time.perf_counter() - started) * 1000
-            log_end(record, status=status, milliseconds=milliseconds, size=size)
+            end_request(record, status=status, milliseconds=milliseconds, size=size)
             current.reset(token)
 
     async def _send_last_resort(self, scope: Scope, receive: Receive, send: Send) -> None:
-        record_of(scope).facts["problem"] = InternalError.name
-        answer = self._render(InternalError(), Request(scope))
-        await answer(scope, receive, send)
+        """The 500 of a request for which even the exception handler failed, or was cancelled."""
+        record = record_of(scope)
+        record.facts["problem"] = InternalError.name
+        try:
+            response = dialect_at(scope["path"], self._dialects).render(InternalError(), Request(scope))
+        except Exception:  # noqa: BLE001 -- there is no dialect, or it is its renderer that fails
+            document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
+            response = Response(json.dumps(document), status_code=500, media_type="application/problem+json")
+        await response(scope, receive, send)
 
 
 def client_request_id(scope: Scope) -> str | None:

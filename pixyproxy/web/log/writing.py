@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from pixyproxy.core import limits
 
@@ -69,10 +70,11 @@ class LogWriter:
             with self._lock:
                 lines, self._lines = self._lines, []
                 dropped, self._dropped = self._dropped, 0
-            if dropped:
-                lines.append(self._describe_dropped(dropped))
-            for piece in pieces(lines):
-                self._write(piece)
+            with suppress(Exception):  # the thread must not end: nothing would be written any more
+                if dropped:
+                    lines.append(self._describe_dropped(dropped))
+                for piece in pieces(lines):
+                    self._write(piece)
             with self._lock:
                 self._size = sum(map(len, self._lines))
                 if not self._lines and not self._dropped:
@@ -127,12 +129,10 @@ class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
             self._writer.put(lines)
 
     def _write(self, piece: str) -> None:
-        """Write a piece. What cannot be written is lost: a full disk or a closed pipe stops nothing else."""
-        try:
+        """Write a piece. What cannot be written is lost: a full disk, a closed pipe or no stderr stops nothing else."""
+        with suppress(Exception):  # without stderr the stream is None: AttributeError
             self.stream.write(piece)
             self.stream.flush()
-        except (OSError, ValueError):  # the latter: it is closed
-            pass
 
     def _describe_dropped(self, number: int) -> str:
         message = f"log lines that were dropped, because the reader of the log is too slow: {number}"

@@ -8,9 +8,10 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
+from typing import Any
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -21,25 +22,65 @@ YIELD = 0.02
 SHORTAGE = 1.0
 """Seconds for which a process without free file descriptors or memory accepts nothing."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+MISSING_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 ACCEPTS_NONE = 2**31
 """The load of a process to which nothing is left: it drains, has not started, or is gone."""
+
+Address = tuple[int, int, int, str, tuple[Any, ...]]
+"""What `socket.getaddrinfo` answers: family, kind, protocol, name, address."""
 
 logger = logging.getLogger(__name__)
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of the host. It takes no connections before `Listener.start`; `OSError` if in use."""
-    addresses = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
-    sockets = []
-    for family, kind, protocol, _, address in addresses:
-        bound = socket.socket(family, kind, protocol)
+    """A socket for each address of the host; for port 0 all have the same free one. `OSError` if one cannot be bound.
+
+    The sockets take no connections before `Listener.start`.
+    """
+    return bind_all(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE), port=port)
+
+
+def bind_all(addresses: Iterable[Address], *, port: int) -> list[socket.socket]:
+    """A socket for each of these addresses of `getaddrinfo`, at this port.
+
+    An address that this machine does not have is skipped if another one works: `localhost` may name ::1 where IPv6 is
+    switched off.
+    """
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, kind, protocol, _, address in dict.fromkeys(addresses):
+        try:
+            sockets.append(bound_socket(family, kind, protocol, (address[0], port, *address[2:])))
+            port = sockets[0].getsockname()[1]
+        except OSError as error:
+            if error.errno not in MISSING_ADDRESS:
+                close_all(sockets)
+                raise
+            missing = error
+    if missing is not None and not sockets:
+        raise missing
+    return sockets
+
+
+def bound_socket(family: int, kind: int, protocol: int, address: tuple[Any, ...]) -> socket.socket:
+    """A socket at this address; `OSError` if it cannot be bound."""
+    bound = socket.socket(family, kind, protocol)
+    try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)
         bound.settimeout(0)
-        sockets.append(bound)
-    return sockets
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def close_all(sockets: Iterable[socket.socket]) -> None:
+    """Close the sockets."""
+    for each in sockets:
+        each.close()
 
 
 class Loads:

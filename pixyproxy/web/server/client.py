@@ -6,15 +6,17 @@ import socket
 import struct
 import termios
 from contextlib import suppress
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pixyproxy.core import limits
 
 FLUSH_PATIENCE = limits.FLUSH_WAIT
-"""Seconds that a client has to take the rest of an answer once its connection is to be closed."""
+"""Seconds that a client has to take the rest of an answer once its connection is to be closed. Also the time between
+two looks at a client that is slow: one that took nothing in between is disconnected."""
 FIRST_LOOK, LAST_LOOK = 0.005, 0.2
-"""Seconds between looks at what the client has yet to take: they double from the first to the last."""
+"""Seconds between looks at what the client has yet to take of a whole answer: they double, up to the last."""
 LINGER_SECONDS = limits.LINGER
 LINGER_BYTES = 2 * 1024 * 1024
 """What a client may still send after the last answer of its connection. A connection that is closed before is reset by
@@ -22,8 +24,13 @@ the system, and the client may lose the answer (RFC 9112, section 9.6)."""
 
 
 class ClientConnection(HttpToolsProtocol):
-    """What a response wants to know of the client's connection; see `web.http.content.Connection`."""
+    """What a response needs to know about the client's connection; see `web.http.content.Connection`."""
 
+    flush_patience: ClassVar[float] = FLUSH_PATIENCE
+    _stall_timer: asyncio.TimerHandle | None = None
+    """Runs while the transport holds more than it should."""
+    _unsent_before: int | None = None
+    """Bytes that the client had not taken at the last end of the keep-alive time."""
     _lost: asyncio.Event | None = None
     _closing_timer: asyncio.TimerHandle | None = None
     _lingering = False
@@ -50,6 +57,16 @@ class ClientConnection(HttpToolsProtocol):
             (held,) = struct.unpack("i", fcntl.ioctl(file, termios.TIOCOUTQ, bytes(4)))
         return self.transport.get_write_buffer_size() + held
 
+    def pause_writing(self) -> None:
+        """Called when the transport holds too much. A client that takes nothing from now on is disconnected."""
+        super().pause_writing()
+        self._look_again()
+
+    def resume_writing(self) -> None:
+        """Called when the client has taken most of it."""
+        super().resume_writing()
+        self._stop_looking()
+
     async def taken(self) -> None:
         """Return when it is no longer slow, or gone."""
         await self.flow.drain()
@@ -71,7 +88,7 @@ class ClientConnection(HttpToolsProtocol):
             await self._lost.wait()
 
     def end(self) -> None:
-        """Close the connection when the client has taken the rest, or after `FLUSH_PATIENCE` seconds."""
+        """Close the connection when the client has taken the rest, or after `flush_patience` seconds."""
         self.transport.close()
         self._abort_later()
 
@@ -106,14 +123,47 @@ class ClientConnection(HttpToolsProtocol):
         self._cut_off = self._cut_off or exc is not None
         super().connection_lost(exc)
         self._cancel_timer()
+        self._stop_looking()
         if self._lost is not None:
             self._lost.set()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Called after some idle time. A client that still takes its last answer is not idle."""
+        unsent = self.unsent
+        if unsent and not self.transport.is_closing():
+            if self._unsent_before is not None and unsent >= self._unsent_before:
+                self.abort()
+                return
+            self._unsent_before = unsent
+            self.timeout_keep_alive_task = self.loop.call_later(self.flush_patience, self.timeout_keep_alive_handler)
+            return
+        super().timeout_keep_alive_handler()
+        self._abort_later()
+
+    def shutdown(self) -> None:
+        """Called when the server ends."""
+        super().shutdown()
+        self._abort_later()
+
+    def _look_again(self) -> None:
+        self._stall_timer = self.loop.call_later(self.flush_patience, self._abort_if_stalled, self.unsent)
+
+    def _abort_if_stalled(self, unsent_before: int) -> None:
+        if self.unsent >= unsent_before:
+            self.abort()
+        else:
+            self._look_again()
+
+    def _stop_looking(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _abort_later(self) -> None:
         # A transport that is closed first sends what it holds, for as long as the client takes.
         if self.transport.is_closing() and self in self.connections:
             self._cancel_timer()
-            self._closing_timer = self.loop.call_later(FLUSH_PATIENCE, self.abort)
+            self._closing_timer = self.loop.call_later(self.flush_patience, self.abort)
 
     def _cancel_timer(self) -> None:
         if self._closing_timer is not None:

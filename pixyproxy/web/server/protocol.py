@@ -1,68 +1,38 @@
 """uvicorn's HTTP protocol with our bounds, and problems for what never becomes a request.
 
 It is a subclass of uvicorn's and uses its internals: `parser`, `scope`, `headers`, `url`, `pipeline`, `flow`,
-`connections`, `server_state.default_headers`, `limit_concurrency`, `_start_asgi_task`, `_unset_keepalive_if_required`,
-and `cycle` with `scope`, `more_body`, `keep_alive`, `transport`, `disconnected`, `response_complete`, `message_event`.
+`connections`, `tasks`, `server_state.default_headers`, `limit_concurrency`, `_unset_keepalive_if_required`; it replaces
+`_start_asgi_task`. Of `cycle` it uses `run_asgi`, `scope`, `more_body`, `keep_alive`, `transport`, `disconnected`,
+`response_complete`, `message_event`.
 pyproject.toml pins uvicorn below the next minor version; tests/test_connections.py fails when one of these changes.
 """
 
 import asyncio
-import logging
-import re
 from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from pixyproxy.core import limits
-from pixyproxy.core.exceptions import (
-    HeaderTooLargeError,
-    HttpNotImplementedError,
-    MalformedRequestError,
-    PixyProxyException,
-    RequestTimeoutError,
-)
-from pixyproxy.web.http.content import CONNECTION
+from pixyproxy.core.exceptions import MalformedRequestError, PixyProxyException, RequestTimeoutError
 from pixyproxy.web.log.request_log import CLIENT_LEFT
-from pixyproxy.web.server.client import FLUSH_PATIENCE, ClientConnection
-from pixyproxy.web.server.refusals import logged_refusal, over_the_limit
+from pixyproxy.web.server.heads import BODY_HEADERS, head_problem, parser_problem, without_upgrade
+from pixyproxy.web.server.reading import BoundedReading
+from pixyproxy.web.server.refusals import ConnectionsOverLimit, logged_refusal
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
-MAX_HEAD = limits.MAX_HEAD
-"""Bytes of a request's line and headers."""
-MAX_HEADERS = limits.MAX_HEADERS
-"""Headers of a request: each costs some 200 bytes of memory, however short it is."""
 MAX_PIPELINED = limits.MAX_PIPELINED
 """Requests that wait in a connection behind the one that is answered."""
 HEAD_PATIENCE = limits.HEAD_WAIT
 """Seconds that a client has for a request's head, and for its first request."""
 MAX_REFUSED = 100
 """Connections over the limit that get an answer at the same time."""
-UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
-REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r?\n")
-"""Of a request with any method (RFC 9112, section 3)."""
-BODY_HEADERS = (b"content-length", b"transfer-encoding")
-
-logger = logging.getLogger(__name__)
 
 
-class StopReadingError(Exception):
-    """Ends the parsing of what has arrived: nothing more of this connection is read."""
-
-
-class HttpProtocol(ClientConnection):
+class HttpProtocol(BoundedReading):
     """uvicorn's protocol, which also bounds heads, pipelines and connections, and answers with problems."""
 
-    _in_head = False
-    _unfinished = 0
-    """Bytes of a head that has not ended."""
-    _head = 0
-    """Bytes of a request's line, headers and trailers."""
-    _has_body = False
-    _unsent_before: int | None = None
-    """Bytes that the client had not taken at the last end of the keep-alive time."""
-    _deaf: PixyProxyException | None = None
-    """Why nothing more of this connection is read."""
+    head_patience: ClassVar[float] = HEAD_PATIENCE
     _running: RequestResponseCycle | None = None
     """The cycle that is answered now; uvicorn's `cycle` is the newest one."""
     _broken: RequestResponseCycle | None = None
@@ -70,6 +40,7 @@ class HttpProtocol(ClientConnection):
     _head_timer: asyncio.TimerHandle | None = None
     _refused: ClassVar[set["HttpProtocol"]] = set()
     """Connections over the limit that are being closed."""
+    _over_limit: ClassVar[ConnectionsOverLimit] = ConnectionsOverLimit()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called with a new connection. One over the limit is refused before anything is read."""
@@ -78,18 +49,19 @@ class HttpProtocol(ClientConnection):
         if limit is not None and len(self.connections) > limit:
             self._refuse_connection()
             return
-        self._head_timer = self.loop.call_later(HEAD_PATIENCE, self._end_of_patience)
+        self._head_timer = self.loop.call_later(self.head_patience, self._end_of_patience)
 
     def _refuse_connection(self) -> None:
         """Answer 503 and close; without an answer if many that were refused are still closing."""
-        logger.warning("connections over the limit: the newest of %d was refused", len(self.connections))
         self.connections.discard(self)
+        self._over_limit.report(self.loop, connections=len(self.connections))
         self._deaf = MalformedRequestError("This connection was refused.")
         if len(self._refused) >= MAX_REFUSED:
+            self._over_limit.leave_unanswered()
             self.abort()
             return
         self._refused.add(self)
-        self.transport.write(over_the_limit(defaults=self.server_state.default_headers))
+        self.transport.write(self._over_limit.answer(defaults=self.server_state.default_headers))
         self.linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -104,6 +76,7 @@ class HttpProtocol(ClientConnection):
             running.scope[CLIENT_LEFT] = True  # type: ignore[literal-required]
             running.message_event.set()
         self.pipeline.clear()
+        self._forget_head()
         self._running = self._broken = None
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
@@ -116,16 +89,17 @@ class HttpProtocol(ClientConnection):
         if self._deaf is not None:
             self.flow.pause_reading()  # uvicorn resumes it for each request that it begins to answer
             return
-        self._unfinished += len(data)
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(rest=data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._stop(self._deaf or self._parser_problem(error, data))
+            headers = self.headers if self._in_head else ()
+            self._stop(self._deaf or parser_problem(error, data, headers=headers))
         else:
-            if self._in_head and self._unfinished > MAX_HEAD:
-                self._stop(self._too_large())
+            problem = self._head_bound_exceeded(data)
+            if problem is not None:
+                self._stop(problem)
         self._watch_head()
 
     def eof_received(self) -> None:
@@ -133,35 +107,14 @@ class HttpProtocol(ClientConnection):
         if self._lingering:
             self.transport.close()
 
-    def on_message_begin(self) -> None:
-        """Called at a request's first byte."""
-        self._in_head, self._unfinished, self._head, self._has_body = True, 0, 0, False
-        super().on_message_begin()
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[CONNECTION] = self
-
-    def on_url(self, url: bytes) -> None:
-        """Called with a piece of the request's target."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called with a header, or a trailer."""
-        self._count(len(name) + len(value) + 4)
-        if not self._in_head:  # a trailer, which must not become a header (RFC 9110, section 6.5.1)
-            return
-        if len(self.headers) >= MAX_HEADERS:
-            self._fail(HeaderTooLargeError(f"A request may have {MAX_HEADERS} headers."))
-        super().on_header(name, value)
-        if self.headers[-1][0] in BODY_HEADERS:
-            self._has_body = True
-
     def on_headers_complete(self) -> None:
         """Called at the end of a request's head. One that asks for an upgrade is read again without."""
         self._in_head = False
         if self.parser.should_upgrade():
             return
-        self._check_head()
+        problem = head_problem(self.headers, http_version=self.parser.get_http_version())
+        if problem is not None:
+            self._fail(problem)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._fail(MalformedRequestError(f"At most {MAX_PIPELINED} requests may wait in a connection."))
         super().on_headers_complete()
@@ -182,24 +135,11 @@ class HttpProtocol(ClientConnection):
             self.linger()
             return
         super().on_response_complete()
-        self._abort_later()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Called after some idle time. A client that still takes its last answer is not idle."""
-        unsent = self.unsent
-        if unsent and not self.transport.is_closing():
-            if self._unsent_before is not None and unsent >= self._unsent_before:
-                self.abort()
-                return
-            self._unsent_before = unsent
-            self.timeout_keep_alive_task = self.loop.call_later(FLUSH_PATIENCE, self.timeout_keep_alive_handler)
-            return
-        super().timeout_keep_alive_handler()
-        self._abort_later()
-
-    def shutdown(self) -> None:
-        """Called when the server ends."""
-        super().shutdown()
+        if self._held:
+            self._hold_heads()
+        if self._in_head:  # whose rest was perhaps not read until now: the client has the whole time for it
+            self._stop_head_timer()
+            self._watch_head()
         self._abort_later()
 
     def send_400_response(self, msg: str) -> None:
@@ -211,58 +151,28 @@ class HttpProtocol(ClientConnection):
         if cycle.more_body and self._announces_a_body(cycle):
             cycle.transport = LingeringTransport(self, cycle)  # type: ignore[assignment]
             app = ReadOrClose(app, self, cycle)
-        super()._start_asgi_task(cycle, app)
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(self._end_of_task)
+
+    def _end_of_task(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._abort_later()  # uvicorn closes the connection of an application that failed in mid-body
 
     def _announces_a_body(self, cycle: RequestResponseCycle) -> bool:
         if cycle is self.cycle:
             return self._has_body
         return any(name in BODY_HEADERS for name, _ in cycle.scope["headers"])
 
-    @property
-    def is_deaf(self) -> bool:
-        """Whether nothing more of this connection is read."""
-        return self._deaf is not None
-
     def is_broken(self, cycle: RequestResponseCycle) -> bool:
         """Whether the rest of the request's body cannot be read."""
         return self._broken is cycle
-
-    def _count(self, size: int) -> None:
-        self._head += size
-        if self._head > MAX_HEAD:
-            self._fail(self._too_large())
-
-    def _too_large(self) -> PixyProxyException:
-        return HeaderTooLargeError(f"A request's line and headers may have {MAX_HEAD} bytes.")
-
-    def _fail(self, error: PixyProxyException) -> None:
-        """Refuse the request that is being parsed; called from a callback of the parser."""
-        self._deaf = error
-        raise StopReadingError
-
-    def _check_head(self) -> None:
-        """Refuse what RFC 9112 does not allow: sections 3.2 (Host) and 6.1 (transfer codings)."""
-        names = [name for name, _ in self.headers]
-        if self.parser.get_http_version() == "1.1" and names.count(b"host") != 1:
-            self._fail(MalformedRequestError("Send one Host header."))
-        if self._unknown_coding():
-            self._fail(HttpNotImplementedError("The only transfer coding known here is chunked."))
-
-    def _unknown_coding(self) -> bool:
-        codings = [value.strip().lower() for name, value in self.headers or () if name == b"transfer-encoding"]
-        return any(coding != b"chunked" for coding in codings)
-
-    def _parser_problem(self, error: httptools.HttpParserError, data: bytes) -> PixyProxyException:
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and REQUEST_LINE.match(data):
-            return HttpNotImplementedError("This method is not known here.")
-        if self._in_head and self._unknown_coding():
-            return HttpNotImplementedError("The only transfer coding known here is chunked.")
-        return MalformedRequestError("The bytes sent are not an HTTP request.")
 
     def _stop(self, error: PixyProxyException) -> None:
         """Read nothing more. Without an answer under way, refuse; else close after it."""
         self._deaf = error
         self._stop_head_timer()
+        self._forget_head()
         if self._running is None or self._running.response_complete:
             self.transport.write(logged_refusal(error, defaults=self.server_state.default_headers))
             self.linger()
@@ -281,7 +191,7 @@ class HttpProtocol(ClientConnection):
         if self._deaf is not None or (self._running is not None and not self._in_head):
             self._stop_head_timer()
         elif self._head_timer is None and not self.transport.is_closing():
-            self._head_timer = self.loop.call_later(HEAD_PATIENCE, self._end_of_patience)
+            self._head_timer = self.loop.call_later(self.head_patience, self._end_of_patience)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
@@ -290,21 +200,19 @@ class HttpProtocol(ClientConnection):
 
     def _end_of_patience(self) -> None:
         self._head_timer = None
-        if self._in_head:
-            self._stop(RequestTimeoutError(f"The request's head did not arrive within {HEAD_PATIENCE:g} seconds."))
+        if self._in_head and self.flow.read_paused:  # by us: the client cannot send the rest
+            self._watch_head()
+        elif self._in_head:
+            self._stop(RequestTimeoutError(f"The request's head did not arrive within {self.head_patience:g} seconds."))
         elif self._running is None:  # it has sent nothing, or line breaks
             self.end()
 
     def _ignore_upgrade(self, *, rest: bytes) -> None:
         """Serve the request without the upgrade (RFC 9110, 7.8); Java's client asks for h2c in its first one."""
-        method = self.parser.get_method()
-        if method == b"CONNECT":
+        if self.parser.get_method() == b"CONNECT":
             self._stop(MalformedRequestError("PixyProxy is not a proxy: CONNECT is not served."))
             return
-        head = [method + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()]
-        head += [name + b": " + value for name, value in self.headers if name not in UPGRADE_HEADERS]
-        if not self.parser.should_keep_alive():
-            head.append(b"connection: close")
+        head = without_upgrade(self.parser, url=self.url, headers=self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self.data_received(b"\r\n".join(head) + b"\r\n\r\n" + rest)
+        self.data_received(head + rest)

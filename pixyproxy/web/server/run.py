@@ -97,4 +97,5 @@ def _serve_on(
 
 def serve_plain(application: ASGIApp, *, host: str, port: int, log_config: dict[str, Any]) -> None:
     """Serve another ASGI application, in this process."""
-    uvicorn.run(application, host=host, port=port, log_config=log_config, access_log=False, ws="none")
+    config = uvicorn.Config(application, log_config=log_config, access_log=False, ws="none")
+    uvicorn.Server(config).run(sockets=bind(host, port))

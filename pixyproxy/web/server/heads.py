@@ -1,0 +1,113 @@
+"""Heads of requests: what RFC 9112 does not allow, and the memory that they take."""
+
+import re
+from collections.abc import Iterable
+
+import httptools
+
+from pixyproxy.core import limits
+from pixyproxy.core.exceptions import (
+    HeaderTooLargeError,
+    HttpNotImplementedError,
+    MalformedRequestError,
+    PixyProxyException,
+)
+
+MAX_HEAD = limits.MAX_HEAD
+"""Bytes of a request's line and headers."""
+MAX_HEADERS = limits.MAX_HEADERS
+"""Headers of a request: each costs some 200 bytes of memory, however short it is."""
+HEADER_COST = 200
+"""Bytes that a header takes besides its own."""
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
+UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
+REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r?\n")
+"""Of a request with any method (RFC 9112, section 3)."""
+HOST = re.compile(
+    rb"(\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\]"
+    rb"|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(:[0-9]*)?"
+)
+"""`host[:port]` (RFC 3986, sections 3.2.2 and 3.2.3); it may be empty."""
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class HeadMemory:
+    """The memory that the heads of all connections take which have not arrived whole, or wait to be answered.
+
+    A head that arrives whole and is answered at once is never counted. So while slow clients use all of it, others are
+    still served.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether they take more than they may."""
+        return self.used > self._limit
+
+    def change(self, size: int) -> None:
+        """Count what a connection takes more, or less, than before."""
+        self.used += size
+
+
+def size_of(headers: Headers) -> int:
+    """The memory that headers take, in bytes."""
+    return sum(len(name) + len(value) + HEADER_COST for name, value in headers)
+
+
+def unfinished_bytes(data: bytes, *, bodies: int) -> int:
+    """How many of these bytes belong to the head that begins in them and does not end.
+
+    It begins behind the last blank line, or behind a body; `bodies`: the bytes of bodies among them.
+    """
+    blank_line = data.rfind(b"\r\n\r\n")
+    behind = len(data) if blank_line < 0 else len(data) - blank_line - 4
+    return max(0, behind - bodies)
+
+
+def head_problem(headers: Headers, *, http_version: str) -> PixyProxyException | None:
+    """What RFC 9112 does not allow in a whole head: sections 3.2 (Host) and 6.1 (transfer codings)."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and http_version == "1.1"):
+        return MalformedRequestError("Send one Host header.")
+    if hosts and not HOST.fullmatch(hosts[0].strip()):
+        return MalformedRequestError("The Host header must be a host, or a host and a port.")
+    if has_unknown_coding(headers):
+        return unknown_coding()
+    return None
+
+
+def parser_problem(error: httptools.HttpParserError, data: bytes, *, headers: Headers) -> PixyProxyException:
+    """What bytes that the parser refused are answered with; `headers` are those of the head that has not ended."""
+    if isinstance(error, httptools.HttpParserInvalidMethodError) and REQUEST_LINE.match(data):
+        return HttpNotImplementedError("This method is not known here.")
+    if has_unknown_coding(headers):
+        return unknown_coding()
+    return MalformedRequestError("The bytes sent are not an HTTP request.")
+
+
+def has_unknown_coding(headers: Headers) -> bool:
+    """Whether the body has a transfer coding other than `chunked`."""
+    return any(value.strip().lower() != b"chunked" for name, value in headers if name == b"transfer-encoding")
+
+
+def unknown_coding() -> PixyProxyException:
+    """The problem of such a body."""
+    return HttpNotImplementedError("The only transfer coding known here is chunked.")
+
+
+def too_large() -> PixyProxyException:
+    """The problem of a head over the limit."""
+    return HeaderTooLargeError(f"A request's line and headers may have {MAX_HEAD} bytes.")
+
+
+def without_upgrade(parser: httptools.HttpRequestParser, *, url: bytes, headers: Headers) -> bytes:
+    """The head that the parser has read, without what asks for an upgrade."""
+    head = [parser.get_method() + b" " + url + b" HTTP/" + parser.get_http_version().encode()]
+    head += [name + b": " + value for name, value in headers if name not in UPGRADE_HEADERS]
+    if not parser.should_keep_alive():
+        head.append(b"connection: close")
+    return b"\r\n".join(head) + b"\r\n\r\n"

@@ -1,0 +1,115 @@
+"""The reading of requests: the heads of a connection, and of all connections together, are bounded."""
+
+from typing import Any, ClassVar
+
+from pixyproxy.core import limits
+from pixyproxy.core.exceptions import HeaderTooLargeError, PixyProxyException, TooManyConnectionsError
+from pixyproxy.web.http.content import CONNECTION
+from pixyproxy.web.server.client import ClientConnection
+from pixyproxy.web.server.heads import (
+    BODY_HEADERS,
+    HEADER_COST,
+    MAX_HEAD,
+    MAX_HEADERS,
+    HeadMemory,
+    size_of,
+    too_large,
+    unfinished_bytes,
+)
+
+
+class StopReadingError(Exception):
+    """Ends the parsing of what has arrived: nothing more of this connection is read."""
+
+
+class BoundedReading(ClientConnection):
+    """The callbacks of the parser that count what arrives; `HttpProtocol` calls the rest."""
+
+    head_memory: ClassVar[HeadMemory] = HeadMemory(limits.MAX_ALL_HEADS)
+    """Of all connections of the process."""
+    _in_head = False
+    _head_began = False
+    """Whether the head began in the bytes that arrived last."""
+    _unfinished = 0
+    """Bytes of a head that has not ended."""
+    _bodies = 0
+    """Bytes of bodies among those that arrived last."""
+    _held = 0
+    """What this connection takes of `head_memory`."""
+    _head = 0
+    """Bytes of a request's line, headers and trailers."""
+    _has_body = False
+    _deaf: PixyProxyException | None = None
+    """Why nothing more of this connection is read."""
+
+    def on_message_begin(self) -> None:
+        """Called at a request's first byte."""
+        self._in_head, self._head_began, self._unfinished, self._head, self._has_body = True, True, 0, 0, False
+        super().on_message_begin()
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[CONNECTION] = self
+
+    def on_url(self, url: bytes) -> None:
+        """Called with a piece of the request's target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called with a header, or a trailer."""
+        self._count(len(name) + len(value) + 4)
+        if not self._in_head:  # a trailer, which must not become a header (RFC 9110, section 6.5.1)
+            return
+        if len(self.headers) >= MAX_HEADERS:
+            self._fail(HeaderTooLargeError(f"A request may have {MAX_HEADERS} headers."))
+        super().on_header(name, value)
+        if self.headers[-1][0] in BODY_HEADERS:
+            self._has_body = True
+
+    def on_body(self, body: bytes) -> None:
+        """Called with a piece of a request's body."""
+        self._bodies += len(body)
+        super().on_body(body)
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether nothing more of this connection is read."""
+        return self._deaf is not None
+
+    def _parse(self, data: bytes) -> None:
+        self._head_began, self._bodies = False, 0
+        self.parser.feed_data(data)
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD:
+            self._fail(too_large())
+
+    def _head_bound_exceeded(self, data: bytes) -> PixyProxyException | None:
+        """Count the bytes that were parsed. The problem if this connection takes too much with them, or all do."""
+        if self._in_head:
+            self._unfinished += unfinished_bytes(data, bodies=self._bodies) if self._head_began else len(data)
+            if self._unfinished > MAX_HEAD:
+                return too_large()
+        if (self._in_head or self.pipeline or self._held) and self._hold_heads() > 0 and self.head_memory.exceeded:
+            return TooManyConnectionsError("Too many requests are arriving slowly; try again soon.")
+        return None
+
+    def _hold_heads(self) -> int:
+        """Count what the heads take that have not ended, or wait; returns by how much that has grown."""
+        held = sum(size_of(cycle.scope["headers"]) for cycle, _ in self.pipeline)
+        if self._in_head:
+            held += self._unfinished + HEADER_COST * len(self.headers)
+        grown, self._held = held - self._held, held
+        self.head_memory.change(grown)
+        return grown
+
+    def _forget_head(self) -> None:
+        """Free what was read of a head that has not ended; nothing more is parsed."""
+        self._in_head = False
+        self.parser = None  # type: ignore[assignment]
+        self._hold_heads()
+
+    def _fail(self, error: PixyProxyException) -> None:
+        """Refuse the request that is being parsed; called from a callback of the parser."""
+        self._deaf = error
+        raise StopReadingError
