@@ -538,3 +538,24 @@ async def test_what_fails_before_draw_cost_nothing_whatever_it_is(part: str) -> 
     assert stage.generator.requests == []
     for generation in stage.generations.generations.values():
         assert (generation.error or {}).get("cost") == "none"
+
+
+async def test_pictures_that_are_paid_for_are_kept_though_another_one_is_no_picture() -> None:
+    stage = Stage()
+    stage.generator.pictures = (tiny_picture("one"), b"<svg xmlns='http://www.w3.org/2000/svg'/>", tiny_picture("two"))
+    request = REQUEST.model_copy(update={"n": 3})
+    generation = await (await stage.runner.begin(request, caller=CALLER)).outcome
+    assert [stage.storage.objects[image.filename] for image in generation.images] == [
+        tiny_picture("one"),
+        tiny_picture("two"),
+    ]
+    known = await stage.generations.get(generation.guid)
+    assert (known.state, known.expected_images, len(known.images)) == (GenerationState.SUCCEEDED, 2, 2)
+
+
+async def test_what_holds_no_picture_at_all_is_an_error_that_was_billed() -> None:
+    stage = Stage()
+    stage.generator.pictures = (b"<svg/>", b"no")
+    with pytest.raises(UpstreamAnswerError) as raised:
+        await (await stage.runner.begin(REQUEST, caller=CALLER)).outcome
+    assert raised.value.cost == "billed"

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from PIL import Image as Pillow
@@ -36,6 +36,8 @@ from tests.stage import Stage
 pytestmark = pytest.mark.anyio
 MIB = 1024 * 1024
 PUBLIC_URL = "https://pictures.example/pixy"
+UNKNOWN = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
+"""The guid of no image."""
 BASE_URL = "http://127.0.0.1:8000"
 
 
@@ -311,9 +313,9 @@ async def test_an_image_that_is_stored_here_is_read_from_the_storage(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (str(uuid4()), "no image"),
+        (UNKNOWN, "no image"),
         (PUBLIC_URL + "/image/{guid}.png", "no image"),
-        (PUBLIC_URL + f"/image/{uuid4()}/content", "no image"),
+        (PUBLIC_URL + f"/image/{UNKNOWN}/content", "no image"),
         (PUBLIC_URL + "/image/{guid}/thumbnail", "not of an image"),
         (PUBLIC_URL + "/readyz", "not of an image"),
         (PUBLIC_URL + "2/image/{guid}", "not of an image"),

@@ -1,6 +1,7 @@
 """The check of what the upstream drew: is it a picture that we keep, and what are its facts?"""
 
 import io
+import logging
 from dataclasses import dataclass
 
 from PIL import Image as Pillow
@@ -8,7 +9,10 @@ from PIL import UnidentifiedImageError
 
 from pixyproxy.core.content_types import ContentType
 from pixyproxy.core.exceptions import UpstreamAnswerError
+from pixyproxy.core.generations import Drawing
 from pixyproxy.core.images import MAX_PICTURE_BYTES, Picture
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,25 @@ def examine(picture: Picture) -> PictureFacts:
         height=height,
         sha256=picture.sha256,
     )
+
+
+def keep_valid(drawing: Drawing) -> tuple[Drawing, tuple[PictureFacts, ...]]:
+    """The drawing without what is not a picture, and the facts of its pictures.
+
+    `UpstreamAnswerError` if nothing of it is a picture; else the rest is logged and left out.
+    """
+    facts: dict[int, PictureFacts] = {}
+    failure: UpstreamAnswerError | None = None
+    for index, picture in enumerate(drawing.pictures):
+        try:
+            facts[index] = examine(picture)
+        except UpstreamAnswerError as error:
+            failure = error
+            logger.warning("picture %d of %d is left out: %s", index + 1, len(drawing.pictures), error.detail)
+    if failure is not None and not facts:
+        raise failure
+    answer = dict(drawing.answer or {})
+    if "revised_prompt" in answer:
+        answer["revised_prompt"] = [answer["revised_prompt"][index] for index in facts]
+    pictures = tuple(drawing.pictures[index] for index in facts)
+    return drawing.model_copy(update={"pictures": pictures, "answer": answer or None}), tuple(facts.values())

@@ -27,7 +27,7 @@ from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
 from pixyproxy.service.generating.finish_slots import FinishSlot, FinishSlots
 from pixyproxy.service.generating.partials import Partials
-from pixyproxy.service.generating.pictures import examine
+from pixyproxy.service.generating.pictures import keep_valid
 from pixyproxy.service.generating.store import Keeper, build_images, pause_unless, pauses
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, mark_retrieved
 from pixyproxy.service.readiness import Readiness
@@ -213,7 +213,7 @@ class GenerationRunner:
         running.inputs.close()
         if running.partials is not None:
             running.partials.end()
-        facts = tuple(examine(picture) for picture in drawing.pictures)
+        drawing, facts = keep_valid(drawing)
         drawn = anyio.current_time()
         kept = await self._keeper.keep(
             generation,
