@@ -1,12 +1,18 @@
 """Partial images of a generation that this process runs, for every request that watches it.
 
-Only the newest one is held. A watcher that is slower than the upstream misses some, and delays nobody.
+Few are held: a watcher that is slower than the upstream misses the oldest, and delays nobody.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 
 from pixyproxy.core.generations import PartialImage
+
+MAX_HELD = 3
+"""The most that the Images API sends."""
+MAX_HELD_BYTES = 4 * 1024 * 1024
+"""Of all but the newest one."""
 
 
 class Partials:
@@ -14,29 +20,38 @@ class Partials:
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
-        self._newest: PartialImage | None = None
+        self._held: deque[tuple[int, PartialImage]] = deque(maxlen=MAX_HELD)
         self._published = 0
         self._changed = asyncio.Event()
         self._ended = False
 
     def publish(self, partial: PartialImage) -> None:
         """Show a partial image to whoever watches."""
-        self._newest = partial
         self._published += 1
+        self._held.append((self._published, partial))
+        while len(self._held) > 1 and sum(len(each.data) for _, each in self._held) > MAX_HELD_BYTES:
+            self._held.popleft()
         self._wake()
 
     def end(self) -> None:
-        """There are no more; the last one is forgotten."""
-        self._ended, self._newest = True, None
+        """There are no more. Whoever watches still sees what is held."""
+        self._ended = True
         self._wake()
 
+    def forget(self) -> None:
+        """Free what is held, seen or not."""
+        self._held.clear()
+
     async def watch(self) -> AsyncIterator[PartialImage]:
-        """The newest partial image, then each that is the newest when the watcher asks for the next, until the end."""
+        """The partial images that are held, and those that are published later, until the end."""
         seen = 0
-        while not self._ended:
-            if self._published > seen and self._newest is not None:
-                seen = self._published
-                yield self._newest
+        while True:
+            found = next((each for each in self._held if each[0] > seen), None)
+            if found is not None:
+                seen, partial = found
+                yield partial
+            elif self._ended:
+                return
             else:
                 await self._changed.wait()
 

@@ -201,6 +201,8 @@ class GenerationRunner:
         generation = running.generation
 
         def on_failed_try() -> None:
+            if running.partials is not None:
+                running.partials.forget()  # from here on it may take long: only the pictures are held
             self._admitted.discard(generation.guid)
             slot.give_back()
 
