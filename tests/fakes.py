@@ -274,6 +274,12 @@ class FakeGenerationRepository:
                     updated_at=known.updated_at,
                 )
 
+    async def expect(self, guid: UUID, *, images: int) -> None:
+        self._raise()
+        known = self.generations.get(guid)
+        if known is not None and known.state is GenerationState.RUNNING:
+            self._update(known, expected_images=images, updated_at=known.updated_at)
+
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         self._raise()
         known = self.generations.get(generation.guid)

@@ -377,3 +377,15 @@ async def test_a_generation_that_was_settled_elsewhere_is_not_parked() -> None:
 
 def test_the_pauses_grow_and_end_growing() -> None:
     assert list(islice(pauses(), 8)) == [0.5, 1, 2, 4, 8, 15, 15, 15]
+
+
+async def test_a_reconciler_knows_how_many_pictures_came_before_any_is_put() -> None:
+    stage = Stage()
+    storage_fails(stage)
+    keeping = Keeping(stage)
+    keeping.generation = a_generation(expected_images=3)
+    await stage.generations.add(keeping.generation, lease=30)
+    task = asyncio.create_task(keeping.keep())
+    await asyncio.sleep(1)
+    assert (await stage.generations.get(keeping.generation.guid)).expected_images == 1
+    task.cancel()

@@ -166,3 +166,16 @@ async def test_an_error_of_the_work_gives_the_place_back() -> None:
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             await threads.run(lambda: 1 // 0)
+
+
+async def test_what_a_request_adds_to_a_failure_is_in_no_other_request() -> None:
+    part, clock = Part(), Clock()
+    probe = probe_of(part, clock)
+    part.failure = StorageUnavailableError("away")
+    failures = []
+    for generation in ("one", "two"):
+        with pytest.raises(StorageUnavailableError) as raised:
+            await probe.check()
+        raised.value.extra.setdefault("generation", generation)
+        failures.append(raised.value.extra)
+    assert failures == [{"generation": "one"}, {"generation": "two"}]

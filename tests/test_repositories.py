@@ -1121,6 +1121,15 @@ async def test_an_image_is_deleted_though_this_version_can_read_neither_its_reco
     assert await repositories.images.list_deleted(limit=10) == ()
 
 
+async def test_a_running_generation_expects_what_was_drawn(repositories: Repositories) -> None:
+    generation = await repositories.a_generation_in()
+    await repositories.generations.expect(generation.guid, images=3)
+    assert (await repositories.generations.get(generation.guid)).expected_images == 3
+    await repositories.generations.fail(generation, error=INTERRUPTED)
+    await repositories.generations.expect(generation.guid, images=2)
+    assert (await repositories.generations.get(generation.guid)).expected_images == 3
+
+
 # Adoption
 
 

@@ -109,6 +109,9 @@ class GenerationRepository(Protocol):
         images are fewer than it expects and no `drawing` shows that there are no more.
         """
 
+    async def expect(self, guid: UUID, *, images: int) -> None:
+        """Record how many images a running generation expects, now that they are drawn; nothing if it is settled."""
+
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
 

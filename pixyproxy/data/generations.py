@@ -241,6 +241,14 @@ class SqlGenerationRepository:
             patience=AFTER_DRAWING,
         )
 
+    async def expect(self, guid: UUID, *, images: int) -> None:
+        """Record how many images a running generation expects; nothing happens if it is settled."""
+        await self._database.execute(
+            "UPDATE generations SET expected_images = :images WHERE guid = :guid AND state = 'running'",
+            images=images,
+            guid=str(guid),
+        )
+
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
         """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
         await self._database.transaction(

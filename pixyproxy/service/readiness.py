@@ -58,7 +58,9 @@ class Probe:
             if not done:
                 raise self._silent()
         if self._failure is not None:
-            raise self._failure.with_traceback(None)  # raised many times, it would grow
+            # Raised many times, it would grow, and each request adds to its own.
+            failure = self._failure.copy() if isinstance(self._failure, PixyProxyException) else self._failure
+            raise failure.with_traceback(None)
 
     async def _note_the_answer(self) -> None:
         asked_at = self._clock()

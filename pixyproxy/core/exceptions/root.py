@@ -1,7 +1,8 @@
 """The root of all exceptions, and its RFC 9457 document."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from copy import copy
+from typing import Any, ClassVar, Literal, Self
 
 Cost = Literal["none", "billed", "unknown"]
 """What a failed generation cost: provably nothing, a picture's price, or nobody can say."""
@@ -31,6 +32,13 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
         super().__init__(self.detail)
         self.retry_after = self.default_retry_after if retry_after is None else retry_after
         self.extra = dict(extra or {})
+
+    def copy(self) -> Self:
+        """The same error for another request, which may add to it."""
+        other = copy(self)
+        other.extra = dict(self.extra)
+        other.__cause__ = self.__cause__
+        return other
 
     @property
     def headers(self) -> dict[str, str]:

@@ -108,6 +108,8 @@ class Keeper:
         """
         until = anyio.current_time() + self._patience
         stored = False
+        if len(images) != generation.expected_images:
+            await self._expect(generation, len(images))
         try:
             for pause in pauses():
                 try:
@@ -138,6 +140,13 @@ class Keeper:
                 await self._write(generation, drawing)
             raise
         return generation
+
+    async def _expect(self, generation: Generation, count: int) -> None:
+        """Record that there are more or fewer pictures than were asked for, so that a reconciler looks for them all."""
+        try:
+            await self._generations.expect(generation.guid, images=count)
+        except Exception as error:  # noqa: BLE001 -- Commit and Park record it too
+            report(generation, "its number of pictures is not recorded yet", error)
 
     async def _put(self, images: tuple[Image, ...], pictures: tuple[Picture, ...]) -> None:
         """Put the pictures; while the process ends, only if that takes no longer than `LAST_PUT`.

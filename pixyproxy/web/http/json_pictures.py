@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+import anyio.lowlevel
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
@@ -17,6 +18,9 @@ PICTURE = re.compile(rb'data:[^,"]{0,200};base64,', re.IGNORECASE)
 LOOK = 256
 """More characters than `PICTURE` has at most."""
 SPECIAL = re.compile(rb'["\\]')
+TURN = 500
+"""Quotes and escapes that are read before other requests have their turn."""
+MAX_STRINGS = 10_000
 ESCAPE = 6
 """Characters of the longest escape."""
 
@@ -36,8 +40,11 @@ class PictureCutter:
 
     async def read(self) -> bytes:
         """The text, with what `take` returned in the place of each picture."""
-        in_string = False
+        in_string, strings, turns = False, 0, 0
         while self._at < len(self._data) or await self._read_on():
+            turns += 1
+            if turns % TURN == 0:
+                await anyio.lowlevel.checkpoint()
             found = SPECIAL.search(self._data, self._at)
             if found is None:
                 self._keep(len(self._data))
@@ -49,6 +56,9 @@ class PictureCutter:
                 self._keep(found.end())
                 in_string = not in_string
                 if in_string:
+                    strings += 1
+                    if strings > MAX_STRINGS:
+                        raise PayloadTooLargeError(f"The body may have {MAX_STRINGS} strings.")
                     await self._look(LOOK)
                     if PICTURE.match(self._data, self._at):
                         async with aclosing(self._picture()) as picture:

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions import ImageContentLostError, PixyProxyException, UnsupportedFileError, UploadsFullError
+from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import PrivateUploadRoute, private_router
 from pixyproxy.web.dependencies import services_of
@@ -67,7 +68,9 @@ async def edit_images(
     """As OpenAI's `POST /v1/images/edits`. An image may be one that is stored here: its guid, or its URL."""
     collector = services_of(request).uploads.collect(base_url=str(request.base_url).rstrip("/"))
     try:
-        parameters = validated(EditBody, await edit_values(request, collector))
+        with nothing_spent():
+            values = await edit_values(request, collector)
+        parameters = validated(EditBody, values)
         inputs = collector.inputs()
     except PixyProxyException:
         await skip_body(request)

@@ -15,6 +15,7 @@ from pixyproxy.core.exceptions import (
     AuthenticationError,
     GenerationRunningError,
     IdempotencyKeyReusedError,
+    ImageContentLostError,
     InternalError,
     InvalidRequestError,
     ModelNotFoundError,
@@ -136,7 +137,7 @@ def signals_of(
             return 429, str(problem.extra.get("upstream_type") or "rate_limit_exceeded"), str(code), retry_after
         case UnavailableError() | GenerationRunningError():
             return 503, SERVER, name, retry_after
-        case UpstreamError():
+        case UpstreamError() | ImageContentLostError():
             return 502, SERVER, name, NEVER_AGAIN
         case UnsupportedFileError():
             return 400, INVALID, "unsupported_file_mimetype", {}
