@@ -44,7 +44,7 @@ class Gzip:
         async def send_compressed(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                if is_json(message["headers"]):
+                if may_be_compressed(message["headers"]):
                     start = message  # its headers depend on the body
                     return
                 if message["status"] == 304:
@@ -100,11 +100,15 @@ def accepts_gzip(headers: Headers) -> bool:
     return found.get("gzip", found.get("*", False))
 
 
-def is_json(headers: Headers) -> bool:
-    """Whether an answer is JSON that nobody has encoded yet."""
-    return any(name == b"content-type" and value.startswith(JSON_TYPES) for name, value in headers) and all(
-        name != b"content-encoding" for name, _ in headers
-    )
+def may_be_compressed(headers: Headers) -> bool:
+    """Whether an answer is JSON that nobody has encoded yet, and is not known to be too small."""
+    is_json = False
+    for name, value in headers:
+        if name == b"content-type":
+            is_json = value.startswith(JSON_TYPES)
+        elif name == b"content-encoding" or (name == b"content-length" and int(value) < MINIMUM):
+            return False
+    return is_json
 
 
 def is_strong_tag(name: bytes, value: bytes) -> bool:
@@ -114,7 +118,9 @@ def is_strong_tag(name: bytes, value: bytes) -> bool:
 
 def with_known_tag(headers: Headers, requested: Headers) -> Headers:
     """The headers of a 304. Its tag is weak if that is what the client has: a strong one would name other bytes."""
-    known = b",".join(value for name, value in requested if name == b"if-none-match")
+    known = b",".join([value for name, value in requested if name == b"if-none-match"])
+    if b"W/" not in known:
+        return headers
     return [
         (name, b"W/" + value if is_strong_tag(name, value) and b"W/" + value in known else value)
         for name, value in headers
