@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 COLUMNS = """
     id, guid, generation_id, filename, {prompt} AS prompt, content_type, size_bytes, width, height, sha256, model,
-    created_at, updated_at, deleted_at
+    sources, created_at, updated_at, deleted_at
 """
 SLOW = {
     "mariadb": "IF(SLEEP(6) = 0, prompt, prompt)",

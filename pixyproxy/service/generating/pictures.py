@@ -75,7 +75,8 @@ def keep_valid(drawing: Drawing) -> tuple[Drawing, tuple[PictureFacts, ...]]:
     if failure is not None and not facts:
         raise failure
     answer = dict(drawing.answer or {})
-    if "revised_prompt" in answer:
-        answer["revised_prompt"] = [answer["revised_prompt"][index] for index in facts]
+    revised = answer.get("revised_prompt")
+    if isinstance(revised, list) and len(revised) == len(drawing.pictures):  # one for each picture
+        answer["revised_prompt"] = [revised[index] for index in facts]
     pictures = tuple(drawing.pictures[index] for index in facts)
     return drawing.model_copy(update={"pictures": pictures, "answer": answer or None}), tuple(facts.values())
