@@ -173,22 +173,18 @@ class PrivateImageService:
         client: Client | None = None,
     ) -> RunningGeneration | Generation:
         """A new generation that runs here, the recorded one of this Idempotency-Key, or one that a retry adopts."""
-        begun: RunningGeneration | Generation | None = None
         try:
             request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
             filled = self._filled(request, caller=caller)
             begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
             if idempotency_key is not None:
                 key = parse_idempotency_key(idempotency_key)
-                begun = await self._beginner.begin(begin, caller=caller, key=key, asked=request)
-            elif client is not None:
-                begun = await self._adopting.begin(begin, caller=caller, client=client, asked=request)
-            else:
-                begun = await begin()
+                return await self._beginner.begin(begin, caller=caller, key=key, asked=request)
+            if client is not None:
+                return await self._adopting.begin(begin, caller=caller, client=client, asked=request)
+            return await begin()
         finally:
-            if not isinstance(begun, RunningGeneration):
-                inputs.close()
-        return begun
+            inputs.close()
 
     def _filled(self, request: GenerationRequest, *, caller: Caller) -> GenerationRequest:
         """The request with what it leaves open; `ModelNotFoundError`."""
