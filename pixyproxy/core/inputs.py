@@ -40,10 +40,14 @@ class InputFile:
 
 
 class InputFiles:
-    """All inputs of a request. Whoever is given them, or shares them, closes them; closing twice does no harm."""
+    """All inputs of a request. Whoever is given them, or shares them, closes them; closing twice does no harm.
 
-    def __init__(self, files: Sequence[InputFile] = ()) -> None:
+    `refusal`: why they cannot be drawn. Such inputs only say which recorded generation they belong to.
+    """
+
+    def __init__(self, files: Sequence[InputFile] = (), *, refusal: Exception | None = None) -> None:
         self.files = tuple(files)
+        self.refusal = refusal
         self._holders: set[object] = {self}
 
     @property
@@ -53,7 +57,7 @@ class InputFiles:
 
     def share(self) -> "InputFiles":
         """The same files for another holder."""
-        shared = InputFiles(self.files)
+        shared = InputFiles(self.files, refusal=self.refusal)
         shared._holders = self._holders
         shared._holders.add(shared)
         return shared

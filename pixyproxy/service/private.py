@@ -20,7 +20,7 @@ from pixyproxy.core.generations import (
     PartialImage,
 )
 from pixyproxy.core.images import DeletedImage, ImagePage
-from pixyproxy.core.inputs import InputFiles
+from pixyproxy.core.inputs import Input, InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.generating.adopt import AdoptingBeginner, require_end
@@ -185,6 +185,13 @@ class PrivateImageService:
             return await begin()
         finally:
             inputs.close()
+
+    async def recorded_inputs(self, *, caller: Caller, idempotency_key: str) -> tuple[Input, ...]:
+        """What the generation edits that this Idempotency-Key began; `InvalidIdempotencyKeyError`."""
+        known = await self._stores.generations.find(
+            api_key_id=caller.api_key_id, idempotency_key=parse_idempotency_key(idempotency_key)
+        )
+        return () if known is None else known.request.inputs
 
     def _filled(self, request: GenerationRequest, *, caller: Caller) -> GenerationRequest:
         """The request with what it leaves open; `ModelNotFoundError`."""

@@ -87,8 +87,10 @@ class GenerationRunner:
 
         Raises `TooManyGenerationsError`, `ShuttingDownError` and the other kinds of `UnavailableError` before anything
         is spent, and `ConflictError` for an Idempotency-Key that another generation has (see
-        `GenerationRepository.add`).
+        `GenerationRepository.add`), and the refusal of inputs that cannot be drawn.
         """
+        if inputs.refusal is not None:
+            raise inputs.refusal
         self._readiness.require_process()
         with nothing_spent():
             await self._readiness.require_parts()
