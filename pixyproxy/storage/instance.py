@@ -2,15 +2,17 @@
 
 from uuid import UUID
 
-from pixyproxy.core.exceptions import StorageError
+from pixyproxy.core.exceptions import DamagedMarkError
 
 NAME = ".pixyproxy-instance"
 """The file in the folder, or the object below the prefix. No image has such a key."""
 
 
 def parse_instance(data: bytes) -> UUID:
-    """The id that the mark holds; `StorageError` if it holds something else."""
+    """The id that the mark holds; `DamagedMarkError` if it holds something else."""
     try:
         return UUID(data.decode().strip())
     except ValueError as error:
-        raise StorageError(f"{NAME} in the storage holds no instance id: remove it, and it is written anew.") from error
+        raise DamagedMarkError(
+            f"{NAME} in the storage holds no instance id: remove it, and it is written anew."
+        ) from error
