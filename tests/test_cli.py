@@ -4,8 +4,8 @@ import json
 import os
 import re
 import signal
-import sqlite3
 import socket
+import sqlite3
 import stat
 import subprocess
 import threading
@@ -467,7 +467,7 @@ def test_an_address_that_is_taken_while_the_process_starts_is_one_line_and_no_tr
             "PIXYPROXY_STORAGE_URL": "s3://bucket",
             "PIXYPROXY_S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket.getsockname()[1]}",
             "PIXYPROXY_DEMO": "1",
-            **{name: "planted" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
+            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "planted"),
         }
         elsewhere = {
             "PIXYPROXY_DATABASE_URL": environment["PIXYPROXY_DATABASE_URL"],

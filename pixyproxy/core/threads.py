@@ -1,7 +1,6 @@
 """Bounded concurrency: a gate, and threads for a driver that blocks."""
 
 import asyncio
-import asyncio
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar

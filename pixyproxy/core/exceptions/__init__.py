@@ -65,9 +65,9 @@ from pixyproxy.core.exceptions.idempotency import (
 )
 from pixyproxy.core.exceptions.internal import (
     ConfigurationError,
+    DamagedMarkError,
     DatabaseError,
     ImageContentLostError,
-    DamagedMarkError,
     InternalError,
     ObjectNotFoundError,
     StorageError,
