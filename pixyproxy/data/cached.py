@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
 from pixyproxy.core.images import DeletedImage, Image, ImagePage
 from pixyproxy.core.keys import ApiKey
+from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import ApiKeyRepository, ImageRepository
 from pixyproxy.core.threads import Gate
 from pixyproxy.data.lookups import Memory
@@ -20,11 +20,9 @@ KEY_TTL = 1.0
 """Seconds for which the record of an API key is valid: the longest that another process still accepts a revoked one."""
 
 # Lookups at once of guids, and of keys, that this process has never found. Together with the other reads they share
-# the readers' connections (see `init.READERS`), of which they can never take all.
+# the readers' connections (see `DatabaseLimits`), of which they can never take all.
 UNSEEN_IMAGES = 4
 UNSEEN_KEYS = 2
-PATIENCE = limits.READ_WAIT
-"""Seconds that the lookup of one waits for its turn."""
 
 
 def size_of(image: Image) -> int:
@@ -43,15 +41,22 @@ class CachedImageRepository:
     A deletion through this repository is seen at once, one by another process within `ttl` seconds. That there is no
     such image is remembered for a second at most, and forgotten at once when `note` or a page of `search` names it.
     Lookups of guids that were never found here wait for each other, and for nobody else:
-    `DatabaseUnavailableError` after `PATIENCE` seconds.
+    `DatabaseUnavailableError` after `wait` seconds.
     """
 
-    def __init__(self, images: ImageRepository, *, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        images: ImageRepository,
+        *,
+        ttl: float,
+        wait: float = DATABASE.read_wait,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._images = images
         self._memory: Memory[UUID, Image] = Memory(
             images.get,
             absent=ImageNotFoundError,
-            gate=Gate(UNSEEN_IMAGES, patience=PATIENCE, busy=too_many("guids")),
+            gate=Gate(UNSEEN_IMAGES, patience=wait, busy=too_many("guids")),
             ttl=ttl,
             capacity=SIZE,
             size_of=size_of,
@@ -103,17 +108,22 @@ class CachedApiKeyRepository:
 
     What is added or revoked through this repository is known at once, what another process adds or revokes within
     `ttl` seconds. Lookups of keys that were never found here wait for each other, and for nobody else:
-    `DatabaseUnavailableError` after `PATIENCE` seconds.
+    `DatabaseUnavailableError` after `wait` seconds.
     """
 
     def __init__(
-        self, keys: ApiKeyRepository, *, ttl: float = KEY_TTL, clock: Callable[[], float] = time.monotonic
+        self,
+        keys: ApiKeyRepository,
+        *,
+        ttl: float = KEY_TTL,
+        wait: float = DATABASE.read_wait,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
         self._memory: Memory[str, ApiKey] = Memory(
             lambda sha256: keys.get(sha256=sha256),
             absent=lambda: NotFoundError("No API key has this digest."),
-            gate=Gate(UNSEEN_KEYS, patience=PATIENCE, busy=too_many("keys")),
+            gate=Gate(UNSEEN_KEYS, patience=wait, busy=too_many("keys")),
             ttl=ttl,
             capacity=KEYS,
             size_of=lambda _: 1,

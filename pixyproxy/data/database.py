@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import BindParameter, Connection, CursorResult, Engine, RowMapping, bindparam, exc, text
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseError,
     DatabaseUnavailableError,
     PixyProxyException,
 )
+from pixyproxy.core.limits import DATABASE, DatabaseLimits
 from pixyproxy.core.threads import Threads
 from pixyproxy.data.conversions import column_to_time
 
@@ -48,11 +48,6 @@ SQLITE_UNAVAILABLE = tuple(
     f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "FULL", "IOERR", "NOTADB", "READONLY")
 )
 SQLITE_DUPLICATE = ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
-
-ATTEMPTS = limits.TRANSACTION_ATTEMPTS
-"""How often a transaction is run that ends in a deadlock or a lock wait."""
-PATIENCE = limits.READ_WAIT
-"""Seconds that a statement waits for a free thread and its connection."""
 
 
 def error_code(error: exc.DBAPIError) -> int | str:
@@ -145,13 +140,14 @@ class SqlDatabase:
     for a duplicate, `DatabaseError` for everything else.
     """
 
-    def __init__(self, *, reader: Pool, searcher: Pool, writer: Pool) -> None:
+    def __init__(self, *, reader: Pool, searcher: Pool, writer: Pool, limits: DatabaseLimits = DATABASE) -> None:
         def busy() -> DatabaseUnavailableError:
             return DatabaseUnavailableError("Every database connection for this kind of request is busy.")
 
+        self.limits = limits
         self._reader, self._searcher, self._writer = reader.engine, searcher.engine, writer.engine
         self._reading, self._searching, self._writing = (
-            Threads(pool.size, patience=PATIENCE, busy=busy) for pool in (reader, searcher, writer)
+            Threads(pool.size, patience=limits.read_wait, busy=busy) for pool in (reader, searcher, writer)
         )
 
     async def one(self, sql: str, **parameters: Any) -> Row | None:
@@ -169,7 +165,7 @@ class SqlDatabase:
     async def transaction(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:
         """Commit what `work` does, or nothing of it. `work` runs again after a deadlock or a lock wait.
 
-        `patience`: seconds to wait for a free connection, if it is worth more than `PATIENCE`.
+        `patience`: seconds to wait for a free connection, if it is worth more than `limits.read_wait`.
         """
 
         def attempt() -> T:
@@ -179,7 +175,7 @@ class SqlDatabase:
                     return work(Transaction(writing))
 
         def attempts() -> T:
-            for remaining in reversed(range(ATTEMPTS)):
+            for remaining in reversed(range(self.limits.attempts)):
                 try:
                     return attempt()
                 except exc.DBAPIError as error:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConflictError, DatabaseError, GenerationNotFoundError
 from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState, RecordedRequest
 from pixyproxy.core.images import Image
@@ -22,11 +21,6 @@ from pixyproxy.data.conversions import (
 from pixyproxy.data.database import Row, SqlDatabase, Transaction
 from pixyproxy.data.images import images_by_generation
 from pixyproxy.data.settling import INTERRUPTED
-
-BEFORE_DRAWING = limits.RESERVE_WAIT
-"""Seconds that a reservation waits for a connection: a thousand that come at once have one each in less."""
-AFTER_DRAWING = limits.RECORD_WAIT
-"""Seconds that the record of what was paid for waits for a connection."""
 
 SELECT = """
     SELECT id, guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error,
@@ -183,7 +177,7 @@ class SqlGenerationRepository:
                 **generation_to_row(generation),
             )
 
-        await self._database.transaction(insert, patience=BEFORE_DRAWING)
+        await self._database.transaction(insert, patience=self._database.limits.reserve_wait)
 
     async def get(self, guid: UUID) -> Generation:
         """The generation with this guid, and its images; `GenerationNotFoundError` if there is none.
@@ -238,7 +232,7 @@ class SqlGenerationRepository:
         """Record the images and the success, and remove what was parked, in one transaction. See `settling.succeed`."""
         return await self._database.transaction(
             lambda transaction: settling.succeed(transaction, generation, images=images, drawing=drawing),
-            patience=AFTER_DRAWING,
+            patience=self._database.limits.record_wait,
         )
 
     async def expect(self, guid: UUID, *, images: int) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import UUID
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
+from pixyproxy.core.limits import FOLDERS, FolderLimits
 from pixyproxy.core.threads import Threads
 from pixyproxy.storage.files import children, file_errors, sync_folder, write_new, write_whole
 from pixyproxy.storage.instance import NAME, parse_instance
@@ -21,9 +21,6 @@ from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
 T = TypeVar("T")
 
 THREADS = 16
-PATIENCE = limits.READ_WAIT
-AFTER_DRAWING = limits.RECORD_WAIT
-"""Seconds that a picture that was paid for waits for a thread."""
 CHUNK = 256 * 1024
 MINIMUM_ROOM = 64 * 1024 * 1024
 
@@ -68,10 +65,11 @@ class FolderImageStorage:
     A folder that is missing is unavailable: it may be a volume that is not mounted. Only `make` creates it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, limits: FolderLimits = FOLDERS) -> None:
         self._folder = folder
+        self._limits = limits
         self._reading, self._writing, self._probing = (
-            Threads(size, patience=PATIENCE, busy=lambda: StorageUnavailableError("The storage is busy."))
+            Threads(size, patience=limits.read_wait, busy=lambda: StorageUnavailableError("The storage is busy."))
             for size in (THREADS, THREADS, 1)
         )
 
@@ -90,7 +88,7 @@ class FolderImageStorage:
             for folder in (path.parent.parent, self._folder, self._folder.parent):
                 sync_folder(folder)
 
-        await self._run(write, self._writing, patience=AFTER_DRAWING)
+        await self._run(write, self._writing, patience=self._limits.put_wait)
 
     async def open(self, key: str, *, part: range | None = None) -> OpenFile:
         """Open the object, or a part of it; `ObjectNotFoundError` if there is none, or none that has the part."""

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import StorageUnavailableError, UploadsFullError
+from pixyproxy.core.limits import FOLDERS, FolderLimits
 from pixyproxy.core.protocols import Chunk
 from pixyproxy.core.threads import Threads
 
 T = TypeVar("T")
 
 THREADS = 4
-PATIENCE = limits.UPLOAD_WAIT
 CHUNK = 256 * 1024
 """Bytes of an upload that wait in memory. A thread writes them together, because each visit costs some 100 µs."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -115,10 +114,12 @@ class FolderUpload:
 class UploadFolder:
     """`UploadSpool` in a folder of this machine, made when it is needed. `budget`: bytes of all uploads at once."""
 
-    def __init__(self, folder: Path, *, budget: int) -> None:
+    def __init__(self, folder: Path, *, budget: int, limits: FolderLimits = FOLDERS) -> None:
         self._folder = folder
         self.budget = Budget(budget)
-        self._threads = Threads(THREADS, patience=PATIENCE, busy=lambda: UploadsFullError("The disk is busy."))
+        self._threads = Threads(
+            THREADS, patience=limits.upload_wait, busy=lambda: UploadsFullError("The disk is busy.")
+        )
 
     async def open(self) -> FolderUpload:
         """Begin an upload."""

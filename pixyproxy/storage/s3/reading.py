@@ -18,16 +18,13 @@ from botocore.exceptions import ClientError
 from cachetools import TTLCache
 from yarl import URL
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageError, StorageUnavailableError
+from pixyproxy.core.limits import S3, S3Limits
 from pixyproxy.storage.s3.errors import s3_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = limits.S3_READ
-"""Seconds for the server's next bytes."""
-CONNECT_TIMEOUT = limits.S3_CONNECT
 BUFFER = 128 * 1024
 """Bytes that aiohttp holds for a reader before it reads no further; measured, twice as much costs more."""
 SIGNED_FOR = 900
@@ -37,8 +34,6 @@ SIGNATURE_AGE = 300.0
 SIGNATURES = 4096
 PAUSES = (0.1, 0.5)
 """Seconds before a second and a third attempt."""
-PROBE_PATIENCE = 3.0
-"""Seconds for the whole answer to a probe."""
 MAX_ERROR = 16 * 1024
 """Bytes of an error's body that are read."""
 TRANSFER = (aiohttp.ClientError, TimeoutError, OSError)
@@ -88,7 +83,8 @@ class OpenS3Object:
 class S3Reading:
     """Opens objects. `sign` makes the URL of a GetObject for an object's name that is good for so many seconds."""
 
-    def __init__(self, sign: Callable[[str, int], Awaitable[str]], *, route: Route) -> None:
+    def __init__(self, sign: Callable[[str, int], Awaitable[str]], *, route: Route, limits: S3Limits = S3) -> None:
+        self._limits = limits
         self._sign = sign
         self._route = route
         self._urls: TTLCache[str, URL] = TTLCache(maxsize=SIGNATURES, ttl=SIGNATURE_AGE)
@@ -98,10 +94,10 @@ class S3Reading:
         """Open the object with this name, or a part of it.
 
         What fails is tried again after `PAUSES`, with a signature of that moment: the credentials may have changed.
-        No attempt begins later than `PATIENCE` after the first.
+        No attempt begins later than `limits.read` seconds after the first.
         """
         headers = None if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self._limits.read
         for pause in (*PAUSES, None):
             url = self._urls.get(name) or await self._url(name)
             last = pause is None
@@ -111,7 +107,7 @@ class S3Reading:
                 )
                 if response.status in (200, 206):
                     return object_from_answer(response, part=part)
-                refusal = await error_from_answer(response)
+                refusal = await error_from_answer(response, within=self._limits.read)
             except TRANSFER as error:
                 if last or time.monotonic() > end:
                     raise StorageUnavailableError("The storage does not answer.") from error
@@ -129,14 +125,14 @@ class S3Reading:
         One attempt, with every setting that `open` uses. Raises what the answer means if it is another one.
         """
         try:
-            async with asyncio.timeout(PROBE_PATIENCE):
+            async with asyncio.timeout(self._limits.probe):
                 response = await self._client().get(
                     URL(url, encoded=True), proxy=self._route.proxy, allow_redirects=False
                 )
                 if response.status in (200, 206):  # somebody made such an object
                     response.close()
                     return
-                refusal = await error_from_answer(response)
+                refusal = await error_from_answer(response, within=self._limits.read)
         except TRANSFER as error:
             raise StorageUnavailableError("The storage does not answer.") from error
         with contextlib.suppress(ObjectNotFoundError), s3_errors():
@@ -153,11 +149,12 @@ class S3Reading:
         return url
 
     def _client(self) -> aiohttp.ClientSession:
+        limits = self._limits
         if self._session is None:  # it belongs to the event loop that is running now
             self._session = aiohttp.ClientSession(
                 # One for each reader: a client that is slow keeps it, and must not keep others waiting.
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._route.tls or True),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=PATIENCE),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.read),
                 read_bufsize=BUFFER,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -180,11 +177,11 @@ def object_from_answer(response: aiohttp.ClientResponse, *, part: range | None) 
     return OpenS3Object(response, size_bytes=int(content_range[3]))
 
 
-async def error_from_answer(response: aiohttp.ClientResponse) -> ClientError:
+async def error_from_answer(response: aiohttp.ClientResponse, *, within: float) -> ClientError:
     """The answer of a server that refuses, as botocore would raise it. Reads the body to its end or to `MAX_ERROR`."""
     text = b""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(within):
             while len(text) < MAX_ERROR and (piece := await response.content.read(MAX_ERROR - len(text))):
                 text += piece
     finally:

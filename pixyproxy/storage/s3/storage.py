@@ -7,9 +7,9 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
+from pixyproxy.core.limits import S3, S3Limits
 from pixyproxy.core.threads import Threads
 from pixyproxy.storage.instance import NAME, parse_instance
 from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 T = TypeVar("T")
-CONNECTIONS = 32
-"""Pooled connections of one process for readers, and as many for writers, and threads that use them."""
-PATIENCE = limits.READ_WAIT
-"""Seconds that a reader waits for a free thread."""
-AFTER_DRAWING = limits.PUT_WAIT
-"""Seconds that a picture that was paid for waits for one: a round of puts that use up all of `WRITING`."""
 PROBED = ".pixyproxy-probe"
 """An object that cannot exist: no image has such a key. Below the prefix, where our rights are."""
 PAGE = 1000
@@ -37,15 +31,8 @@ PAGE = 1000
 class Patience:
     """How long a client waits for the server's next bytes, in seconds, and how often it asks."""
 
-    read_timeout: int
+    read_timeout: float
     attempts: int
-
-
-WRITING = Patience(read_timeout=limits.S3_PUT_READ, attempts=limits.S3_PUT_ATTEMPTS)
-"""A picture that was paid for is worth waiting for."""
-READING = Patience(read_timeout=limits.S3_READ, attempts=limits.S3_READ_ATTEMPTS)
-"""A reader gets its error within some 15 s if the storage hangs."""
-PROBING = Patience(read_timeout=limits.S3_PROBE_READ, attempts=limits.S3_PROBE_ATTEMPTS)
 
 
 def busy() -> StorageUnavailableError:
@@ -59,13 +46,23 @@ class S3ImageStorage:
     Bytes are read on the event loop (see `S3Reading`); everything else is boto3's, in threads.
     """
 
-    def __init__(self, client: "Callable[[Patience], S3Client]", *, address: BucketAddress, route: Route) -> None:
-        self._writer, self._reader, self._prober = client(WRITING), client(READING), client(PROBING)
+    def __init__(
+        self,
+        client: "Callable[[Patience], S3Client]",
+        *,
+        address: BucketAddress,
+        route: Route,
+        limits: S3Limits = S3,
+    ) -> None:
+        self._limits = limits
+        self._writer = client(Patience(read_timeout=limits.put, attempts=limits.put_attempts))
+        self._reader = client(Patience(read_timeout=limits.read, attempts=limits.read_attempts))
+        self._prober = client(Patience(read_timeout=limits.probe, attempts=1))
         self._address = address
-        self._content = S3Reading(self._signed, route=route)
+        self._content = S3Reading(self._signed, route=route, limits=limits)
         # Readers that hang keep no picture from being stored, and neither keeps a probe from asking.
         self._reading, self._writing, self._probing = (
-            Threads(size, patience=PATIENCE, busy=busy) for size in (CONNECTIONS, CONNECTIONS, 2)
+            Threads(size, patience=limits.read_wait, busy=busy) for size in (limits.connections, limits.connections, 2)
         )
 
     def _key(self, key: str) -> str:
@@ -77,7 +74,7 @@ class S3ImageStorage:
         await self._run(
             lambda: self._writer.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type),
             self._writing,
-            patience=AFTER_DRAWING,
+            patience=self._limits.put_wait,
         )
 
     async def open(self, key: str, *, part: range | None = None) -> OpenS3Object:
