@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,6 +325,12 @@ def test_the_build_gets_what_it_copies_and_nothing_else() -> None:
     ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert ignored[0] == "*"
     assert {line[1:] for line in ignored if line.startswith("!")} == {name for each in copied for name in each.split()}
+
+
+def test_the_license_that_the_package_names_is_in_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
 
 
 # --- The topology, by hand
