@@ -10,7 +10,7 @@ from uuid import UUID
 from pixyproxy.core.protocols import EqualGeneration
 from pixyproxy.data.conversions import column_to_time, optional_time, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
-from pixyproxy.data.generations import SELECT, readable
+from pixyproxy.data.generation_rows import SELECT, readable
 from pixyproxy.data.images import images_by_generation
 from pixyproxy.data.settling import ANSWERED_WITHIN
 

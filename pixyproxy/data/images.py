@@ -13,11 +13,12 @@ from pixyproxy.core.exceptions import (
     ImageNotFoundError,
     SearchTooSlowError,
 )
-from pixyproxy.core.generations import DELETED_PROMPT, Generation
+from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import DeletedImage, Image, ImagePage
 from pixyproxy.core.inputs import Input, readable_inputs
-from pixyproxy.data.conversions import column_to_time, json_to_column, next_cursor, position_of, time_to_column
+from pixyproxy.data.conversions import column_to_time, next_cursor, position_of, time_to_column
 from pixyproxy.data.database import Row, SqlDatabase, Transaction, is_too_slow
+from pixyproxy.data.prompts import forget_prompt
 
 SELECT = """
     SELECT guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
@@ -89,16 +90,6 @@ def row_to_image(row: Row) -> Image:
     )
 
 
-def forget_revised_prompt(transaction: Transaction, generation_id: int) -> None:
-    """Remove the prompt as the upstream revised it from a generation's answer."""
-    row = transaction.one("SELECT answer FROM generations WHERE id = :id", id=generation_id)
-    answer = json.loads((row and row["answer"]) or "{}")
-    if isinstance(answer, dict) and answer.pop("revised_prompt", None) is not None:
-        transaction.execute(
-            "UPDATE generations SET answer = :answer WHERE id = :id", answer=json_to_column(answer), id=generation_id
-        )
-
-
 def row_to_deleted_image(row: Row) -> DeletedImage:
     """What is needed of the row of an image to remove it; every version can read that."""
     return DeletedImage(guid=UUID(row["guid"]), filename=row["filename"])
@@ -128,28 +119,6 @@ def images_by_generation(transaction: Transaction, ids: Sequence[int]) -> dict[i
     for row, image in readable(transaction.all(BY_GENERATIONS, ids=tuple(ids))):
         images[row["generation_id"]] = (*images.get(row["generation_id"], ()), image)
     return images
-
-
-def forget_prompt(transaction: Transaction, generation_id: int) -> None:
-    """Remove the prompt from a generation's request if its last image is deleted. State, usage and key stay.
-
-    PixyProxy 0.1.0 does not read a request without a prompt, so `DELETED_PROMPT` stands in its place. Of a request that
-    this version cannot read nothing else stays: the prompt may be anywhere in it.
-    """
-    left = transaction.one(
-        "SELECT id FROM images WHERE generation_id = :id AND deleted_at IS NULL LIMIT 1", id=generation_id
-    )
-    row = transaction.one("SELECT request FROM generations WHERE id = :id", id=generation_id)
-    if left is not None or row is None:
-        return
-    try:
-        request = {**json.loads(row["request"]), "prompt": DELETED_PROMPT}
-    except (TypeError, ValueError):
-        request = {"prompt": DELETED_PROMPT}
-    transaction.execute(
-        "UPDATE generations SET request = :request WHERE id = :id", request=json_to_column(request), id=generation_id
-    )
-    forget_revised_prompt(transaction, generation_id)
 
 
 def containing(q: str | None) -> str:

@@ -10,48 +10,23 @@ from typing import Any, Literal, cast
 
 import alembic.command
 import alembic.config
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
+from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
 from pixyproxy.core.limits import DATABASE, DatabaseLimits
 from pixyproxy.data import schema_version
 from pixyproxy.data.database import DISCONNECTING, Pool, SqlDatabase, driver_errors, error_code
 from pixyproxy.data.tls import connect
+from pixyproxy.data.urls import first_contact, parse_url
 
 SQLITE_STEPS = 10_000
 """Instructions of SQLite's virtual machine between two looks at the clock: well under a millisecond."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = "pixyproxy-migrations"
-
-
-def sqlite_url(file: Path) -> str:
-    """The URL of an SQLite file, whatever characters its path has."""
-    return URL.create("sqlite", database=str(file)).render_as_string()
-
-
-def parse_url(text: str) -> URL:
-    """The URL of a database that we know how to use; `ConfigurationError` says what is wrong, without it."""
-    try:
-        url = make_url(text)
-    except (exc.ArgumentError, ValueError):
-        raise ConfigurationError("it is not a database URL") from None
-    if url.drivername in ("mysql", "mariadb", "mariadb+pymysql"):
-        url = url.set(drivername="mysql+pymysql")
-    if url.drivername == "mysql+pymysql":
-        if not url.host or not url.database:
-            raise ConfigurationError(
-                "it needs a host and a database: mysql+pymysql://user:password@host:3306/pixyproxy"
-            )
-        return url
-    if url.drivername == "sqlite":
-        if not url.database or url.database == ":memory:":
-            raise ConfigurationError("SQLite needs a file: sqlite:////path/to/pixyproxy.db")
-        return url
-    raise ConfigurationError("only mysql+pymysql:// and sqlite:// are known")
 
 
 Use = Literal["reading", "searching", "writing", "migrating"]
@@ -66,7 +41,7 @@ def open_database(url: str, *, limits: DatabaseLimits = DATABASE) -> tuple[SqlDa
     def open_pool(use: Use, size: int) -> Pool:
         return Pool(open_engine(url, use=use, connections=size, limits=limits), size)
 
-    with _first_contact():
+    with first_contact():
         reader, searcher = open_pool("reading", limits.readers), open_pool("searching", limits.searchers)
         writer = open_pool("writing", limits.writers)
 
@@ -155,38 +130,9 @@ def _alembic(scripts: Path) -> alembic.config.Config:
     return config
 
 
-@contextmanager
-def _first_contact() -> Iterator[None]:
-    """What the first connection shows to be wrong with the URL is said as a `ConfigurationError`."""
-    try:
-        with driver_errors():
-            yield
-    except PixyProxyException as error:
-        cause = error.__cause__
-        code = error_code(cause) if isinstance(cause, exc.DBAPIError) else 0
-        if code in WRONG_URL:
-            raise ConfigurationError(WRONG_URL[code]) from error
-        raise
-    except (OSError, TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"one of its options, or its folder, cannot be used ({type(error).__name__})"
-        ) from error
-
-
-WRONG_URL: dict[int | str, str] = {
-    1044: "the server says that the user may not use this database (1044)",
-    1045: "the server refuses the user or the password (1045); in a URL @ : / and # are percent-encoded",
-    1049: "the server has no such database (1049)",
-    1698: "the server refuses the user or the password (1698)",
-    2026: "its options ask for TLS, which the server does not offer (2026)",
-    "SQLITE_CANTOPEN": "the file cannot be opened; an absolute path needs four slashes: sqlite:////path/pixyproxy.db",
-    "SQLITE_NOTADB": "the file is not an SQLite database",
-}
-
-
 def require_current_schema(url: str) -> None:
     """Return if this version can work with the schema; `ConfigurationError` says what is wrong with it or the URL."""
-    with _first_contact():
+    with first_contact():
         engine = open_engine(url, use="writing")
         try:
             with engine.connect() as connection:
@@ -204,7 +150,7 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS, limits: DatabaseLimits = DA
     those before it stay on MySQL and MariaDB. On SQLite nothing changes.
     """
     parsed = parse_url(url)
-    with _first_contact():
+    with first_contact():
         if parsed.drivername == "sqlite":
             Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
         else:
