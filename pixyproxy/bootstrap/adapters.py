@@ -27,7 +27,7 @@ from pixyproxy.storage.uploads import UploadFolder
 
 @dataclass(frozen=True)
 class Adapters:
-    """What the services use, and the stack that closes it. The tests replace some of them."""
+    """The adapters that the services use, and the stack that closes them. Tests replace some."""
 
     database: Database
     keys: ApiKeyRepository
@@ -124,7 +124,7 @@ async def make_storage(adapters: Adapters) -> None:
 
 def open_generator(settings: Settings, cleanup: AsyncExitStack) -> ImageGenerator:
     """The upstream, or the demo upstream inside this process, reached through the same client."""
-    # Imported here: openai and Pillow take half a second, for which no other command should wait.
+    # Imported here: importing openai and Pillow takes half a second, and other commands need neither.
     from pixyproxy.upstream.demo.server import DemoUpstream
     from pixyproxy.upstream.openai.client import open_client
     from pixyproxy.upstream.openai.generator import OpenAIImageGenerator

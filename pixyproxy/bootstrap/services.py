@@ -42,7 +42,7 @@ class Parts:
 
     @asynccontextmanager
     async def background(self) -> AsyncIterator[None]:
-        """Runs the tasks of a replica beside its requests. At the end it waits for all generations and closes all."""
+        """Runs the background tasks of a replica. At the end it waits for all generations and closes the adapters."""
         tasks = [
             asyncio.create_task(self.services.runner.renew_leases()),
             asyncio.create_task(self.reconciler.run(interval=self.interval)),
@@ -111,7 +111,7 @@ def build_catalogue(settings: Settings) -> ModelCatalogue:
 
 
 def with_caches(settings: Settings, stores: Stores) -> Stores:
-    """The stores with the caches that the settings ask for. Without `cache_ttl` records are read each time."""
+    """The stores with the caches of the settings. With a `cache_ttl` of 0 every record is read from the database."""
     stores = replace(
         stores, images=CachedImageRepository(stores.images, ttl=settings.cache_ttl, wait=DATABASE.read_wait)
     )

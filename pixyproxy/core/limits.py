@@ -96,23 +96,24 @@ ANSWERED_WITHIN = 30.0
 # Clients
 HEAD_WAIT = 30.0
 CLIENT_WAIT = 60.0
-"""For a body, and for a client that takes nothing."""
+"""For a body, and for a client that reads nothing."""
 SKIP_WAIT = 10.0
 """For the rest of a body that is refused."""
 UPLOAD_GRACE = 30.0
 UPLOAD_RATE = 16 * 1024
-"""Bytes a second that a body with uploads has at least on average, once `UPLOAD_GRACE` is over."""
+"""Bytes a second: the lowest average of a body with uploads after `UPLOAD_GRACE`."""
 FLUSH_WAIT = 60
 LINGER = 2.0
 KEEP_ALIVE = 75
 STREAM_KEEP_ALIVE = 15.0
-"""A stream of events says at least so often that it lives: common proxies cut off who says nothing for 60 s."""
+"""Longest silence of a stream of events; then a comment is sent. Common proxies close a connection after 60 s of
+silence."""
 
 # Sizes, in bytes where nothing else is said
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 MAX_ALL_HEADS = 16 * 1024 * 1024
-"""Heads of all connections of a process that have not arrived whole, or wait to be answered."""
+"""Heads of all connections of a process that are incomplete or wait for their answer."""
 MAX_PIPELINED = 8
 MAX_BODY = 1024 * 1024
 MAX_NAME = 4096
@@ -128,7 +129,7 @@ MAX_INPUTS = 16
 MAX_INPUT = 50 * 1024 * 1024
 MAX_MASK = 4 * 1024 * 1024
 MAX_INPUT_PIXELS = 80_000_000
-"""Decoded it has 320 MB. Pillow warns of pictures over 89 megapixels."""
+"""Decoded, such a picture takes 320 MB. Pillow warns of pictures over 89 megapixels."""
 MAX_EDIT_BODY = (MAX_INPUTS + 1) * MAX_INPUT + MAX_MASK + MAX_BODY
 """All images, markup, mask, and the texts."""
 MAX_SKIPPED = 64 * 1024 * 1024
@@ -146,12 +147,12 @@ def seconds_to_end(
     bucket: S3Limits = S3,
     folders: FolderLimits = FOLDERS,
 ) -> float:
-    """The longest that a process needs from SIGTERM on, but for the server's wait for first requests.
+    """The longest time that a process needs after SIGTERM, without the server's wait for first requests.
 
     A generation may begin when the drain delay ends. It is reserved, the storage is probed, it has its whole deadline,
     and waits for a finish slot. In the worst case one put fails, then parking in the database, then the picture is
-    written to the folder. Clients have time to take their answers. At last the reconciler ends: a put that it has begun
-    is not abandoned.
+    written to the folder. Clients have time to take their answers. The reconciler ends last: a put that it has begun is
+    not abandoned.
     """
     transaction = database.attempts * (2 * database.read + database.connect)
     reserving = database.reserve_wait + transaction

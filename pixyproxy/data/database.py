@@ -21,9 +21,10 @@ from pixyproxy.data.conversions import column_to_time
 T = TypeVar("T")
 Row = RowMapping
 
-# 1205 lock wait, 1213 deadlock, 1020 record changed: the transaction may simply be run again.
+# 1205 lock wait, 1213 deadlock, 1020 record changed: the transaction can be run again.
 RETRYABLE = frozenset({1020, 1205, 1213})
-# The server refuses the user, the password, the rights or the database. A rotated password is fixed elsewhere.
+# The server refuses the user, the password, the rights or the database. That is unavailable, not a fault: somebody else
+# fixes a rotated password.
 REFUSED = frozenset({1044, 1045, 1049, 1698})
 # The server ended a statement that ran too long: MariaDB, MySQL.
 TOO_SLOW = frozenset({1969, 3024})
@@ -51,7 +52,7 @@ SQLITE_DUPLICATE = ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
 
 
 def error_code(error: exc.DBAPIError) -> int | str:
-    """The number of a MySQL error, the name of an SQLite one; 0 where the driver gives neither."""
+    """The number of a MySQL error or the name of an SQLite error; 0 if the driver gives neither."""
     name: str | None = getattr(error.orig, "sqlite_errorname", None)
     if name is not None:
         return name
@@ -60,7 +61,7 @@ def error_code(error: exc.DBAPIError) -> int | str:
 
 
 def domain_error(error: exc.SQLAlchemyError) -> PixyProxyException:
-    """What an error of SQLAlchemy or of a driver means to us."""
+    """Our exception for an error of SQLAlchemy or of a driver."""
     if isinstance(error, exc.TimeoutError):
         return DatabaseUnavailableError("Every database connection is busy.")
     if isinstance(error, exc.DBAPIError):
@@ -135,8 +136,8 @@ class Pool:
 class SqlDatabase:
     """The three verbs and transactions, for async callers; each runs in a thread with a pooled connection.
 
-    Readers, searchers and writers have pools and threads of their own: no crowd of readers keeps what was paid for from
-    being recorded, and no slow search delays a read by guid or key. Raises `DatabaseUnavailableError`, `ConflictError`
+    Readers, searchers and writers have pools and threads of their own: many readers cannot keep a paid picture from
+    being recorded, and slow searches delay no read by guid or key. Raises `DatabaseUnavailableError`, `ConflictError`
     for a duplicate, `DatabaseError` for everything else.
     """
 
@@ -163,9 +164,9 @@ class SqlDatabase:
         return await self.transaction(lambda transaction: transaction.execute(sql, **parameters), patience=patience)
 
     async def transaction(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:
-        """Commit what `work` does, or nothing of it. `work` runs again after a deadlock or a lock wait.
+        """Commit all that `work` does, or nothing. After a deadlock or a lock wait `work` runs again.
 
-        `patience`: seconds to wait for a free connection, if it is worth more than `limits.read_wait`.
+        `patience`: seconds to wait for a free connection; None: `limits.read_wait`.
         """
 
         def attempt() -> T:
@@ -194,13 +195,13 @@ class SqlDatabase:
             Transaction(connection).one("SELECT 1")
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """What `work`, which changes nothing, finds on one connection."""
+        """Run `work`, which changes nothing, on one connection."""
         return await self._reading.run(lambda: guarded(lambda: _read(self._reader, work)))
 
     async def search(self, work: Callable[[Transaction], T]) -> T:
-        """What `work`, which changes nothing and may take seconds, finds on one connection.
+        """Run `work`, which changes nothing and may take seconds, on one connection.
 
-        `DatabaseUnavailableError` if it takes too long: `is_too_slow` says whether it was that.
+        `DatabaseUnavailableError` if it takes too long; `is_too_slow` recognizes that error.
         """
         return await self._searching.run(lambda: guarded(lambda: _read(self._searcher, work)))
 
@@ -211,6 +212,6 @@ def _read(engine: Engine, work: Callable[[Transaction], T]) -> T:
 
 
 def guarded(work: Callable[[], T]) -> T:
-    """The result of `work`, whose errors are ours."""
+    """The result of `work`; its errors become ours."""
     with driver_errors():
         return work()

@@ -136,12 +136,12 @@ class SqlGenerationRepository:
         )
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
-        """Give those that run a lease of so many seconds from now, in one statement; 0 ends their leases."""
+        """Give those that run a lease of so many seconds from now, in one statement; 0 ends the leases."""
         if guids:
             await self._database.transaction(lambda transaction: leases.renew(transaction, guids, lease=lease))
 
     async def expired(self, *, limit: int, cursor: str | None = None) -> GenerationPage:
-        """Running generations whose lease has run out, the longest first, from `cursor` on, without their images.
+        """Running generations whose lease has run out, oldest lease first, from `cursor` on, without their images.
 
         Records that this version cannot read are left out.
         """
@@ -157,11 +157,11 @@ class SqlGenerationRepository:
         )
 
     async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
-        """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's."""
+        """Take over a running generation whose lease has run out: the end of the new lease, or None."""
         return await self._database.transaction(lambda transaction: leases.claim(transaction, guid, lease=lease))
 
     async def unsettled(self) -> dict[UUID, GenerationState]:
-        """The states of all that run or were failed as interrupted: their objects may come to be recorded."""
+        """The states of all that run or were failed as interrupted: their objects may still be recorded."""
         rows = await self._database.all(
             """
             SELECT guid, state FROM generations WHERE state = 'running'

@@ -91,7 +91,7 @@ def row_to_image(row: Row) -> Image:
 
 
 def row_to_deleted_image(row: Row) -> DeletedImage:
-    """What is needed of the row of an image to remove it; every version can read that."""
+    """The columns that are needed to remove an image; every version can read them."""
     return DeletedImage(guid=UUID(row["guid"]), filename=row["filename"])
 
 
@@ -122,7 +122,7 @@ def images_by_generation(transaction: Transaction, ids: Sequence[int]) -> dict[i
 
 
 def containing(q: str | None) -> str:
-    """The LIKE pattern for a prompt that contains `q`, whose own wildcards stand for themselves ('!' escapes)."""
+    """The LIKE pattern for prompts that contain `q` literally: wildcards in it are escaped with '!'."""
     if q is None:
         return "%"
     literal = q.replace("!", "!!").replace("%", "!%").replace("_", "!_")
@@ -135,7 +135,7 @@ class SqlImageRepository:
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
-    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:  # noqa: ARG002 -- it always is
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:  # noqa: ARG002 -- it always is fresh
         """The image with this guid; `ImageNotFoundError` if there is none.
 
         `DatabaseError` if this version cannot read its record.
@@ -151,7 +151,7 @@ class SqlImageRepository:
         """Nothing is remembered here."""
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
-        """A page of the list: by keyset, so that a late page costs what the first one does.
+        """A page of the list, by keyset: a late page costs as much as the first one.
 
         Records that this version cannot read are left out.
         """
@@ -212,7 +212,7 @@ class SqlImageRepository:
         await self._database.execute("DELETE FROM images WHERE guid = :guid AND deleted_at IS NOT NULL", guid=str(guid))
 
     async def sizes(self, *, after: str, limit: int) -> dict[str, int]:
-        """The sizes of all recorded images by key, in the order of the keys: that of their bytes, everywhere."""
+        """The sizes of all recorded images by key, in the byte order of the keys on every database."""
         rows = await self._database.all(
             "SELECT filename, size_bytes FROM images WHERE filename > :after ORDER BY filename LIMIT :rows",
             after=after,

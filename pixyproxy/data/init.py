@@ -23,7 +23,7 @@ from pixyproxy.data.tls import connect
 from pixyproxy.data.urls import first_contact, parse_url
 
 SQLITE_STEPS = 10_000
-"""Instructions of SQLite's virtual machine between two looks at the clock: well under a millisecond."""
+"""Instructions of SQLite's virtual machine between two checks of the clock: well under a millisecond."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = "pixyproxy-migrations"
@@ -85,7 +85,7 @@ def open_engine(url: str, *, use: Use, connections: int = 1, limits: DatabaseLim
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # sqlite3 then leaves BEGIN to us, see _begin_sqlite
+    connection.isolation_level = None  # so sqlite3 does not begin transactions: _begin_sqlite does
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -131,7 +131,7 @@ def _alembic(scripts: Path) -> alembic.config.Config:
 
 
 def require_current_schema(url: str) -> None:
-    """Return if this version can work with the schema; `ConfigurationError` says what is wrong with it or the URL."""
+    """Return if this version can work with the schema. `ConfigurationError` for another schema or a wrong URL."""
     with first_contact():
         engine = open_engine(url, use="writing")
         try:
@@ -154,7 +154,7 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS, limits: DatabaseLimits = DA
         if parsed.drivername == "sqlite":
             Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
         else:
-            # A change of a large table takes what it takes: the timeouts of the service are not for this.
+            # Changing a large table may take hours: the timeouts of the service do not apply.
             waiting = str(limits.migration_wait * 100)
             parsed = parsed.update_query_dict({"read_timeout": waiting, "write_timeout": waiting})
         engine = open_engine(parsed.render_as_string(hide_password=False), use="migrating", limits=limits)

@@ -51,7 +51,7 @@ def renew(transaction: Transaction, guids: Collection[UUID], *, lease: float) ->
 
 
 def expired(transaction: Transaction, *, limit: int, cursor: str | None) -> GenerationPage:
-    """A page of running generations whose lease has run out, the longest first."""
+    """A page of running generations whose lease has run out, oldest lease first."""
     position = keyset_position(cursor, first=FIRST_MOMENT)
     rows = transaction.all(EXPIRED, now=time_to_column(transaction.now()), rows=limit + 1, **position)
     return keyset_page(rows, limit=limit, column="lease_expires_at")
@@ -66,9 +66,9 @@ def interrupted(transaction: Transaction, *, within: float, limit: int, cursor: 
 
 
 def claim(transaction: Transaction, guid: UUID, *, lease: float) -> datetime | None:
-    """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's.
+    """Take over a running generation whose lease has run out: the end of the new lease, or None.
 
-    Its client lost its connection with the process that had it: the generation is abandoned from here on.
+    The client lost its connection when the former owner died, so the generation counts as abandoned.
     """
     now = transaction.now()
     until = now + timedelta(seconds=lease)
@@ -87,7 +87,7 @@ def claim(transaction: Transaction, guid: UUID, *, lease: float) -> datetime | N
 
 
 def keyset_page(rows: Sequence[Row], *, limit: int, column: str) -> GenerationPage:
-    """The page of so many rows in the order of this column and the id, of which one more was read."""
+    """The first `limit` of these rows as a page; one more row was read. They are ordered by `column` and the id."""
     cursor = None
     if len(rows) > limit:
         last = rows[limit - 1]

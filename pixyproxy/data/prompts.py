@@ -10,8 +10,8 @@ from pixyproxy.data.database import Transaction
 def forget_prompt(transaction: Transaction, generation_id: int) -> None:
     """Remove the prompt from a generation's request if its last image is deleted. State, usage and key stay.
 
-    PixyProxy 0.1.0 does not read a request without a prompt, so `DELETED_PROMPT` stands in its place. Of a request that
-    this version cannot read nothing else stays: the prompt may be anywhere in it.
+    PixyProxy 0.1.0 does not read a request without a prompt, so `DELETED_PROMPT` stands in its place. A request that
+    this version cannot read is replaced as a whole: the prompt may be anywhere in it.
     """
     left = transaction.one(
         "SELECT id FROM images WHERE generation_id = :id AND deleted_at IS NULL LIMIT 1", id=generation_id
@@ -30,7 +30,7 @@ def forget_prompt(transaction: Transaction, generation_id: int) -> None:
 
 
 def forget_revised_prompt(transaction: Transaction, generation_id: int) -> None:
-    """Remove the prompt as the upstream revised it from a generation's answer."""
+    """Remove the upstream's revised prompt from a generation's answer."""
     row = transaction.one("SELECT answer FROM generations WHERE id = :id", id=generation_id)
     answer = json.loads((row and row["answer"]) or "{}")
     if isinstance(answer, dict) and answer.pop("revised_prompt", None) is not None:

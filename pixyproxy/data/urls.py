@@ -21,12 +21,12 @@ WRONG_URL: dict[int | str, str] = {
 
 
 def sqlite_url(file: Path) -> str:
-    """The URL of an SQLite file, whatever characters its path has."""
+    """The URL of an SQLite file, with any characters in its path."""
     return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def parse_url(text: str) -> URL:
-    """The URL of a database that we know how to use; `ConfigurationError` says what is wrong, without it."""
+    """The URL of a supported database. `ConfigurationError` says what is wrong, and does not repeat the URL."""
     try:
         url = make_url(text)
     except (exc.ArgumentError, ValueError):
@@ -48,7 +48,7 @@ def parse_url(text: str) -> URL:
 
 @contextmanager
 def first_contact() -> Iterator[None]:
-    """What the first connection shows to be wrong with the URL is said as a `ConfigurationError`."""
+    """Errors of a first connection that mean a wrong URL become a `ConfigurationError`."""
     try:
         with driver_errors():
             yield

@@ -26,7 +26,7 @@ MINIMUM_ROOM = 64 * 1024 * 1024
 
 
 class OpenFile:
-    """A file opened for reading at its first wanted byte; the `StoredObject` of the folder."""
+    """A file that is read from its first requested byte on; the `StoredObject` of the folder."""
 
     def __init__(self, file: BinaryIO, *, size_bytes: int, wanted: int, threads: Threads) -> None:
         self._file = file
@@ -62,7 +62,7 @@ class OpenFile:
 class FolderImageStorage:
     """`ImageStorage` in a folder of this machine.
 
-    A folder that is missing is unavailable: it may be a volume that is not mounted. Only `make` creates it.
+    A missing folder counts as unavailable: it may be an unmounted volume. Only `make` creates it.
     """
 
     def __init__(self, folder: Path, *, limits: FolderLimits = FOLDERS) -> None:
@@ -74,11 +74,11 @@ class FolderImageStorage:
         )
 
     def path(self, key: str) -> Path:
-        """Where the object of a key lies: 65,536 subfolders keep each one small."""
+        """The path of a key's object. 65,536 subfolders keep each folder small."""
         checked_object_key(key)
         return self._folder / key[:2] / key[2:4] / key
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 -- the name tells it
+    async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 -- the name has the extension
         """Store the bytes whole or not at all."""
         path = self.path(key)
 
@@ -112,7 +112,7 @@ class FolderImageStorage:
         return await self._run(lambda: path.stat().st_size, self._reading, missing=True)
 
     async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
-        """Objects in the order of their keys, from behind `after`; a file that is no object of ours is passed over."""
+        """Objects in the order of their keys, from behind `after`; files that are not our objects are skipped."""
 
         def found() -> tuple[ObjectFacts, ...]:
             if self._folder.exists() and not self._folder.is_dir():
@@ -201,7 +201,7 @@ class FolderImageStorage:
         await self._run(writable, self._probing)
 
     async def make(self) -> None:
-        """Make the folder, for a service that has no image yet."""
+        """Create the folder, for a service that has no image yet."""
         await self._run(lambda: self._folder.mkdir(parents=True, exist_ok=True), self._probing)
 
     def _require_folder(self) -> None:

@@ -1,4 +1,4 @@
-"""The last place for pictures that were paid for: a folder on this machine.
+"""The last resort for pictures that were paid for: a folder on this machine.
 
 It is used when storage and database are unavailable and the process must end.
 """
@@ -80,7 +80,10 @@ class LocalParkingFolder:
         return room.f_bavail * room.f_frsize
 
     async def probe(self) -> bool:
-        """Reserve room for some pictures; whether the disk has it. `StorageUnavailableError` if it takes no picture."""
+        """Reserve room for some pictures; whether the disk has that room.
+
+        `StorageUnavailableError` if nothing can be written.
+        """
 
         def write() -> bool:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,7 +132,7 @@ class LocalParkingFolder:
 
 
 def file_of(name: re.Match[str]) -> ParkedFile:
-    """The picture of a file's name."""
+    """The picture that a file's name stands for."""
     generation, index, number, count = name.groups()
     if count is None:
         return ParkedFile(UUID(generation), index=int(index), count=None)

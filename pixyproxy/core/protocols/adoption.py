@@ -10,9 +10,9 @@ from pixyproxy.core.generations import Generation
 
 @dataclass(frozen=True)
 class EqualGeneration:
-    """A generation that was asked for in the same words. `abandoned`: its client has left without its answer.
+    """A generation with an equal request. `abandoned`: its client has left without its answer.
 
-    `lease_expires_at` is only good for a comparison with itself: an owner that lives renews it.
+    Compare `lease_expires_at` only with an earlier reading of it: an owner that is alive renews it.
     """
 
     generation: Generation
@@ -28,16 +28,19 @@ class AdoptionRepository(Protocol):
     """
 
     async def equal(self, *, api_key_id: int, fingerprint: str, within: float) -> tuple[EqualGeneration, ...]:
-        """Those of this caller begun in the last `within` seconds without an Idempotency-Key, oldest first.
+        """Equal generations of this caller, begun in the last `within` seconds, oldest first.
 
-        What has ended and was answered is left out.
+        Those with an Idempotency-Key, and those that have ended and were answered, are left out.
         """
 
     async def abandon(self, guid: UUID) -> None:
         """Record that the client of the generation has left without its answer."""
 
     async def adopt(self, guid: UUID) -> bool:
-        """Give an abandoned generation a new client. Of those who try exactly one succeeds: whether it was this one."""
+        """Give an abandoned generation a new client.
+
+        Of concurrent calls exactly one succeeds; whether it was this one.
+        """
 
     async def deliver(self, guid: UUID) -> None:
         """Record that the client of the generation has its answer."""

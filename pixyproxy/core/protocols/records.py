@@ -18,19 +18,19 @@ class Database(Protocol):
 
 
 class InstanceRepository(Protocol):
-    """Which database this is."""
+    """The identity of the database."""
 
     async def get(self) -> UUID:
         """The id of this database, made with its schema; its copies have the same."""
 
 
 class ImageRepository(Protocol):
-    """The records of images. Deleted images are never answered."""
+    """The records of images. Deleted images are never returned."""
 
     async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
         """The image with this guid; `ImageNotFoundError` if there is none.
 
-        `fresh`: as it is recorded now, whatever is remembered.
+        `fresh`: read the record now, past every cache.
         """
 
     def note(self, guids: Iterable[UUID]) -> None:
@@ -56,9 +56,9 @@ class ImageRepository(Protocol):
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""
 
     async def sizes(self, *, after: str, limit: int) -> dict[str, int]:
-        """The sizes in bytes of all recorded images by key, in the order of the keys, from behind `after`.
+        """The sizes in bytes of all recorded images by key, in the order of the keys, behind `after`.
 
-        The marked ones are included.
+        Images marked as deleted are included.
         """
 
     async def has(self, filename: str, *, marked: bool = True) -> bool:
@@ -107,26 +107,28 @@ class GenerationRepository(Protocol):
         """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
-        """Give those that run a lease of so many seconds from now; 0 lets them go."""
+        """Renew the leases of running generations: `lease` seconds from now. 0 ends them."""
 
     async def expired(self, *, limit: int, cursor: str | None = None) -> GenerationPage:
-        """Running generations whose lease has run out, the longest first, from `cursor` on, without their images."""
+        """Running generations whose lease has run out, oldest lease first. From `cursor` on, without their images."""
 
     async def interrupted(self, *, within: float, limit: int, cursor: str | None = None) -> GenerationPage:
-        """Those that were failed as interrupted in the last `within` seconds, by the database's clock, newest first.
+        """Generations failed as interrupted in the last `within` seconds, by the database's clock, newest first.
 
         From `cursor` on, without their images.
         """
 
     async def claim(self, guid: UUID, *, lease: float) -> datetime | None:
-        """Take over a running generation whose lease has run out: the end of the new lease, None if it is another's.
+        """Take over a running generation whose lease has run out.
 
-        Exactly one of those who try succeeds. Its owner, if it lives, may renew the lease still: see `fail`. The
+        The end of the new lease; None if another replica has it.
+
+        Of concurrent claims exactly one succeeds. The owner, if it is alive, may still renew its lease: see `fail`. The
         generation is abandoned from here on: see `AdoptionRepository`.
         """
 
     async def unsettled(self) -> dict[UUID, GenerationState]:
-        """The states of all that run or were failed as interrupted: their objects may come to be recorded."""
+        """The states of all that run or were failed as interrupted: their objects may still be recorded."""
 
 
 class ParkedImageRepository(Protocol):

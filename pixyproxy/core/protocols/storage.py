@@ -21,7 +21,7 @@ class StoredObject(Protocol):
         """The bytes, or those of the part, in chunks; `StorageUnavailableError` if they break off."""
 
     async def aclose(self) -> None:
-        """Give back what reading holds; safe to call twice."""
+        """Release what reading holds; safe to call twice."""
 
 
 class ImageStorage(Protocol):
@@ -35,7 +35,7 @@ class ImageStorage(Protocol):
         """Store the bytes under the key, whole or not at all. The same key and bytes again change nothing."""
 
     async def open(self, key: str, *, part: range | None = None) -> StoredObject:
-        """Open the object, or a part of it: positions of bytes, one after the other.
+        """Open the object, or a part of it: a range of byte positions.
 
         `ObjectNotFoundError` if there is none, or none that has the part, known before the first byte.
         """
@@ -44,7 +44,10 @@ class ImageStorage(Protocol):
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""
 
     async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
-        """Objects whose key has our shape, in the order of the keys, from behind `after`; under `limit`: the end."""
+        """Objects with a key of our shape behind `after`, in the order of the keys.
+
+        Fewer than `limit`: the end is reached.
+        """
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
@@ -66,7 +69,7 @@ class ImageStorage(Protocol):
 class ParkedFile:
     """The name of a parked picture: number `index`, from 0, of the `count` pictures of a generation.
 
-    `count` None: an older version wrote it, which did not note the count.
+    `count` None: an older version wrote it and did not record the count.
     """
 
     generation: UUID

@@ -29,13 +29,13 @@ class ImageGenerator(Protocol):
         inputs: Sequence[InputFile] = (),
         partials: PartialSink | None = None,
     ) -> Drawing:
-        """Have the request drawn, or the inputs edited, once: one request goes out, whatever fails.
+        """Have the request drawn, or the inputs edited. Exactly one request is sent, whatever fails.
 
-        With `partials` the upstream is asked to stream; one that does not stream is fine too. `n` is then 1: the
-        Images API streams no more.
+        With `partials` the upstream is asked to stream; an answer that is no stream is accepted too. `n` is then 1: the
+        Images API streams only one picture.
 
-        `turn` is awaited when the upstream has begun to answer with success and before its pictures are read. No
-        deadline runs meanwhile, and little of the answer is held. Partial images are published before it.
+        `turn` is awaited when the upstream has begun to answer with success and before its pictures are read. The
+        deadline stops meanwhile, and little of the answer is in memory. Partial images are published before that.
 
         The drawing has as many pictures as the upstream sent, which can be fewer or more than were asked for.
 
