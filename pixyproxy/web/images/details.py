@@ -1,4 +1,4 @@
-"""What an image looks like from outside."""
+"""The details of an image, as answers show them."""
 
 from collections.abc import Sequence
 from typing import Self

@@ -1,9 +1,9 @@
 """uvicorn's HTTP protocol with our bounds, and problems for what never becomes a request.
 
 It is a subclass of uvicorn's and uses its internals: `parser`, `scope`, `headers`, `url`, `pipeline`, `flow`,
-`app_state`, `connections`, `tasks`, `server_state.default_headers`, `limit_concurrency`, `_unset_keepalive_if_required`; it replaces
-`_start_asgi_task`. Of `cycle` it uses `run_asgi`, `scope`, `more_body`, `keep_alive`, `transport`, `disconnected`,
-`response_complete`, `message_event`.
+`app_state`, `connections`, `tasks`, `server_state.default_headers`, `limit_concurrency`,
+`_unset_keepalive_if_required`; it replaces `_start_asgi_task`. Of `cycle` it uses `run_asgi`, `scope`, `more_body`,
+`keep_alive`, `transport`, `disconnected`, `response_complete`, `message_event`.
 pyproject.toml pins uvicorn below the next minor version; tests/test_connections.py fails when one of these changes.
 """
 
