@@ -450,7 +450,11 @@ class LateReader(FakeGenerator):
 async def test_a_request_that_is_cancelled_while_it_reserves_takes_no_inputs_from_its_generation() -> None:
     stage, inputs = Stage(generator=LateReader()), an_input()
     task = asyncio.create_task(create(stage, inputs=inputs))
-    stage.generations.after_add = task.cancel
+
+    def cancel() -> None:
+        task.cancel()
+
+    stage.generations.after_add = cancel
     await asyncio.wait({task})
     assert task.cancelled()
     await stage.runner.drain()
