@@ -114,7 +114,25 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup: servers wo
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 VERSIONS: dict[str, str] = {}
-LONGEST = ("test_real_stack.py", "test_faults.py", "test_crash_matrix.py", "test_deploy.py", "test_cli.py")
+LONGEST = (
+    "test_real_stack.py",
+    "test_draining.py",
+    "test_storage.py",
+    "test_faults.py",
+    "test_state_machine.py",
+    "test_database_errors.py",
+    "test_cli.py",
+    "test_crash_matrix.py",
+    "test_retries_at_replicas.py",
+    "test_full_disk.py",
+    "test_rolling_upgrade.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than the cores: of the longest files, most time is waiting."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def servers_of(item: pytest.Item) -> list[str]:
