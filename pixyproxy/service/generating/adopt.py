@@ -136,9 +136,7 @@ class AdoptingBeginner:
                 try:
                     await (self._adoption.deliver(guid) if served else self._adoption.abandon(guid))
                 except PixyProxyException as error:
-                    logger.warning(
-                        "generation %s: the state of its client is not recorded: %s", guid, error.name
-                    )
+                    logger.warning("generation %s: the state of its client is not recorded: %s", guid, error.name)
                 else:
                     return
                 if self._ending.is_set() or anyio.current_time() > until:
