@@ -52,6 +52,14 @@ class Created:
     replayed: bool = False
 
 
+@dataclass(frozen=True)
+class Followed:
+    """A generation that has begun, or was found, and what comes of it."""
+
+    guid: UUID
+    events: AsyncGenerator[PartialImage | Created, None]
+
+
 class PrivateImageService:
     """What callers may do. `models` and `quality` fill in what a request leaves open; no quality is not sent.
 
@@ -146,6 +154,24 @@ class PrivateImageService:
             request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
         )
         return self._events(begun, adopter=client if idempotency_key is None else None)
+
+    async def follow(
+        self,
+        request: GenerationRequest,
+        *,
+        caller: Caller,
+        idempotency_key: str | None = None,
+        inputs: InputFiles = NO_INPUTS,
+        partial_images: int = 0,
+        client: Client | None = None,
+    ) -> Followed:
+        """Like `stream`, and names the generation at once. Without `partial_images` the upstream need not stream."""
+        partials = Partials(partial_images) if partial_images else None
+        begun = await self._begin(
+            request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
+        )
+        guid = begun.guid if isinstance(begun, Generation) else begun.generation.guid
+        return Followed(guid, self._events(begun, adopter=client if idempotency_key is None else None))
 
     async def _events(
         self, begun: RunningGeneration | Generation, *, adopter: Client | None

@@ -15,11 +15,14 @@ RETRY_COUNT = "x-stainless-retry-count"
 """OpenAI's SDKs count in it the tries after the first."""
 
 
-def client_of(request: Request) -> Client:
-    """The client of a POST, watched from now on. It is a retry if it says so as OpenAI's SDKs do."""
+def client_of(request: Request, *, may_repeat: bool = False) -> Client:
+    """The client of a POST, watched from now on. It is a retry if it says so as OpenAI's SDKs do.
+
+    `may_repeat`: every request may be one, because its clients do not say.
+    """
     attendance: Attendance = request.scope[SCOPE_KEY]
     count = request.headers.get(RETRY_COUNT, "")
-    return attendance.watch(retry=count.isdecimal() and int(count[:9]) > 0)
+    return attendance.watch(retry=may_repeat or (count.isdecimal() and int(count[:9]) > 0))
 
 
 class WatchedClients:
