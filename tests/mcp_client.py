@@ -1,4 +1,4 @@
-"""The client of the MCP SDK, which nobody here wrote, at the door of an application."""
+"""The client of the MCP SDK, which others wrote, as a client of the application."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The tools of the MCP door, called with the client of the MCP SDK, in both eras of the protocol."""
+"""The tools of /mcp, called with the client of the MCP SDK, in both eras of the protocol."""
 
 import io
 from base64 import b64decode

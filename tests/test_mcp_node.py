@@ -1,4 +1,4 @@
-"""The TypeScript SDK of MCP, in the versions of both eras, as clients of the door."""
+"""The TypeScript SDK of MCP, in the versions of both eras, as clients of /mcp."""
 
 from pathlib import Path
 

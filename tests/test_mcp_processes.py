@@ -1,4 +1,4 @@
-"""The MCP door of real processes: two replicas that take turns, the end of a process, and the setting."""
+"""/mcp of real processes: two replicas that take turns, the end of a process, and the setting."""
 
 import asyncio
 import signal
@@ -115,7 +115,7 @@ async def test_a_retry_at_another_replica_joins_what_its_client_left(service: Se
     assert service.upstream.received == 1
 
 
-async def test_the_setting_turns_the_door_off(service: Service) -> None:
+async def test_the_setting_turns_mcp_off(service: Service) -> None:
     replica = service.start(PIXYPROXY_MCP="0")
     answer = httpx2.post(f"{replica.url}/mcp", json=request("tools/list"), headers=ANSWERED)
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:pixyproxy:problem:not-found")

@@ -1,4 +1,4 @@
-"""The MCP door over HTTP: keys, methods, bodies that no client of the SDK sends, the log, and the setting."""
+"""/mcp over HTTP: keys, methods, bodies that no client of the SDK sends, the log, and the setting."""
 
 import asyncio
 import io
@@ -75,13 +75,13 @@ async def test_other_methods_are_refused_for_there_are_no_sessions(method: str) 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-async def test_what_is_not_there_is_a_404_in_the_form_of_the_door() -> None:
+async def test_an_unknown_path_below_it_is_a_404_in_json_rpc() -> None:
     async with Stage().client() as client:
         answer = await client.get("/mcp/sse")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, -32600)
 
 
-async def test_without_the_door_nothing_is_there() -> None:
+async def test_without_its_dialect_the_path_is_a_404() -> None:
     stage = Stage()
     others = tuple(each for each in DIALECTS if each is not MCP_DIALECT)
     app = create_app(stage.services, version="test", dialects=others)

@@ -21,7 +21,7 @@ OF_EDITS = ("mask", "markup", "input_fidelity")
 
 
 class DrawParameters(Model):
-    """What to draw. A parameter that is not set is not sent to the upstream, but for model and quality."""
+    """What to draw. A parameter that is not set is not sent to the upstream, except model and quality."""
 
     prompt: Annotated[Prompt, WithJsonSchema(TRIMMED)]
     model: Token | None = Field(default=None, description="The upstream's model; default `PIXYPROXY_MODEL`.")
@@ -46,7 +46,7 @@ class DrawParameters(Model):
 
 
 class CreateImageBody(DrawParameters):
-    """What to draw, or what to make of the images in `sources`."""
+    """What to draw, or how to edit the images in `sources`."""
 
     model_config = ConfigDict(
         json_schema_extra={

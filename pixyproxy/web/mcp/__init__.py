@@ -1,1 +1,1 @@
-"""The door for agents: tools of the Model Context Protocol, over streamable HTTP."""
+"""Tools for agents: the Model Context Protocol (MCP) over streamable HTTP."""

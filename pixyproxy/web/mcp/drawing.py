@@ -41,22 +41,22 @@ async def edit_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult
 
 async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles) -> CallToolResult:
     """Have it drawn, and wait for the end. It closes the inputs."""
-    followed = await call.services.private.follow(
+    streamed = await call.services.private.stream(
         asked.to_request(),
         caller=call.caller,
         idempotency_key=asked.idempotency_key,
         inputs=inputs,
-        partial_images=asked.partial_images or 0,
+        partial_images=asked.partial_images or None,
         client=client_of(call.request),
     )
     facts = record_of(call.request.scope).facts
-    facts["generation"] = str(followed.guid)
+    facts["generation"] = str(streamed.guid)
     try:
-        generation = await end_of(followed.guid, followed.events, progress=Progress(call))
+        generation = await end_of(streamed.guid, streamed.events, progress=Progress(call))
     except ShuttingDownError:  # it runs on in another replica
-        generation = await call.services.private.generation(followed.guid)
+        generation = await call.services.private.generation(streamed.guid)
     except PixyProxyException as error:
-        error.extra.setdefault("generation", str(followed.guid))
+        error.extra.setdefault("generation", str(streamed.guid))
         raise
     if not generation.images:
         return about_generation(call, generation)

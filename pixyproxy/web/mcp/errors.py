@@ -1,4 +1,4 @@
-"""Errors of HTTP at the door, as a JSON-RPC error: what goes wrong in a tool is an answer of the tool instead."""
+"""HTTP errors below /mcp, as JSON-RPC errors. The error of a tool is a result of the tool instead."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class Outward:
     """Sends to the client.
 
-    It ends the answering when the client has left or takes nothing, so that the SDK sees no such error. The answer of a
-    stream ends it: clients close the connection as soon as they have it, and are not to be taken for ones that left.
+    When the client has left or reads nothing, `answering` is cancelled, so that the SDK sees no error. A stream ends
+    with its answer: clients close the connection as soon as they have it, which must not count as leaving early.
     """
 
     def __init__(self, scope: Scope, send: Send, *, patience: float, answering: anyio.CancelScope) -> None:

@@ -1,4 +1,4 @@
-"""The route of the door. The SDK of MCP is loaded with the first request: it takes most of a second."""
+"""The route of MCP. The SDK is imported with the first request, because that takes most of a second."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from pixyproxy.web.log.request_log import printable, record_of
 from pixyproxy.web.mcp.message import message_of
 
 if TYPE_CHECKING:
-    from pixyproxy.web.mcp.door import Door
+    from pixyproxy.web.mcp.endpoint import McpEndpoint
 
 PREFIX = "/mcp"
 API_KEY_HEADER = "x-api-key"
@@ -31,8 +31,8 @@ router = private_router()
 
 @router.post("", include_in_schema=False)
 @router.post("/", include_in_schema=False)
-async def speak(request: Request, _: Authenticated) -> Response:
-    """One message of a client, and the answer to it. No request knows of another one: any replica answers."""
+async def answer_message(request: Request, _: Authenticated) -> Response:
+    """Answer one message of a client. Requests share no state, so any replica answers."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaTypeError("Send the header 'Content-Type: application/json' with a JSON-RPC message.")
     try:
@@ -44,35 +44,35 @@ async def speak(request: Request, _: Authenticated) -> Response:
     draws = message.tool in DRAWING_TOOLS
     if draws:
         client_of(request, may_repeat=True)  # before the SDK listens for the client itself
-    door = await door_of(request.app)
-    return Spoken(door, body, streamed=draws and accepts_events(request))
+    endpoint = await endpoint_of(request.app)
+    return McpResponse(endpoint, body, streamed=draws and accepts_events(request))
 
 
-class Spoken(Response):
-    """The SDK's answer to one message. `streamed`: as events, which progress is a part of."""
+class McpResponse(Response):
+    """The SDK's answer to one message. `streamed`: as events, with progress."""
 
-    def __init__(self, door: "Door", body: bytes, *, streamed: bool) -> None:
+    def __init__(self, endpoint: "McpEndpoint", body: bytes, *, streamed: bool) -> None:
         self.status_code = 200
         self.raw_headers = []
         self.background = None
-        self._serve = partial(door.serve, body=body, streamed=streamed)
+        self._serve = partial(endpoint.serve, body=body, streamed=streamed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         await self._serve(scope, receive, send)
 
 
-async def door_of(app: FastAPI) -> "Door":
-    """The door of the application, made once."""
+async def endpoint_of(app: FastAPI) -> "McpEndpoint":
+    """The endpoint of the application, built once."""
     if getattr(app.state, "mcp", None) is None:
         made = (await anyio.to_thread.run_sync(load))(app.state.services, version=app.version)
         app.state.mcp = getattr(app.state, "mcp", None) or made
-    door: Door = app.state.mcp
-    return door
+    endpoint: McpEndpoint = app.state.mcp
+    return endpoint
 
 
-def load() -> type["Door"]:
-    """The door's class; other requests are served while the SDK is loaded."""
-    from pixyproxy.web.mcp.door import Door
+def load() -> type["McpEndpoint"]:
+    """Import the SDK. Called in a thread: other requests are served meanwhile."""
+    from pixyproxy.web.mcp.endpoint import McpEndpoint
 
-    return Door
+    return McpEndpoint

@@ -29,8 +29,8 @@ again with the same idempotency_key, which never buys twice."""
 Context = ServerRequestContext[dict[str, object], Request]
 
 
-class Door:
-    """Serves messages of MCP. It keeps nothing between two of them."""
+class McpEndpoint:
+    """Serves messages of MCP. It keeps no state between two of them."""
 
     def __init__(self, services: Services, *, version: str) -> None:
         # The SDK's library of event streams ends them all at SIGTERM. Here they end with their generations.
