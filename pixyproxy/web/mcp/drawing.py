@@ -41,14 +41,15 @@ async def edit_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult
 
 async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles) -> CallToolResult:
     """Have it drawn, and wait for the end. It closes the inputs."""
-    streamed = await call.services.private.stream(
-        asked.to_request(),
-        caller=call.caller,
-        idempotency_key=asked.idempotency_key,
-        inputs=inputs,
-        partial_images=asked.partial_images or None,
-        client=client_of(call.request),
-    )
+    with anyio.CancelScope(shield=True):  # a client that leaves now must not close the inputs of what has begun
+        streamed = await call.services.private.stream(
+            asked.to_request(),
+            caller=call.caller,
+            idempotency_key=asked.idempotency_key,
+            inputs=inputs,
+            partial_images=asked.partial_images or None,
+            client=client_of(call.request),
+        )
     facts = record_of(call.request.scope).facts
     facts["generation"] = str(streamed.guid)
     try:
