@@ -42,7 +42,7 @@ async def draw(
         raise
     client = client_of(request)
     if parameters.stream:
-        events = await services.private.stream(
+        streamed = await services.private.stream(
             asked,
             caller=caller,
             idempotency_key=key,
@@ -51,7 +51,7 @@ async def draw(
             client=client,
         )
         chunks = events_of(
-            events,
+            streamed.events,
             kind=kind,
             asked=asked.values(),
             base_url=base_url(request),
