@@ -1,7 +1,6 @@
 """Private requests: callers with an API key have images drawn, read the lists, and delete."""
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from uuid import UUID
 
 from pydantic import ConfigDict, TypeAdapter
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import (
     Generation,
@@ -19,10 +17,12 @@ from pixyproxy.core.generations import (
     GenerationState,
     PartialImage,
 )
-from pixyproxy.core.images import DeletedImage, ImagePage
+from pixyproxy.core.images import ImagePage
 from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
+from pixyproxy.service.defaults import Defaults
+from pixyproxy.service.deletions import Deletions
 from pixyproxy.service.generating.adopt import AdoptingBeginner, require_end
 from pixyproxy.service.generating.begin import POLL_AFTER, IdempotentBeginner, parse_idempotency_key
 from pixyproxy.service.generating.client import Client
@@ -31,14 +31,9 @@ from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, poll
 from pixyproxy.service.generating.watch import watch
-from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.queries import GenerationQuery, ImageQuery
 from pixyproxy.service.validation import revalidated
-
-DELETION_PATIENCE = limits.DELETION_WAIT
-"""Seconds that a DELETE waits for the storage."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,12 +70,10 @@ class PrivateImageService:
         self._runner = runner
         self._beginner = IdempotentBeginner(stores.generations)
         self._adopting = AdoptingBeginner(stores.adoption, runner=runner, ending=ending)
-        self._models = models
-        self._quality = quality
+        self._defaults = Defaults(models, quality=quality, identify_callers=identify_callers)
         self._sync_wait = sync_wait
         self._ending = ending
-        self._identify_callers = identify_callers
-        self._removals: set[asyncio.Task[None]] = set()  # asyncio itself holds a task only weakly
+        self._deletions = Deletions(stores)
 
     async def create(
         self,
@@ -176,7 +169,7 @@ class PrivateImageService:
         begun: RunningGeneration | Generation | None = None
         try:
             request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
-            filled = self._filled(request, caller=caller)
+            filled = self._defaults.fill_in(request, caller=caller)
             begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
             if idempotency_key is not None:
                 key = parse_idempotency_key(idempotency_key)
@@ -190,16 +183,6 @@ class PrivateImageService:
                 inputs.close()
         return begun
 
-    def _filled(self, request: GenerationRequest, *, caller: Caller) -> GenerationRequest:
-        """The request with what it leaves open; `ModelNotFoundError`."""
-        filled: dict[str, str | None] = {
-            "model": self._models.resolve(request.model),
-            "quality": request.quality or self._quality,
-        }
-        if self._identify_callers and request.safety_identifier is None and request.user is None:
-            filled["safety_identifier"] = safety_identifier_of(caller)
-        return request.model_copy(update=filled)
-
     async def drain(self) -> None:
         """Return when it is recorded which clients have their answer: called when all requests have ended."""
         await self._adopting.drain()
@@ -210,27 +193,11 @@ class PrivateImageService:
         return await self._stores.images.search(limit=query.limit, cursor=query.cursor, q=query.q)
 
     async def delete(self, guid: UUID) -> None:
-        """Delete an image: its record is gone at once, its bytes within `DELETION_PATIENCE` or later.
+        """Delete an image: its record is hidden at once, its bytes are removed within seconds or later.
 
         `ImageNotFoundError` if there is no such image.
         """
-        image = await self._stores.images.mark_deleted(revalidated(_GUID, guid))
-        removal = asyncio.create_task(self._remove(image))
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
-        done, _ = await asyncio.wait({removal}, timeout=DELETION_PATIENCE)
-        if done:
-            removal.result()
-        else:
-            logger.warning("image %s: the storage is slow: the deletion is finished later", image.guid)
-
-    async def _remove(self, image: DeletedImage) -> None:
-        """Remove the object and the record of an image that is marked as deleted, or leave it to a reconciler."""
-        try:
-            await self._stores.storage.delete(image.filename)
-            await self._stores.images.delete(image.guid)
-        except PixyProxyException as error:
-            logger.warning("image %s: a reconciler will finish its deletion: %s", image.guid, error.name)
+        await self._deletions.delete(revalidated(_GUID, guid))
 
     async def generation(self, guid: UUID) -> Generation:
         """The generation, whichever replica runs it; `GenerationNotFoundError` if there is no such generation."""

@@ -9,8 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from itertools import groupby
-from uuid import UUID
 
 import anyio
 
@@ -18,19 +16,18 @@ from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
-    GenerationNotFoundError,
-    ObjectNotFoundError,
     PixyProxyException,
     StorageError,
     StorageUnavailableError,
 )
-from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import DeletedImage
-from pixyproxy.core.protocols import ParkedFile, Stores
+from pixyproxy.core.protocols import Stores
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
-from pixyproxy.service.recovering.recover import Recovery, has_succeeded
+from pixyproxy.service.recovering.parked_files import ParkedFiles
+from pixyproxy.service.recovering.recover import Recovery
 
 BATCH = 100
 """Generations, or deletions, that are asked for at once."""
@@ -60,12 +57,12 @@ class Reconciler:
         self._generations = stores.generations
         self._parked = stores.parked
         self._storage = stores.storage
-        self._folder = stores.folder
         self._lease = lease
         self._apply = apply
         self._findings = Findings(report)
         self.counts, self.fixed = self._findings.counts, self._findings.fixed
         self._recovery = Recovery(stores)
+        self._parked_files = ParkedFiles(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         comparison = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         self.compare, self.count_orphans = comparison.run, comparison.count_orphans
 
@@ -93,53 +90,10 @@ class Reconciler:
 
         What the storage cannot do now is left for the next time. Raises what the database raises.
         """
-        await self._take_up_files()
+        await self._parked_files.take_up()
         await self._finish_generations()
         await self._look_again()
         await self._finish_deletions()
-
-    async def _take_up_files(self) -> None:
-        try:
-            files = sorted(await self._folder.list(), key=lambda file: (file.generation, file.index))
-        except StorageUnavailableError as error:
-            logger.error("the folder of parked pictures cannot be read", exc_info=error)
-            return
-        for guid, group in groupby(files, key=lambda file: file.generation):
-            fixed = self._apply and await self._take_up(guid, list(group))
-            self._findings.add(Finding.FILE, str(guid), fixed=fixed)
-
-    async def _take_up(self, guid: UUID, files: list[ParkedFile]) -> bool:
-        """Complete the generation from its parked files and its objects, and remove the files; whether it was done."""
-        try:
-            generation = await self._generations.get(guid)
-            if not has_succeeded(generation, images=files[0].count or 1):
-                pictures = {file.index: await self._folder.get(file) for file in files}
-                recovered = await self._recovery.collect(generation, pictures, drawn=files[0].count)
-                if recovered is None:
-                    logger.error("generation %s: some of its pictures are missing: its files are kept", guid)
-                    return False
-                if not await self._recovery.complete(generation, recovered):
-                    logger.error("generation %s: its pictures are not recorded: its files are kept", guid)
-                    return False
-            for file in files:
-                await self._folder.delete(file)
-        except DatabaseUnavailableError:
-            raise
-        except ObjectNotFoundError:  # files are removed after the commit: if another replica did it, it shows
-            if (await self._generations.get(guid)).state is GenerationState.SUCCEEDED:
-                logger.info("generation %s: another replica took up its parked files", guid)
-                return True
-            logger.error("generation %s: a parked file of it was removed, and it is not completed", guid)
-            return False
-        except StorageUnavailableError:
-            return False
-        except GenerationNotFoundError:
-            logger.error("the parked files of generation %s belong to no generation of this database", guid)
-            return False
-        except Exception:
-            logger.exception("the parked files of generation %s cannot be taken up", guid)
-            return False
-        return True
 
     async def _finish_generations(self) -> None:
         cursor: str | None = None
