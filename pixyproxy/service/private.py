@@ -131,14 +131,17 @@ class PrivateImageService:
     ) -> AsyncGenerator[PartialImage | Created, None]:
         """Like `create`, without a limit of time: partial images as they arrive, if the upstream sends any, the end.
 
-        What `create` raises before anything is spent is raised here, and the rest by the iterator. A caller that is
-        slow misses partial images. Closing the iterator ends nothing.
+        What `create` raises before it waits is raised here, and the rest by the iterator. A caller that is slow misses
+        partial images. Closing the iterator ends nothing.
         """
         partials = Partials(partial_images)
         begun = await self._begin(
             request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
         )
-        return self._events(begun, adopter=client if idempotency_key is None else None)
+        adopter = client if idempotency_key is None else None
+        if isinstance(begun, Generation) and begun.state is GenerationState.FAILED:
+            require_success(begun, replayed=adopter is None)
+        return self._events(begun, adopter=adopter)
 
     async def _events(
         self, begun: RunningGeneration | Generation, *, adopter: Client | None
