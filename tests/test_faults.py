@@ -177,7 +177,7 @@ def problem_of(answer: httpx2.Response) -> tuple[str | None, str | None]:
     if "error" not in body:
         return body.get("type") if answer.is_error else None, body.get("cost")
     own = body["error"]["pixyproxy"]
-    return TYPE + own["problem"], own["cost"]
+    return TYPE + own["problem"], own.get("cost")
 
 
 def guids_of(answer: httpx2.Response) -> list[str]:
@@ -468,7 +468,8 @@ def test_what_was_paid_for_is_kept_and_bought_once(
     if expected.cost is None:
         kept = assert_kept(seen.lane, look, seen.prompt, count=3 if way == "three" else 1)
         assert guids_of(seen.again) == kept
-        assert seen.again.headers["idempotent-replayed"] == "true" or way != "one"
+        if way == "one":
+            assert seen.again.headers["idempotent-replayed"] == "true"
         assert seen.requests_again == 1
         return
     assert seen.answer.status_code != 503 or seen.answer.headers["retry-after"]
