@@ -91,7 +91,6 @@ MATRIX = (
         way="three",
     ),
     Arrow("a stream: after a partial image", "drawing", UNDRAWN, way="stream"),
-    Arrow("a stream: in Commit", "in-commit", SERVED, way="stream"),
     Arrow("a stream: after Commit, before its last event is sent", "before-answer", SERVED, way="stream"),
     Arrow("deletion: before the image is marked", "before-mark", KEPT, deletes=True),
     Arrow("deletion: after it is marked", "marked", DELETED, deletes=True),
