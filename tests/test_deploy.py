@@ -446,7 +446,7 @@ def test_the_health_check_of_the_image_tells_life_from_death(stack: Stack) -> No
         assert checked.returncode == status, checked.stderr
 
 
-def test_a_replica_that_is_gone_is_missed_by_nobody(stack: Stack) -> None:
+def test_a_dead_replica_fails_no_request(stack: Stack) -> None:
     gone = stack.replicas[1]
     gone.process.stop()
     try:

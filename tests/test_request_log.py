@@ -116,7 +116,7 @@ async def test_the_query_is_not_logged(log: Lines) -> None:
     assert "lighthouse" not in "".join(lines)
 
 
-async def test_a_problem_is_named_and_a_part_that_is_away_warned_of(log: Lines) -> None:
+async def test_a_problem_is_named_and_an_unavailable_part_is_a_warning(log: Lines) -> None:
     lines = log(TextFormatter())
     stage = Stage()
     stage.storage.failure = StorageUnavailableError("The storage does not answer.")
@@ -230,7 +230,7 @@ def test_a_record_is_one_line_of_harmless_characters() -> None:
     assert one_line("a\nb\r\x1b[31m\x85\u2028\x9b\x00\ud800é🗼") == (r"a\nb\r\x1b[31m\x85\u2028\x9b\x00\ud800é🗼")
 
 
-def test_an_exception_is_told_with_its_causes_and_numbers_without_foreign_words() -> None:
+def test_an_exception_is_logged_with_its_causes_and_numbers_without_foreign_words() -> None:
     try:
         try:
             raise OSError(2, planted.PROMPT)

@@ -217,7 +217,7 @@ async def test_an_object_that_breaks_off_is_a_storage_that_is_away() -> None:
         await opened.aclose()
 
 
-async def test_what_nobody_takes_stays_with_the_server_and_who_leaves_closes_the_connection() -> None:
+async def test_what_is_not_read_stays_with_the_server_and_a_reader_that_leaves_closes_the_connection() -> None:
     size = 64 * 1024 * 1024
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + bytes(size)
     async with bucket(answer) as (server, reading):
@@ -235,7 +235,7 @@ async def test_what_nobody_takes_stays_with_the_server_and_who_leaves_closes_the
         await asyncio.wait_for(server.gone.wait(), 10)
 
 
-async def test_a_server_that_is_not_there_or_says_nothing_is_away_in_time() -> None:
+async def test_a_missing_or_silent_server_is_unavailable_in_time() -> None:
     hanging = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

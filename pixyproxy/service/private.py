@@ -48,11 +48,11 @@ class Created:
 
 
 class PrivateImageService:
-    """What callers may do. `models` and `quality` fill in what a request leaves open; no quality is not sent.
+    """The private requests. `models` and `quality` fill in what a request leaves open; without a quality none is sent.
 
-    `sync_wait`: seconds that a request waits for its generation unless it says otherwise; 0: without a limit. From
-    `ending` on no request waits for a generation of another replica. `identify_callers`: a request without a safety
-    identifier gets one of its API key.
+    `sync_wait`: seconds that a request waits for its generation unless it says otherwise; 0: without a limit. Once
+    `ending` is set, no request waits for a generation of another replica. `identify_callers`: a request without a
+    safety identifier gets one of its API key.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class PrivateImageService:
 
         `wait`: seconds to wait for the end (`math.inf`: without a limit), also of a generation that another request
         began. None: `sync_wait`, and a generation that another request began is not waited for. `inputs`: what is
-        edited; they are closed when the upstream has them, or nobody needs them. `client`: without an Idempotency-Key
-        its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be `math.inf`.
-        `partial_images`: how many the upstream is asked for, for those who `watch`.
+        edited; they are closed when the upstream has them, or they are no longer needed. `client`: without an
+        Idempotency-Key its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be
+        `math.inf`. `partial_images`: how many the upstream is asked for, for those who `watch`.
 
         Raises `ModelNotFoundError`, and what `GenerationRunner.begin` raises before anything is spent; what
         `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a picture. For a known key
@@ -129,7 +129,7 @@ class PrivateImageService:
         partial_images: int = 0,
         client: Client | None = None,
     ) -> AsyncGenerator[PartialImage | Created, None]:
-        """Like `create`, without a limit of time: partial images as they arrive, if the upstream sends any, the end.
+        """Like `create`, without a time limit: partial images as they arrive, if any, then the end.
 
         What `create` raises before it waits is raised here, and the rest by the iterator. A caller that is slow misses
         partial images. Closing the iterator ends nothing.
@@ -187,7 +187,7 @@ class PrivateImageService:
         return begun
 
     async def drain(self) -> None:
-        """Return when it is recorded which clients have their answer: called when all requests have ended."""
+        """Return when all deliveries are recorded. Called when all requests have ended."""
         await self._adopting.drain()
 
     async def list(self, query: ImageQuery) -> ImagePage:
@@ -230,11 +230,11 @@ class PrivateImageService:
         return Created(succeeded, replayed=replayed)
 
     def _note_images(self, *generations: Generation) -> None:
-        """Make the images of an answer readable here at once, even if somebody asked for them too early."""
+        """Make the images of an answer readable here at once, even if an earlier request did not find them."""
         self._stores.images.note(image.guid for generation in generations for image in generation.images)
 
     async def _join(self, generation: Generation, seconds: float | None) -> Generation:
-        """A generation that another request began, when it has ended, after so many seconds, or at `ending`."""
+        """A generation that another request began: at its end, after so many seconds, or at `ending`."""
         running = self._runner.get(generation.guid)
         if running is None:
             return await poll(self._stores.generations, generation, seconds=seconds, ending=self._ending)

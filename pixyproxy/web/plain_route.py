@@ -1,4 +1,4 @@
-"""Routes for what is called most: FastAPI documents them, and does not run them."""
+"""Routes for the most frequent requests: FastAPI documents them and does not run them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,8 +16,8 @@ from pixyproxy.web.problems import handle_exception
 class PlainRoute(APIRoute):
     """A route whose endpoint gets the request and nothing else: `endpoint(request) -> Response`.
 
-    FastAPI's dependencies cost several times what such an endpoint does; the one of the whole app, `record_route`, is
-    called here. What the endpoint reads from the request stands in `openapi_extra`.
+    FastAPI's dependencies take several times the CPU of such an endpoint. The dependency of the whole app,
+    `record_route`, is called here. `openapi_extra` describes what the endpoint reads from the request.
     """
 
     def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> None:
@@ -36,7 +36,7 @@ class PlainRoute(APIRoute):
 
 
 class PlainRoutes:
-    """Takes the requests for plain routes past the application's middleware; all others are the application's."""
+    """Serves requests for plain routes past the application's middleware; the application serves all others."""
 
     def __init__(self, api: FastAPI) -> None:
         self._api = api

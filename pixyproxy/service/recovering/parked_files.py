@@ -1,4 +1,4 @@
-"""Takes up pictures that a process parked in files as it ended."""
+"""Completes generations whose pictures were parked in files by a process that ended."""
 
 import logging
 from itertools import groupby
@@ -56,7 +56,7 @@ class ParkedFiles:
                 await self._folder.delete(file)
         except DatabaseUnavailableError:
             raise
-        except ObjectNotFoundError:  # files are removed after the commit: if another replica did it, it shows
+        except ObjectNotFoundError:  # files are removed after the commit, so a commit by another replica is visible
             if (await self._generations.get(guid)).state is GenerationState.SUCCEEDED:
                 logger.info("generation %s: another replica took up its parked files", guid)
                 return True
