@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -28,8 +29,10 @@ def started(tmp_path: Path, logs: Path) -> Iterator[Callable[..., PixyProxy]]:
     """Starts processes, and ends them."""
     processes: list[PixyProxy] = []
 
-    def start(environment: dict[str, str] | None = None, *arguments: str, path: str = "/healthz") -> PixyProxy:
-        process = PixyProxy(tmp_path, environment or {}, arguments=arguments or ("serve",))
+    def start(
+        environment: dict[str, str] | None = None, *arguments: str, path: str = "/healthz", installed: bool = False
+    ) -> PixyProxy:
+        process = PixyProxy(tmp_path, environment or {}, arguments=arguments or ("serve",), installed=installed)
         process.process.log = logs / f"cli-{len(list(logs.iterdir()))}.log"
         processes.append(process)
         return process.start(path=path)
@@ -56,7 +59,7 @@ def post(server: PixyProxy, key: str, **body: object) -> httpx2.Response:
 
 
 def test_a_first_start_says_all_that_a_newcomer_needs(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
-    server = started()
+    server = started(installed=True)
     said = server.process.output()
     key = key_of(tmp_path)
     assert is_well_formed(key)
@@ -90,7 +93,7 @@ def test_a_second_start_keeps_the_key_and_the_images_and_prints_no_key(
 def test_a_second_start_answers_within_three_seconds(started: Callable[..., PixyProxy]) -> None:
     started().process.stop()
     begin = time.monotonic()
-    started()
+    started(installed=True)
     assert time.monotonic() - begin < 3 * ROOM
 
 
@@ -445,6 +448,18 @@ def test_an_address_that_is_taken_is_said_before_anything_else(
     result = run_cli(tmp_path, "serve", "--port", str(server.port))
     assert (result.returncode, result.stdout) == (2, "")
     assert f"cannot listen on 127.0.0.1:{server.port}" in result.stderr
+
+
+def test_the_installed_script_runs_every_other_command(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
+    """As the first start runs `serve`. Elsewhere commands are forks that have imported everything already."""
+    run = partial(run_cli, tmp_path, installed=True)
+    assert run("migrate").returncode == 0
+    assert is_well_formed(run("keys", "create", "laptop").stdout.strip())
+    for command in (["check"], ["reconcile", "--apply"]):
+        result = run(*command)
+        assert (result.returncode, result.stdout) == AGREED
+    upstream = started({}, "demo-upstream", path="/", installed=True)
+    assert upstream.process.stop() in ENDED
 
 
 def test_version_and_help_name_every_command(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import httpx2
@@ -17,7 +16,7 @@ import pytest
 
 from pixyproxy.upstream.demo.faults import Fault
 from tests import crashing, planted
-from tests.command import FORKS
+from tests.command import Forked
 from tests.fakes import tiny_picture
 from tests.real_stack import Stack, real_stack
 from tests.retrying import Client, Got
@@ -131,42 +130,42 @@ def test_clients_that_wait_for_a_second_get_a_slow_picture_that_was_bought_once(
         assert purchases(stack, prompt) == 1, name
 
 
-def test_clients_that_give_up_for_good_have_bought_one_picture_which_is_kept(
-    stack: Stack, mariadb: MariaDB, prompts: dict[str, str]
-) -> None:
-    stack.proxies["upstream"].mode = "silent"
-    asked = {name: prompts[name] for name in COUNTING}
-    with drawing(addresses(stack), asked, timeout=1) as found:
-        pass
-    stack.proxies["upstream"].mode = "pass"
-    for name, prompt in asked.items():
-        assert (found[name].picture, found[name].status) == (None, None), name
-
-        def is_kept(prompt: str = prompt) -> None:
-            assert generation_of(mariadb, stack, prompt)[1] == "succeeded"
-
-        wait_until(is_kept, seconds=20, what=name)
-        guid, _ = generation_of(mariadb, stack, prompt)
-        (image,) = stack.get(f"/generation/{guid}").json()["images"]
-        assert stack.get(f"/image/{image['guid']}/content", replica=1).content == tiny_picture(prompt)
-        assert purchases(stack, prompt) == 1, name
-
-
 @contextmanager
-def third_replica(stack: Stack, logs: Path, *, arrow: str) -> Iterator[tuple[BaseProcess, str]]:
-    """A third replica that is to be killed at the arrow, and its address."""
+def third_replica(stack: Stack, logs: Path, *, arrow: str) -> Iterator[tuple[Forked, str]]:
+    """A third replica that waits long for the upstream and is to be killed at the arrow, and its address."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     environment = clean_environment({**stack.environment, "PIXYPROXY_GENERATION_DEADLINE": "100"})
     log = logs / "purchases-killed.log"
-    process = FORKS.Process(target=crashing.serve, args=(arrow, port, environment, stack.folder, log))
-    process.start()
+    process = Forked(crashing.serve, arrow, port, environment, stack.folder, log)
     try:
         wait_until(lambda: httpx2.get(f"{url}/healthz"), seconds=60, what="the third replica")
         yield process, url
     finally:
         process.kill()
-        process.join()
+        process.wait()
+
+
+def test_clients_that_give_up_for_good_have_bought_one_picture_which_is_kept(
+    stack: Stack, mariadb: MariaDB, prompts: dict[str, str], logs: Path
+) -> None:
+    stack.proxies["upstream"].mode = "silent"
+    asked = {name: prompts[name] for name in COUNTING}
+    with third_replica(stack, logs, arrow="drawing") as (_, url):
+        with drawing([url, stack.replicas[1].url], asked, timeout=1) as found:
+            pass
+        stack.proxies["upstream"].mode = "pass"
+        for name, prompt in asked.items():
+            assert (found[name].picture, found[name].status) == (None, None), name
+
+            def is_kept(prompt: str = prompt) -> None:
+                assert generation_of(mariadb, stack, prompt)[1] == "succeeded"
+
+            wait_until(is_kept, seconds=20, what=name)
+            guid, _ = generation_of(mariadb, stack, prompt)
+            (image,) = stack.get(f"/generation/{guid}").json()["images"]
+            assert stack.get(f"/image/{image['guid']}/content", replica=1).content == tiny_picture(prompt)
+            assert purchases(stack, prompt) == 1, name
 
 
 def test_clients_whose_replica_is_killed_in_mid_draw_are_told_at_the_other_one_which_generation_it_was(
@@ -191,8 +190,7 @@ def test_a_client_whose_replica_is_killed_between_commit_and_answer_gets_the_pic
     prompt = prompts[name]
     with third_replica(stack, logs, arrow="before-answer") as (process, url), ThreadPoolExecutor() as pool:
         waiting = pool.submit(Client(name, [url, stack.replicas[1].url]).draw, prompt)
-        process.join(60)
-        assert process.exitcode == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
         assert generation_of(mariadb, stack, prompt)[1] == "succeeded"
         # Half a minute later it is known that nobody has answered.
         mariadb.query(

@@ -10,13 +10,7 @@ from uuid import UUID
 from pydantic import ConfigDict, TypeAdapter
 
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
-from pixyproxy.core.generations import (
-    Generation,
-    GenerationPage,
-    GenerationRequest,
-    GenerationState,
-    PartialImage,
-)
+from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState, PartialImage
 from pixyproxy.core.images import ImagePage
 from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
@@ -45,6 +39,14 @@ class Created:
 
     generation: Generation
     replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A generation, and its events: partial images as they arrive, if any, then the end."""
+
+    guid: UUID
+    events: AsyncGenerator[PartialImage | Created, None]
 
 
 class PrivateImageService:
@@ -126,22 +128,23 @@ class PrivateImageService:
         caller: Caller,
         idempotency_key: str | None = None,
         inputs: InputFiles = NO_INPUTS,
-        partial_images: int = 0,
+        partial_images: int | None = 0,
         client: Client | None = None,
-    ) -> AsyncGenerator[PartialImage | Created, None]:
-        """Like `create`, without a time limit: partial images as they arrive, if any, then the end.
+    ) -> Streamed:
+        """Like `create`, without a time limit. `partial_images` None: the upstream is not asked for a stream.
 
-        What `create` raises before it waits is raised here, and the rest by the iterator. A caller that is slow misses
-        partial images. Closing the iterator ends nothing.
+        What `create` raises before it waits is raised here, and the rest by the events. A caller that is slow misses
+        partial images. Closing the events ends nothing.
         """
-        partials = Partials(partial_images)
+        partials = None if partial_images is None else Partials(partial_images)
         begun = await self._begin(
             request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
         )
         adopter = client if idempotency_key is None else None
         if isinstance(begun, Generation) and begun.state is GenerationState.FAILED:
             require_success(begun, replayed=adopter is None)
-        return self._events(begun, adopter=adopter)
+        guid = begun.guid if isinstance(begun, Generation) else begun.generation.guid
+        return Streamed(guid, self._events(begun, adopter=adopter))
 
     async def _events(
         self, begun: RunningGeneration | Generation, *, adopter: Client | None

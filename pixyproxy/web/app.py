@@ -21,6 +21,8 @@ from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
 from pixyproxy.web.images import private, public
 from pixyproxy.web.log.request_log import RequestLog, record_route
+from pixyproxy.web.mcp import routes as mcp
+from pixyproxy.web.mcp.errors import render_rpc_error
 from pixyproxy.web.openai import edits
 from pixyproxy.web.openai import routes as openai
 from pixyproxy.web.openai.errors import render_error
@@ -46,7 +48,8 @@ OWN_DIALECT = Dialect(
 OPENAI_DIALECT = Dialect(
     prefix=PREFIX, routers=(openai.router, edits.router), render=render_error, key_header=openai.API_KEY_HEADER
 )
-DIALECTS = (OWN_DIALECT, OPENAI_DIALECT)
+MCP_DIALECT = Dialect(prefix=mcp.PREFIX, routers=(mcp.router,), render=render_rpc_error, key_header=mcp.API_KEY_HEADER)
+DIALECTS = (OWN_DIALECT, OPENAI_DIALECT, MCP_DIALECT)
 """Every dialect. A new one has a folder of its own beside `images/` and `generations/`, and an entry here."""
 
 

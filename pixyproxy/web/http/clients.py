@@ -15,11 +15,14 @@ RETRY_COUNT = "x-stainless-retry-count"
 """In this header OpenAI's SDKs count the retries."""
 
 
-def client_of(request: Request) -> Client:
-    """The client of a POST, watched from now on. It is a retry if it has the header of OpenAI's SDKs."""
+def client_of(request: Request, *, may_repeat: bool = False) -> Client:
+    """The client of a POST, watched from now on. It is a retry if it has the header of OpenAI's SDKs.
+
+    `may_repeat`: it may always be a retry, because clients of this kind send no such header.
+    """
     attendance: Attendance = request.scope[SCOPE_KEY]
     count = request.headers.get(RETRY_COUNT, "")
-    return attendance.watch(retry=count.isdecimal() and int(count[:9]) > 0)
+    return attendance.watch(retry=may_repeat or (count.isdecimal() and int(count[:9]) > 0))
 
 
 class WatchedClients:

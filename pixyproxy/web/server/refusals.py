@@ -1,4 +1,4 @@
-"""The server's own answers: to bytes that never become a request, and to connections over the limit."""
+"""The server's own answers: to bytes that are not a request, and to connections over the limit."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def logged_refusal(error: PixyProxyException, *, defaults: Headers) -> bytes:
-    """The whole answer, with the two lines of the log that every request has."""
+    """The complete answer, with the two log lines that every request has."""
     record = new_record()
     token = current.set(record)
     try:
@@ -37,7 +37,7 @@ def new_record() -> RequestRecord:
 
 
 def refusal(error: PixyProxyException, *, request_id: str, defaults: Headers) -> tuple[bytes, int]:
-    """The whole answer, which ends the connection, and the bytes of its body. `defaults`: uvicorn's own headers."""
+    """The complete answer, which ends the connection, and the bytes of its body. `defaults`: uvicorn's own headers."""
     body = json.dumps(error.document(request_id=request_id, bought=False)).encode()
     headers = [
         *defaults,
@@ -60,7 +60,7 @@ class ConnectionsOverLimit:
         self._next_report = 0.0
 
     def answer(self, *, defaults: Headers) -> bytes:
-        """The whole answer to one more."""
+        """The complete answer to one more connection."""
         error = TooManyConnectionsError()
         record = new_record()
         answer, size = refusal(error, request_id=record.request_id, defaults=defaults)
@@ -69,13 +69,13 @@ class ConnectionsOverLimit:
         return answer
 
     def leave_unanswered(self) -> None:
-        """Count one more, which is closed without an answer."""
+        """Count one more connection, which is closed without an answer."""
         record = new_record()
         record.facts["problem"] = TooManyConnectionsError.name
         end_request(record, status=0, milliseconds=0.0, size=0, with_line=False)
 
     def report(self, loop: asyncio.AbstractEventLoop, *, connections: int) -> None:
-        """Count one for the log. The first one is reported at once, those of the following second together."""
+        """Count one for the log. The first is reported at once, those of the following second together."""
         self._unreported += 1
         if loop.time() >= self._next_report:
             self._write(loop, connections)

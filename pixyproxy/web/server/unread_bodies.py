@@ -1,4 +1,4 @@
-"""Requests with a body: what happens when an answer leaves it unread, and when it breaks."""
+"""Requests whose body is left unread by the answer, or is invalid."""
 
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ class LingeringTransport:
         return self._protocol.transport.is_closing()
 
     def close(self) -> None:
-        """Close, at once if everything that came was read."""
+        """Close; at once if everything received was read."""
         if self._cycle.more_body or self._protocol.is_deaf:
             self._protocol.linger()
         else:
@@ -37,8 +37,8 @@ class LingeringTransport:
 class ReadOrClose:
     """Runs the application for a request with a body.
 
-    An answer that leaves the body unread says `Connection: close`. Reading a body that breaks
-    raises `MalformedRequestError`.
+    An answer that leaves the body unread says `Connection: close`. Reading an invalid body raises
+    `MalformedRequestError`.
     """
 
     def __init__(self, app: ASGIApp, protocol: "HttpProtocol", cycle: RequestResponseCycle) -> None:
