@@ -4,12 +4,14 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from pixyproxy.service.keys import is_well_formed
 from pixyproxy.service.recovering.findings import Finding
 from tests import planted
 from tests.fakes import tiny_picture
-from tests.servers import BIN, MariaDB, PixyProxy, clean_environment, run_cli, wait_until
+from tests.servers import BIN, MariaDB, PixyProxy, clean_environment, free_ports, run_cli, wait_until
 
 
 @pytest.fixture
@@ -448,6 +450,38 @@ def test_an_address_that_is_taken_is_said_before_anything_else(
     result = run_cli(tmp_path, "serve", "--port", str(server.port))
     assert (result.returncode, result.stdout) == (2, "")
     assert f"cannot listen on 127.0.0.1:{server.port}" in result.stderr
+
+
+def test_an_address_that_is_taken_while_the_process_starts_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    (number,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as bucket, socket.socket() as taker:
+
+        def take_it_when_the_bucket_is_asked() -> None:
+            with suppress(OSError):
+                bucket.accept()[0].close()
+                taker.bind(("127.0.0.1", number))
+                taker.listen()
+                while True:
+                    bucket.accept()[0].close()
+
+        threading.Thread(target=take_it_when_the_bucket_is_asked, daemon=True).start()
+        environment = {
+            "PIXYPROXY_DATABASE_URL": f"sqlite:///{tmp_path}/pixyproxy.db",
+            "PIXYPROXY_STORAGE_URL": "s3://bucket",
+            "PIXYPROXY_S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket.getsockname()[1]}",
+            "PIXYPROXY_DEMO": "1",
+            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "planted"),
+        }
+        elsewhere = {
+            "PIXYPROXY_DATABASE_URL": environment["PIXYPROXY_DATABASE_URL"],
+            "PIXYPROXY_STORAGE_URL": f"file:{tmp_path}/images",
+        }
+        assert run_cli(tmp_path, "migrate", environment=elsewhere).returncode == 0
+        result = run_cli(tmp_path, "serve", "--port", str(number), environment=environment)
+        bucket.shutdown(socket.SHUT_RDWR)
+    assert result.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{number}" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
 
 
 def test_the_installed_script_runs_every_other_command(started: Callable[..., PixyProxy], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState, PartialImage
 from pixyproxy.core.images import ImagePage
-from pixyproxy.core.inputs import InputFiles
+from pixyproxy.core.inputs import Input, InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.defaults import Defaults
@@ -172,22 +172,25 @@ class PrivateImageService:
         client: Client | None = None,
     ) -> RunningGeneration | Generation:
         """A new generation that runs here, the recorded one of this Idempotency-Key, or one that a retry adopts."""
-        begun: RunningGeneration | Generation | None = None
         try:
             request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
             filled = self._defaults.fill_in(request, caller=caller)
             begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
             if idempotency_key is not None:
                 key = parse_idempotency_key(idempotency_key)
-                begun = await self._beginner.begin(begin, caller=caller, key=key, asked=request)
-            elif client is not None:
-                begun = await self._adopting.begin(begin, caller=caller, client=client, asked=request)
-            else:
-                begun = await begin()
+                return await self._beginner.begin(begin, caller=caller, key=key, asked=request)
+            if client is not None:
+                return await self._adopting.begin(begin, caller=caller, client=client, asked=request)
+            return await begin()
         finally:
-            if not isinstance(begun, RunningGeneration):
-                inputs.close()
-        return begun
+            inputs.close()
+
+    async def recorded_inputs(self, *, caller: Caller, idempotency_key: str) -> tuple[Input, ...]:
+        """What the generation edits that this Idempotency-Key began; `InvalidIdempotencyKeyError`."""
+        known = await self._stores.generations.find(
+            api_key_id=caller.api_key_id, idempotency_key=parse_idempotency_key(idempotency_key)
+        )
+        return () if known is None else known.request.inputs
 
     async def drain(self) -> None:
         """Return when all deliveries are recorded. Called when all requests have ended."""

@@ -85,12 +85,14 @@ class GenerationRunner:
         inputs: InputFiles = NO_INPUTS,
         partials: Partials | None = None,
     ) -> RunningGeneration:
-        """A generation that is reserved, durably, and runs. Once it runs it closes its inputs.
+        """A generation that is reserved, durably, and runs. It shares its inputs, which the caller closes too.
 
         Raises `TooManyGenerationsError`, `ShuttingDownError` and the other kinds of `UnavailableError` before anything
         is spent, and `ConflictError` for an Idempotency-Key that another generation has (see
-        `GenerationRepository.add`).
+        `GenerationRepository.add`), and the refusal of inputs that cannot be drawn.
         """
+        if inputs.refusal is not None:
+            raise inputs.refusal
         self._readiness.require_process()
         with nothing_spent():
             await self._readiness.require_parts()
@@ -112,7 +114,7 @@ class GenerationRunner:
             updated_at=now,
         )
         self._admitted.add(generation.guid)
-        running = RunningGeneration(generation, request, inputs=inputs, partials=partials)
+        running = RunningGeneration(generation, request, inputs=inputs.share(), partials=partials)
         reserved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         reserved.add_done_callback(mark_retrieved)
         task = asyncio.create_task(self._live(running, reserved, instead_of=instead_of))

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,7 +34,10 @@ class WatchedClients:
         self._confirming: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request. The application hears that the process ends when it is known how every client fared."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, partial(self._receive_lifespan, receive), send)
+            return
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
@@ -46,6 +50,12 @@ class WatchedClients:
                 task = asyncio.create_task(attendance.confirm())
                 self._confirming.add(task)
                 task.add_done_callback(self._confirming.discard)
+
+    async def _receive_lifespan(self, receive: Receive) -> Message:
+        message = await receive()
+        while message["type"] == "lifespan.shutdown" and self._confirming:
+            await asyncio.wait(set(self._confirming))
+        return message
 
 
 class Attendance:

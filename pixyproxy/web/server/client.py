@@ -34,7 +34,8 @@ class ClientConnection(HttpToolsProtocol):
     _lost: asyncio.Event | None = None
     _closing_timer: asyncio.TimerHandle | None = None
     _lingering = False
-    _lingered = 0
+    _may_linger = LINGER_BYTES
+    """Bytes that it may still send and have discarded."""
     _cut_off = False
     """Whether the connection ended before the client had taken everything."""
 
@@ -101,21 +102,21 @@ class ClientConnection(HttpToolsProtocol):
         self._cut_off = True
         self.transport.abort()
 
-    def linger(self) -> None:
-        """Close the connection for writing, and discard what the client still sends, up to a bound."""
+    def linger(self, *, seconds: float = LINGER_SECONDS, size: int = LINGER_BYTES) -> None:
+        """Close the connection for writing, and discard what the client still sends, so many bytes for so long."""
         if self._lingering or self.transport.is_closing():
             return
-        self._lingering = True
+        self._lingering, self._may_linger = True, size
         self.flow.resume_reading()
         with suppress(OSError, RuntimeError, NotImplementedError):
             self.transport.write_eof()
         self._cancel_timer()
-        self._closing_timer = self.loop.call_later(LINGER_SECONDS, self.end)
+        self._closing_timer = self.loop.call_later(seconds, self.end)
 
     def discard(self, data: bytes) -> None:
         """Count what a client sends to a connection that lingers; too much ends it."""
-        self._lingered += len(data)
-        if self._lingered > LINGER_BYTES:
+        self._may_linger -= len(data)
+        if self._may_linger < 0:
             self.end()
 
     def connection_lost(self, exc: Exception | None) -> None:

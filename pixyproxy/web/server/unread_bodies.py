@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import MalformedRequestError
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ class LingeringTransport:
         return self._protocol.transport.is_closing()
 
     def close(self) -> None:
-        """Close; at once if everything received was read."""
-        if self._cycle.more_body or self._protocol.is_deaf:
+        """Close, at once if everything that came was read. Many clients read no answer before they have sent all."""
+        if self._cycle.more_body and not self._protocol.is_deaf:
+            self._protocol.linger(seconds=limits.SKIP_WAIT, size=limits.MAX_SKIPPED)
+        elif self._cycle.more_body or self._protocol.is_deaf:
             self._protocol.linger()
         else:
             self._protocol.transport.close()
