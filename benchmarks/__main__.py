@@ -23,6 +23,7 @@ from benchmarks import (
     not_modified,
     report,
     slow_readers,
+    streams,
 )
 from benchmarks.contestants import BENCH_BIN, NGINX_WORDS, ROOT, program
 from benchmarks.machine import machine, versions
@@ -33,7 +34,8 @@ from benchmarks.targets import TARGETS, evaluate
 from tests.servers import BIN, MYSQL, MariaDB, SeaweedFS
 
 PARTS: dict[str, ModuleType] = {
-    part.PART: part for part in (content, counts, not_modified, lists, generation, edits, slow_readers, connects)
+    part.PART: part
+    for part in (content, counts, not_modified, lists, generation, edits, streams, slow_readers, connects)
 }
 ROUNDS = 5
 """The fewest of a full run."""

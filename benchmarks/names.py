@@ -37,6 +37,7 @@ BURSTS = {
 }
 """Generations that arrive in the same moment, and PIXYPROXY_MAX_GENERATIONS if not its default."""
 EDITS = {"32 edits of 4 × 10 MB, forms": "form", "32 edits of 4 × 10 MB, JSON": "json"}
+STREAMS = "100 streams, half of them read slowly"
 SLOW = {"200 readers of 8 objects": 8, "200 readers of 64 objects": 64}
 
 

@@ -196,6 +196,21 @@ def edits_targets() -> tuple[Target, ...]:
     )
 
 
+def streams_targets() -> tuple[Target, ...]:
+    """Those of 100 streams with partial images at once."""
+    cases = (names.STREAMS,)
+
+    def ours(what: str, figure: str, bound: float, unit: str) -> Target:
+        return Target("streams", what, cases, names.OURS, figure, "≤", bound, unit=unit)
+
+    return (
+        Target("streams", "streams without their picture", cases, names.OURS, "errors", "=", 0, always=True),
+        ours("growth of memory", "growth_mb", 150, "MB"),
+        ours("GET of details p99 meanwhile", "details_p99_ms", 250, "ms"),
+        ours("GET of a 50 KB content p99 meanwhile", "content_p99_ms", 250, "ms"),
+    )
+
+
 def slow_readers_targets() -> tuple[Target, ...]:
     """Those of 200 clients that read slowly."""
     cases = tuple(names.SLOW)
@@ -225,6 +240,7 @@ TARGETS = (
     *lists_targets(),
     *generation_targets(),
     *edits_targets(),
+    *streams_targets(),
     *slow_readers_targets(),
     Target(
         *("connects", "CPU, against a context of its own", (names.CONNECT,), names.SHARED_CONTEXT, "cpu_ms", "≤", 0.3),

@@ -1,6 +1,7 @@
 """An upstream as light as Python allows: every POST is answered with the same picture, after a fixed delay.
 
-`GET /count` answers how many POSTs have arrived, `GET /delay/0.1` sets the delay to 0.1 s.
+A POST that asks for a stream gets three partial images on the way. `GET /count` answers how many POSTs have arrived,
+`GET /delay/0.1` sets the delay to 0.1 s.
 """
 
 import argparse
@@ -15,31 +16,49 @@ import uvloop
 
 from benchmarks.pictures import png
 
-PICTURE_BYTES = 1536 * 1024
+PICTURE_BYTES, PARTIAL_BYTES = 1536 * 1024, 300 * 1024
+PARTIALS = 3
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 DELAY = re.compile(rb"GET /delay/([0-9.]+) ")
+STREAMED = re.compile(rb'"stream": ?true')
 
 
 @dataclass
 class Upstream:
-    """What all connections share: the answer, the seconds before it, and how many POSTs have arrived."""
+    """What all connections share: the answer, its events, the seconds before it, and how many POSTs have arrived."""
 
     answer: bytes
+    events: list[bytes]
     delay: float
     arrived: int = 0
 
 
+USAGE = {
+    "input_tokens": 12,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 12},
+    "output_tokens": 1056,
+    "total_tokens": 1068,
+}
+FACTS = {"background": "opaque", "output_format": "png", "quality": "medium", "size": "1024x1024"}
+CREATED = 1_790_000_000
+
+
 def images_response(picture: bytes) -> bytes:
     """The JSON of an ImagesResponse with one picture (OpenAI API reference, «Create image»)."""
-    usage = {
-        "input_tokens": 12,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": 12},
-        "output_tokens": 1056,
-        "total_tokens": 1068,
-    }
-    facts = {"created": 1_790_000_000, "background": "opaque", "output_format": "png", "quality": "medium"}
     data = [{"b64_json": base64.b64encode(picture).decode()}]
-    return json.dumps({**facts, "size": "1024x1024", "data": data, "usage": usage}).encode()
+    return json.dumps({"created": CREATED, **FACTS, "data": data, "usage": USAGE}).encode()
+
+
+def image_events(picture: bytes, partials: list[bytes]) -> list[bytes]:
+    """The events of a stream, each as a chunk of HTTP (OpenAI API reference, «Image Streaming»)."""
+    last = [{"partial_image_index": index} for index in range(len(partials))] + [{"usage": USAGE}]
+    chunks = []
+    for number, (image, facts) in enumerate(zip([*partials, picture], last, strict=True)):
+        kind = f"image_generation.{'completed' if number == len(partials) else 'partial_image'}"
+        data = {"type": kind, "b64_json": base64.b64encode(image).decode(), "created_at": CREATED, **FACTS, **facts}
+        event = f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+        chunks.append(b"%x\r\n%s\r\n" % (len(event), event))
+    return [*chunks[:-1], chunks[-1] + b"0\r\n\r\n"]
 
 
 class Stub(asyncio.Protocol):
@@ -63,11 +82,23 @@ class Stub(asyncio.Protocol):
         self._received = b""
         if head.startswith(b"POST"):
             self._upstream.arrived += 1
-            asyncio.get_running_loop().call_later(self._upstream.delay, self._send, self._upstream.answer)
+            if STREAMED.search(body):
+                self._stream()
+            else:
+                asyncio.get_running_loop().call_later(self._upstream.delay, self._send, self._upstream.answer)
             return
         if wanted := DELAY.match(head):
             self._upstream.delay = float(wanted[1])
         self._send(json.dumps({"count": self._upstream.arrived}).encode())
+
+    def _stream(self) -> None:
+        """The head at once, and the events spread evenly over the delay."""
+        lines = ("HTTP/1.1 200 OK", "content-type: text/event-stream", "transfer-encoding: chunked", "", "")
+        self._transport.write("\r\n".join(lines).encode())
+        events = self._upstream.events
+        for number, event in enumerate(events, start=1):
+            moment = self._upstream.delay * number / len(events)
+            asyncio.get_running_loop().call_later(moment, self._transport.write, event)
 
     def _send(self, body: bytes) -> None:
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -77,7 +108,8 @@ class Stub(asyncio.Protocol):
 
 async def serve(*, port: int, delay: float) -> None:
     """Listen on 127.0.0.1 until the process is ended."""
-    upstream = Upstream(images_response(png(PICTURE_BYTES)), delay)
+    picture, partials = png(PICTURE_BYTES), [png(PARTIAL_BYTES, seed=seed) for seed in range(1, PARTIALS + 1)]
+    upstream = Upstream(images_response(picture), image_events(picture, partials), delay)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Stub(upstream), "127.0.0.1", port, backlog=4096)
     async with server:

@@ -38,12 +38,15 @@ def die() -> None:
 
 
 class Failpoint:
-    """An adapter one verb of which kills the process, before or after it did its work, or instead."""
+    """An adapter one verb of which kills the process at the call of that number, before or after it did its work, or
+    instead.
+    """
 
-    def __init__(self, adapter: Any, verb: str, *, when: str) -> None:
+    def __init__(self, adapter: Any, verb: str, *, when: str, call: int = 1) -> None:
         self._adapter = adapter
         self._verb = verb
         self._when = when
+        self._calls_left = call
 
     def __getattr__(self, name: str) -> Any:
         work = getattr(self._adapter, name)
@@ -51,6 +54,9 @@ class Failpoint:
             return work
 
         async def killed(*arguments: Any, **options: Any) -> Any:
+            self._calls_left -= 1
+            if self._calls_left > 0:
+                return await work(*arguments, **options)
             if self._when == "before":
                 die()
             if self._when == "half":
@@ -122,14 +128,17 @@ def die_in_the_upload(endpoint: str) -> str:
 
 
 class KilledBeforeItAnswers:
-    """The application, killed when the answer to a POST is ready."""
+    """The application, killed when the answer to a POST is ready, or the last event of a stream."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start" and scope["method"] == "POST":
+            begins = message["type"] == "http.response.start" and scope["method"] == "POST"
+            if begins and not dict(message["headers"])[b"content-type"].startswith(b"text/event-stream"):
+                die()
+            if b"event: image_generation.completed" in bytes(message.get("body", b"")):
                 die()
             await send(message)
 
@@ -139,11 +148,11 @@ class KilledBeforeItAnswers:
 Wrap = Callable[[Adapters], Adapters]
 
 
-def failpoint(adapter: str, verb: str, *, when: str) -> Wrap:
+def failpoint(adapter: str, verb: str, *, when: str, call: int = 1) -> Wrap:
     """Puts the failpoint around one of the adapters."""
 
     def wrap(adapters: Adapters) -> Adapters:
-        point: dict[str, Any] = {adapter: Failpoint(getattr(adapters.stores, adapter), verb, when=when)}
+        point: dict[str, Any] = {adapter: Failpoint(getattr(adapters.stores, adapter), verb, when=when, call=call)}
         return replace(adapters, stores=replace(adapters.stores, **point))
 
     return wrap
@@ -164,6 +173,7 @@ ARROWS: dict[str, Wrap] = {
     "before-reserve": failpoint("generations", "add", when="before"),
     "reserved": failpoint("generations", "add", when="after"),
     "put": failpoint("storage", "put", when="after"),
+    "third-put": failpoint("storage", "put", when="after", call=3),
     "committed": failpoint("generations", "succeed", when="after"),
     "half-put": failpoint("storage", "put", when="half"),
     "before-put": failpoint("storage", "put", when="before"),

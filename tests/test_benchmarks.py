@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import counts, generation, names, profiling, report
+from benchmarks import counts, generation, names, profiling, report, words
 from benchmarks.__main__ import exit_status
 from benchmarks.measuring import cpu_seconds, family, median, percentile, resident_mb
 from benchmarks.pictures import png
@@ -141,7 +141,7 @@ def test_the_report_has_every_target_the_failures_the_notes_and_the_profiles() -
         small(), notes="# Notes\n\n## content\n\nThe floor of Python.\n\n## lists\n\nSomething else.\n"
     )
     for target in TARGETS:
-        assert f"| {report.TITLES[target.part]}: {target.what} |" in text
+        assert f"| {words.TITLES[target.part]}: {target.what} |" in text
     assert "| ≤ 1.80 × | 2 × | 1.5 MB, 16 connections | **missed** by 11% of the bound |" in text
     assert "| ≥ 2 × | 2.50 × | 1.5 MB, 16 connections | reached |" in text
     assert "* lists: OSError: the disk is full" in text
@@ -167,7 +167,7 @@ def test_a_quick_run_says_that_it_means_nothing() -> None:
 
 
 def test_every_part_has_a_title_words_and_tables() -> None:
-    assert set(report.TITLES) == set(report.WORDS) == set(report.TABLES) == {target.part for target in TARGETS}
+    assert set(words.TITLES) == set(words.WORDS) == set(report.TABLES) == {target.part for target in TARGETS}
 
 
 @pytest.mark.parametrize(

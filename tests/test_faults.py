@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 import httpx2
 import pytest
 
+from pixyproxy.upstream.demo.drawing import draw_picture
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
@@ -151,13 +152,49 @@ def post(stack: Stack, prompt: str, *, wait: int = 15, key: str | None = None) -
     return stack.post(prompt=prompt, headers={"Prefer": f"wait={wait}", **named})
 
 
-def assert_kept(stack: Stack, look: Look, prompt: str) -> str:
-    """The one generation of the prompt succeeded, and its one picture is served byte for byte; its image's guid."""
+def ask(stack: Stack, prompt: str, *, key: str, way: "Way") -> httpx2.Response:
+    """The answer to a POST in our own dialect, or below /v1 for three pictures or a stream."""
+    if way == "one":
+        return post(stack, prompt, key=key)
+    many, stream = {"n": 3, "response_format": "url"}, {"stream": True, "partial_images": 2}
+    body = {"prompt": prompt, "size": "32x16", **(many if way == "three" else stream)}
+    url = f"{stack.replicas[0].url}/v1/images/generations"
+    return httpx2.post(url, json=body, headers={**KEY, "Idempotency-Key": key}, timeout=TIMEOUT)
+
+
+def body_of(answer: httpx2.Response) -> dict[str, Any]:
+    """The JSON of an answer, or of the last event of a stream."""
+    text = answer.text
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        text = text.rpartition("\ndata: ")[2]
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def problem_of(answer: httpx2.Response) -> tuple[str | None, str | None]:
+    """Type and cost of the problem that the answer is, in either dialect; None twice if it is none."""
+    body = body_of(answer)
+    if "error" not in body:
+        return body.get("type") if answer.is_error else None, body.get("cost")
+    own = body["error"]["pixyproxy"]
+    return TYPE + own["problem"], own.get("cost")
+
+
+def guids_of(answer: httpx2.Response) -> list[str]:
+    """The images of an answer, in either dialect."""
+    body = body_of(answer)
+    return [item.get("pixyproxy", item)["guid"] for item in body.get("data", [body])]
+
+
+def assert_kept(stack: Stack, look: Look, prompt: str, *, count: int = 1) -> list[str]:
+    """The one generation of the prompt succeeded, and its pictures are served byte for byte; the images' guids."""
     (generation,) = look.generations(prompt)
-    assert (generation["state"], generation["images"]) == ("succeeded", 1)
-    (image,) = stack.get(f"/generation/{generation['guid']}").json()["images"]
-    assert httpx2.get(image["url"]).content == tiny_picture(prompt)
-    return str(image["guid"])
+    assert (generation["state"], generation["images"]) == ("succeeded", count)
+    images = stack.get(f"/generation/{generation['guid']}").json()["images"]
+    for number, image in enumerate(images):
+        picture = draw_picture(prompt, width=32, height=16, number=number)
+        assert httpx2.get(image["url"]).content == picture
+    return [str(image["guid"]) for image in images]
 
 
 def assert_agreement(stack: Stack) -> None:
@@ -201,6 +238,8 @@ def test_while_the_storage_hangs_the_client_gets_202_and_an_address_to_ask(black
 
 # --- The table --------------------------------------------------------------------------------------------------------
 
+Way = Literal["one", "three", "stream"]
+"""What is asked for: a picture in our own dialect, three below /v1, or a stream there."""
 Part = Literal["database", "storage", "upstream"]
 Moment = Literal["before Reserve", "in Reserve", "while drawn", "in Draw", "in Put", "in Commit"]
 
@@ -285,12 +324,40 @@ TABLE: list[tuple[Part, Moment, Mode, Outcome]] = [
 ]
 
 
-def name_of(part: Part, moment: Moment, fault: Mode) -> str:
+BELOW_V1: list[tuple[Way, Part, Moment, Mode, Outcome]] = [
+    ("three", "storage", "while drawn", "closed", KEPT),
+    ("three", "storage", "in Put", Cut(300, "there"), KEPT),
+    ("three", "database", "in Commit", LoseAnswer((COMMIT,)), KEPT),
+    ("three", "database", "in Commit", LoseAnswer((COMMIT, b"\x03COMMIT")), KEPT),
+    ("three", "upstream", "while drawn", Cut(200, "back"), LOST),
+    ("stream", "database", "before Reserve", "closed", NO_DATABASE),
+    ("stream", "storage", "while drawn", "closed", KEPT),
+    ("stream", "database", "in Commit", LoseAnswer((COMMIT, b"\x03COMMIT")), KEPT),
+    ("stream", "upstream", "while drawn", "reset", LOST),
+    ("stream", "upstream", "while drawn", "silent", LATE),
+]
+
+
+def below_v1(outcome: Outcome, way: Way) -> Outcome:
+    """The same with the statuses of OpenAI's dialect. A stream that has begun says inside what became of it."""
+    if outcome.cost == "none":
+        return replace(outcome, again=200)
+    bought = 424 if outcome.cost and way == "three" else 200
+    return replace(outcome, statuses=(bought,), again=424 if outcome.cost else 200)
+
+
+def name_of(part: Part, moment: Moment, fault: Mode, way: Way = "one") -> str:
     """A case's name."""
-    return f"{part}, {moment}, {fault}"
+    return f"{'' if way == 'one' else f'{way}: '}{part}, {moment}, {fault}"
 
 
-CASES = {name_of(part, moment, fault): (part, moment, fault, outcome) for part, moment, fault, outcome in TABLE}
+CASES: dict[str, tuple[Part, Moment, Mode, Outcome, Way]] = {
+    **{name_of(part, moment, fault): (part, moment, fault, outcome, "one") for part, moment, fault, outcome in TABLE},
+    **{
+        name_of(part, moment, fault, way): (part, moment, fault, below_v1(outcome, way), way)
+        for way, part, moment, fault, outcome in BELOW_V1
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -309,7 +376,7 @@ class Seen:
 
 def run_case(case: str, lane: Stack, mysql: SqlServer) -> Seen:
     """Cause the fault, repair the part, wait until all has settled, and try the same key again."""
-    part, moment, fault, expected = CASES[case]
+    part, moment, fault, expected, way = CASES[case]
     number = list(CASES).index(case)  # the name may hold what a proxy looks for
     key = f"case-{number}"
     look, prompt = Look(mysql, lane), f"{planted.PROMPT}, case {number}"
@@ -318,13 +385,13 @@ def run_case(case: str, lane: Stack, mysql: SqlServer) -> Seen:
     try:
         if moment in ("before Reserve", "in Reserve", "in Draw"):
             proxy.mode = fault
-            if expected is NO_STORAGE:  # what a probe said before stands for some seconds
+            if expected == NO_STORAGE:  # what a probe said before stands for some seconds
                 eventually(lambda: lane.get("/readyz").status_code == 503, what="a probe that fails")
-            answer = post(lane, prompt, key=key)
+            answer = ask(lane, prompt, key=key, way=way)
         else:
             lane.upstream.delay = 1
             with ThreadPoolExecutor() as pool:
-                waiting = pool.submit(post, lane, prompt, key=key)
+                waiting = pool.submit(ask, lane, prompt, key=key, way=way)
                 eventually(lambda: lane.upstream.received > asked, what="the request to the upstream")
                 proxy.mode = fault
                 if fault == "silent" and part == "storage":
@@ -339,7 +406,7 @@ def run_case(case: str, lane: Stack, mysql: SqlServer) -> Seen:
     wanted = "succeeded" if expected.cost is None else "failed"
     eventually(lambda: look.state(prompt) in (wanted, None), what=f"the end of {case}")
     requests, generations = lane.upstream.received - asked, look.generations(prompt)
-    again = retried(lane, prompt, key=key)
+    again = retried(lane, prompt, key=key, way=way)
     wait_until(partial(is_ready, lane), seconds=30, what="the stack")
     met = len(troubles(lane)) > trouble
     return Seen(lane, prompt, answer, met, requests, generations, again, lane.upstream.received - asked)
@@ -350,11 +417,11 @@ def troubles(stack: Stack) -> list[str]:
     return re.findall("its pictures are not kept yet: (.*)", stack.replicas[0].process.output())
 
 
-def retried(stack: Stack, prompt: str, *, key: str) -> httpx2.Response:
+def retried(stack: Stack, prompt: str, *, key: str, way: Way) -> httpx2.Response:
     """The final answer to a client that repeats its request as long as the answer asks for that."""
     for _ in range(60):
-        again = post(stack, prompt, key=key)
-        if again.status_code != 503 and again.json().get("type") != f"{TYPE}generation-running":
+        again = ask(stack, prompt, key=key, way=way)
+        if again.status_code != 503 and problem_of(again)[0] != f"{TYPE}generation-running":
             break
         time.sleep(0.5)
     return again
@@ -387,21 +454,22 @@ def outcomes(request: pytest.FixtureRequest, lanes: list[Stack], mysql: SqlServe
 def test_what_was_paid_for_is_kept_and_bought_once(
     case: str, outcomes: dict[str, Seen | Exception], mysql: SqlServer
 ) -> None:
-    part, moment, fault, expected = CASES[case]
+    part, moment, fault, expected, way = CASES[case]
     seen = outcomes[case]
     if isinstance(seen, Exception):
         raise seen
     look = Look(mysql, seen.lane)
-    body = seen.answer.json()
-    assert seen.answer.status_code in expected.statuses, body
-    assert (body.get("type"), body.get("cost")) == (expected.type, expected.cost)
+    assert seen.answer.status_code in expected.statuses, seen.answer.text
+    assert problem_of(seen.answer) == (expected.type, expected.cost)
     assert seen.requests == expected.requests
     assert seen.again.status_code == expected.again, seen.again.text
     if moment in ("while drawn", "in Put", "in Commit") and part != "upstream" and not isinstance(fault, Slow):
         assert seen.met or (part, fault) == ("storage", "silent"), "the fault came too late to be met"
     if expected.cost is None:
-        kept = assert_kept(seen.lane, look, seen.prompt)
-        assert (seen.again.json()["guid"], seen.again.headers["idempotent-replayed"]) == (kept, "true")
+        kept = assert_kept(seen.lane, look, seen.prompt, count=3 if way == "three" else 1)
+        assert guids_of(seen.again) == kept
+        if way == "one":
+            assert seen.again.headers["idempotent-replayed"] == "true"
         assert seen.requests_again == 1
         return
     assert seen.answer.status_code != 503 or seen.answer.headers["retry-after"]
@@ -409,13 +477,14 @@ def test_what_was_paid_for_is_kept_and_bought_once(
         assert [(each["state"], each["cost"], each["images"]) for each in seen.generations] == [
             ("failed", "unknown", 0)
         ]
-        assert seen.again.json()["type"] == f"{TYPE}outcome-unknown"
+        assert problem_of(seen.again)[0] == f"{TYPE}outcome-unknown"
         assert seen.requests_again == expected.requests
         return
     assert {(each["state"], each["cost"], each["images"]) for each in seen.generations} <= {("failed", "none", 0)}
     assert seen.generations or fault != LoseAnswer((RESERVE, b"\x03COMMIT")), "the COMMIT was lost, not its answer"
     assert seen.requests_again == 1, "the retry alone was bought"
-    assert httpx2.get(seen.again.json()["url"]).content == tiny_picture(seen.prompt)
+    (guid,) = guids_of(seen.again)
+    assert seen.lane.get(f"/image/{guid}/content").content == tiny_picture(seen.prompt)
 
 
 def test_after_all_of_the_faults_both_stores_agree(lanes: list[Stack]) -> None:
@@ -520,7 +589,7 @@ def test_200_requests_with_one_key_to_two_processes_get_one_image(lanes: list[St
 
     answers = asyncio.run(all_of_them())
     assert {answer.status_code for answer in answers} == {201}, {answer.text for answer in answers}
-    guid = assert_kept(two[0], Look(mysql, two[0]), prompt)
+    (guid,) = assert_kept(two[0], Look(mysql, two[0]), prompt)
     assert {answer.json()["guid"] for answer in answers} == {guid}
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
     assert sum(lane.upstream.received for lane in two) == asked + 1

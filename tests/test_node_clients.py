@@ -68,13 +68,13 @@ def test_the_openai_package_of_npm_edits(client: str, tmp_path: Path) -> None:
     streams = [] if client == "openai-4" else [(picture,)]
     stored = tiny_picture("two foxes, woodcut")
     assert stage.generator.inputs == [
-        *((), (picture,), (picture,), (picture, picture), (picture, picture), (stored,)),
+        *((), (picture,), (picture,), (picture,) * 2, (picture,) * 3, (stored,)),
         *streams,
     ]
     assert [len(seen[name]["data"]) for name in ("file_first", "list_of_one", "list_of_two", "masked", "stored")] == [
         *(1, 1, 2, 1, 1)
     ]
-    assert [each.role for each in stage.generator.requests[4].inputs] == ["image", "mask"]
+    assert [each.role for each in stage.generator.requests[4].inputs] == ["image", "mask", "markup"]
     assert seen["events"] == ["image_edit.completed"] * len(streams)
     assert seen["errors"] == [
         ["BadRequestError", 400, "unsupported_file_mimetype", "image"],

@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from openai import APITimeoutError, BadRequestError, OpenAI
+from PIL import Image
 
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import UpstreamRefusedError
@@ -283,6 +284,13 @@ def images_of(count: int) -> list[bytes]:
     return [part("image[]", tiny_picture(str(number)), filename="a.png") for number in range(count)]
 
 
+def bomb() -> bytes:
+    """A file of a few KB whose picture has 100 megapixels."""
+    file = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(file, "PNG")
+    return file.getvalue()
+
+
 REFUSED: dict[str, tuple[bytes, str | None, str | None]] = {
     "no image": (form(PROMPT), "image", "missing_required_parameter"),
     "no prompt": (form(IMAGE), "prompt", "missing_required_parameter"),
@@ -299,6 +307,7 @@ REFUSED: dict[str, tuple[bytes, str | None, str | None]] = {
     "17 images": (form(PROMPT, *images_of(17)), "image", "invalid_value"),
     "two masks": (form(PROMPT, IMAGE, *[part("mask", MASK, filename="m")] * 2), "mask", "invalid_value"),
     "60 MB": (form(PROMPT, part("image", ONE + bytes(60_000_000), filename="a.png")), "image", "invalid_value"),
+    "a decompression bomb": (form(PROMPT, part("image", bomb(), filename="a.png")), "image", "invalid_value"),
     "no filename and no picture": (
         form(PROMPT, part("image", b"\xff\xfe" * 100, "Content-Type: image/png")),
         "image",
@@ -402,6 +411,8 @@ async def test_a_deleted_image_is_refused(stage: Stage) -> None:
         await client.delete(f"/image/{details['guid']}")
     answer = await post(stage, form(PROMPT, part("image", details["guid"])))
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "image")
+    assert len(stage.generator.requests) == 1, "that of the image"
+    assert no_file_is_left(stage)
 
 
 @pytest.mark.anyio
@@ -601,6 +612,15 @@ def test_a_chunked_form_without_a_length_is_read(stage: Stage) -> None:
         connection.sendall(b"0\r\n\r\n")
         assert received(connection).startswith(b"HTTP/1.1 200 ")
     assert stage.generator.inputs == [(ONE,)]
+
+
+def test_a_form_without_any_length_has_no_body_and_buys_nothing(stage: Stage) -> None:
+    with listening(stage.app) as address, connected(address) as connection:
+        connection.sendall(head() + form(IMAGE, PROMPT))
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"malformed_request"' in answer
+    assert stage.generator.requests == []
 
 
 def test_a_client_that_leaves_in_the_middle_leaves_no_file(stage: Stage) -> None:

@@ -17,6 +17,7 @@ from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     StorageUnavailableError,
     UpstreamAnswerError,
+    UpstreamDeadlineError,
     UpstreamUnavailableError,
 )
 from pixyproxy.core.generations import Drawing, GenerationState, PartialImage
@@ -265,4 +266,17 @@ async def test_a_stream_of_a_known_idempotency_key_ends_with_the_same_picture() 
         answers = [await client.post(URL, json=STREAM, headers=headers) for _ in range(2)]
     first, again = (events_of(answer.text)[-1][1] for answer in answers)
     assert first == again
+    assert len(stage.generator.requests) == 1
+
+
+async def test_a_stream_of_a_key_whose_generation_is_known_to_have_failed_is_refused_before_it_begins() -> None:
+    stage = Stage()
+    stage.generator.failure = UpstreamDeadlineError("late")
+    headers = {"Idempotency-Key": "once"}
+    async with stage.client() as client:
+        first, again = [await client.post(URL, json=STREAM, headers=headers) for _ in range(2)]
+    (generation,) = stage.generations.generations
+    assert (first.status_code, [name for name, _ in events_of(first.text)]) == (200, ["error"])
+    assert (again.status_code, again.headers["x-should-retry"]) == (424, "false")
+    assert str(generation) in again.json()["error"]["message"]
     assert len(stage.generator.requests) == 1

@@ -133,15 +133,18 @@ class PrivateImageService:
     ) -> Streamed:
         """Like `create`, without a time limit. `partial_images` None: the upstream is not asked for a stream.
 
-        What `create` raises before anything is spent is raised here, and the rest by the events. A caller that is
-        slow misses partial images. Closing the events ends nothing.
+        What `create` raises before it waits is raised here, and the rest by the events. A caller that is slow misses
+        partial images. Closing the events ends nothing.
         """
         partials = None if partial_images is None else Partials(partial_images)
         begun = await self._begin(
             request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
         )
+        adopter = client if idempotency_key is None else None
+        if isinstance(begun, Generation) and begun.state is GenerationState.FAILED:
+            require_success(begun, replayed=adopter is None)
         guid = begun.guid if isinstance(begun, Generation) else begun.generation.guid
-        return Streamed(guid, self._events(begun, adopter=client if idempotency_key is None else None))
+        return Streamed(guid, self._events(begun, adopter=adopter))
 
     async def _events(
         self, begun: RunningGeneration | Generation, *, adopter: Client | None

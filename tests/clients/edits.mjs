@@ -12,7 +12,8 @@ const seen = {};
 seen.file_first = await client.images.edit({ image: stream(), prompt });
 seen.list_of_one = await client.images.edit({ image: [stream()], prompt });
 seen.list_of_two = await client.images.edit({ image: [stream(), await file()], prompt, n: 2, size: "1024x1024" });
-seen.masked = await client.images.edit({ prompt, image: await file(), mask: await file(), input_fidelity: "high" });
+const overlays = { mask: await file(), markup: await file() };
+seen.masked = await client.images.edit({ prompt, image: await file(), ...overlays, input_fidelity: "high" });
 seen.stored = await client.images.edit({ image: drawn.data[0].pixyproxy.guid, prompt });
 seen.events = [];
 if (process.env.CLIENT !== "openai-4") { // it knows no streams of images

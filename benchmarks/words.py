@@ -1,0 +1,63 @@
+"""The words of RESULTS.md: the title of each part, and what was measured there."""
+
+TITLES = {
+    "content": "Content",
+    "counts": "Counts",
+    "not_modified": "304",
+    "lists": "Lists",
+    "generation": "Generation",
+    "edits": "Edits",
+    "streams": "Streams",
+    "slow_readers": "Slow readers",
+    "connects": "Connects",
+}
+WORDS = {
+    "content": """
+wrk (one thread) requests several pictures of one size in turn. The contestants are SeaweedFS itself (a presigned URL),
+nginx as its reverse proxy, the usual endpoint (`def`, boto3, chunks of 64 KB, the same uvicorn), and PixyProxy without
+and with its content cache. Each has one process or worker. «Cache too small»: the default cache and 96 pictures of
+1.5 MB in turn, so every request is a miss. CPU is that of the serving process and its children. nginx has {nginx}.
+Before each load every path of every contestant was checked; one wrong answer or socket error fails the run.
+""",
+    "counts": """
+What a GET costs the database and the storage: SQL statements that mention the table of images (MariaDB's general log),
+and requests that reach SeaweedFS (a proxy in between counts them). They must be exact in every round.
+""",
+    "not_modified": """
+`If-None-Match` with the current ETag. The contestants are a bare FastAPI endpoint (`async def`, an empty `Response`, no
+middleware, no log) and a plain Starlette route behind the same server. The target is for PixyProxy with its request log
+on: two lines a request into a file.
+""",
+    "lists": """
+1,000,000 images and their generations in MariaDB, with InnoDB's defaults except a buffer pool of 1 GiB and
+`innodb_flush_log_at_trx_commit=2`. Pages of 50; page 10,000 by its cursor; 8 connections.
+""",
+    "generation": """
+Pictures of 1.5 MB (2.1 MB of JSON) come from an upstream stub with a fixed delay. PixyProxy uses MariaDB and SeaweedFS.
+LiteLLM's proxy has one worker and stores nothing. «32 × 2 s»: arrivals are spread evenly over the delay, so that 32 run
+at the same time. Both get the same moments, and a quarter more requests than run at the same time (6 and 96 in the
+small cases). Added latency is the time to the complete answer minus the delay. Memory is the maximum minus the memory
+after a warm-up; the largest case has a fresh process. The large cases also get 20 GETs a second. PixyProxy answers
+details and a content of 50 KB, LiteLLM `/health/liveliness`; both pay for these in their CPU, too. After each case the
+rows and the objects were counted. A burst is as many requests at the same moment, at 2 s, with 50 GETs a second.
+""",
+    "connects": """
+What a new connection to MySQL with TLS costs the process: the context that connections with the same options share,
+against one for each, which is what PyMySQL makes. In both the statements count that PixyProxy sends first.
+""",
+    "edits": """
+32 clients send an edit with 4 images of 10 MB each at the same moment, as a form or as JSON with base64. A demo
+upstream in a process of its own draws. `PIXYPROXY_UPLOAD_MB` is 2048. Other clients request details and a content of
+50 KB, 10 times a second each. Memory is the maximum minus the memory after one small edit; uploads are on the disk.
+""",
+    "streams": """
+100 clients begin a stream at the same moment. The upstream stub sends 3 partial images of 300 KB and a picture of
+1.5 MB, evenly spread over 8 s; in base64 a stream has 3.3 MB. Half of the clients take 100 KB/s (a receive buffer of
+64 KB). Other clients request details and a content of 50 KB, 10 times a second each. Memory is the maximum minus the
+memory after two streams. No bound was given for it; the report uses that of the edits.
+""",
+    "slow_readers": """
+200 clients read a content of 4 MB each with 100 KB/s (a receive buffer of 64 KB). Other clients request details and a
+content of 50 KB, 10 times a second each. No bound was given for these; the report uses that of the generations.
+""",
+}
