@@ -1,6 +1,7 @@
 """The client of a POST: whether it waits, has left, or has its whole answer, as the services want to know it."""
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from starlette.requests import Request
@@ -29,11 +30,13 @@ class WatchedClients:
         self._app = app
         self._confirming: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._watched(scope, receive, send)
+
+    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         attendance = scope[SCOPE_KEY] = Attendance(scope, receive, send)
         try:
             await self._app(scope, attendance.receive, attendance.send)

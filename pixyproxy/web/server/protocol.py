@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import MalformedRequestError, PixyProxyException, RequestTimeoutError
 from pixyproxy.web.log.request_log import CLIENT_LEFT
-from pixyproxy.web.server.heads import BODY_HEADERS, head_problem, parser_problem, without_upgrade
+from pixyproxy.web.server.heads import BODY_HEADERS, parser_problem, without_upgrade
 from pixyproxy.web.server.reading import BoundedReading
 from pixyproxy.web.server.refusals import ConnectionsOverLimit, logged_refusal
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
@@ -112,9 +112,6 @@ class HttpProtocol(BoundedReading):
         self._in_head = False
         if self.parser.should_upgrade():
             return
-        problem = head_problem(self.headers, http_version=self.parser.get_http_version())
-        if problem is not None:
-            self._fail(problem)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._fail(MalformedRequestError(f"At most {MAX_PIPELINED} requests may wait in a connection."))
         super().on_headers_complete()
