@@ -186,7 +186,8 @@ class HttpProtocol(BoundedReading):
     def _watch_head(self) -> None:
         """A timer runs unless a request is answered, or a whole head has come."""
         if self._deaf is not None or (self._running is not None and not self._in_head):
-            self._stop_head_timer()
+            if self._head_timer is not None:
+                self._stop_head_timer()
         elif self._head_timer is None and not self.transport.is_closing():
             self._head_timer = self.loop.call_later(self.head_patience, self._end_of_patience)
 
