@@ -12,7 +12,7 @@ RUN python -m venv --without-pip /opt/pixyproxy
 COPY requirements.txt ./
 RUN pip --python /opt/pixyproxy/bin/python install --no-cache-dir --disable-pip-version-check \
     --only-binary :all: --require-hashes -r requirements.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY pixyproxy ./pixyproxy
 RUN pip --python /opt/pixyproxy/bin/python install --no-cache-dir --disable-pip-version-check --no-deps .
 

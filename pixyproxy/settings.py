@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def empty_is_unset(cls, value: object, info: object) -> object:
-        """Compose files pass on variables that nobody has set as empty ones."""
+        """Compose files pass unset variables on as empty ones."""
         name = getattr(info, "field_name", "")
         if value == "" and name != "quality":
             return cls.model_fields[name].get_default()
@@ -69,13 +69,13 @@ class Settings(BaseSettings):
     @field_validator("log_level", mode="before")
     @classmethod
     def upper_case(cls, value: object) -> object:
-        """`info` is as good as `INFO`."""
+        """Accept lower case: `info` for `INFO`."""
         return value.upper() if isinstance(value, str) else value
 
     @field_validator("api_key")
     @classmethod
     def strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        """A key that can stand in a header and cannot be guessed at once."""
+        """A key that fits into a header and is long enough not to be guessed."""
         if value is not None and not re.fullmatch(r"[!-~]{20,}", value.get_secret_value()):
             raise ValueError("needs 20 or more printable ASCII characters, without spaces")
         return value
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     @field_validator("openai_api_key")
     @classmethod
     def can_stand_in_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        """Mounted secrets like to end with a line break, which no header takes."""
+        """Mounted secrets often end with a line break, which a header cannot contain."""
         if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
             raise ValueError("must be printable ASCII, without spaces and without a line break at its end")
         return value
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     @field_validator("model_aliases")
     @classmethod
     def are_aliases(cls, value: str | None) -> str | None:
-        """Aliases of models, and of no alias."""
+        """Aliases must stand for models, not for other aliases."""
         pairs = [pair.partition("=") for pair in items_of(value or "")]
         if not all(re.fullmatch(MODEL, alias) and re.fullmatch(MODEL, model) for alias, _, model in pairs):
             raise ValueError("must be ALIAS=MODEL, several separated by commas")
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def nothing_is_half_set(self) -> Self:
-        """A real database with images in a local folder, or the reverse, is a mistake that loses images."""
+        """A real database with images in a local folder, or the reverse, is a mistake that can lose images."""
         if (self.database_url is None) != (self.storage_url is None):
             missing, given, example = (
                 ("STORAGE_URL", "DATABASE_URL", "s3://bucket, or file:/folder")
@@ -176,7 +176,7 @@ def items_of(value: str) -> list[str]:
 
 
 def read_settings() -> Settings:
-    """The settings; `ConfigurationError` names the first that is wrong, and never its value."""
+    """The settings. `ConfigurationError` names the first wrong one, and never its value."""
     known = {f"{PREFIX}{name}".upper() for name, field in Settings.model_fields.items() if field.alias is None}
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name not in known:

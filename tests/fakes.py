@@ -76,7 +76,7 @@ class FakeUploadSpool:
 
 
 class FakeDatabase:
-    """Answers, or raises what it is told to."""
+    """Answers, or raises the error that the test sets."""
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
@@ -583,7 +583,7 @@ def tiny_picture(prompt: str = "a dot", *, output_format: str = "png") -> bytes:
 
 
 class FakeGenerator:
-    """Draws tiny pictures, or does what it is told to."""
+    """Draws tiny pictures, or does what the test sets."""
 
     def __init__(self) -> None:
         self.requests: list[GenerationRequest] = []

@@ -89,7 +89,7 @@ async def raw_upstream(script: Script, *, reads_bodies: bool = True) -> AsyncIte
 
 
 async def at_once() -> None:
-    """The turn of a generation that has not to wait."""
+    """The turn of a generation that need not wait."""
 
 
 class Drawer:

@@ -19,7 +19,7 @@ TIMEOUT = 30
 
 @dataclass
 class Stack:
-    """Replicas over real parts, each part behind a proxy that can be told to misbehave.
+    """Replicas over real parts, each part behind a proxy that misbehaves on request.
 
     `direct` is the environment of a command that takes no proxy.
     """

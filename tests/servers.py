@@ -101,7 +101,7 @@ class Process:
         self.handle.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         self.handle.send_signal(signal.SIGCONT)
 
     def output(self) -> str:

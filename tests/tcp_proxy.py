@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told to misbehave, to stand before a real server."""
+"""A TCP proxy in front of a real server that misbehaves on request."""
 
 import asyncio
 import socket
@@ -37,7 +37,7 @@ Mode = Literal["pass", "closed", "refuse", "reset", "silent"] | Cut | Slow | Los
 
 
 class TcpProxy:
-    """Listens on a free port of 127.0.0.1 and passes everything on to `target`, while it is told to.
+    """Listens on a free port of 127.0.0.1 and passes everything on to `target`, unless it misbehaves.
 
     `closed`: the port is closed, and so is every connection. `refuse`: accepts connections and closes them, those that
     are open at their next byte. `reset`: the same with an RST. `silent`: accepts connections and never passes a byte
@@ -156,7 +156,7 @@ class TcpProxy:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Close the connection with an RST, which throws away what was not read."""
+    """Close the connection with an RST, which discards what was not read."""
     connection = writer.get_extra_info("socket")
     if connection.fileno() != -1:  # the other side was not faster
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

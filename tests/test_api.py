@@ -153,7 +153,7 @@ async def test_content_that_breaks_off_ends_the_connection() -> None:
     assert stage.storage.opened[0].closed
 
 
-def test_a_reader_that_stalls_is_let_go_and_its_object_closed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reader_that_stalls_is_disconnected_and_its_object_closed(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(client_patience=0.3)
     stage.generator.pictures = (tiny_picture() + b"\0" * 30_000_000,)
     with listening(stage.app) as address:
@@ -169,7 +169,7 @@ def test_a_reader_that_stalls_is_let_go_and_its_object_closed(caplog: pytest.Log
         assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
-def test_a_reader_that_takes_something_is_not_let_go_however_large_the_piece() -> None:
+def test_a_reader_that_takes_something_is_not_disconnected_however_large_the_piece() -> None:
     class OnePiece(FakeObject):
         """Comes as a picture from memory does."""
 
@@ -338,7 +338,7 @@ async def test_a_failure_is_a_problem(failure: Exception, status: int, retry_aft
 async def test_storage_faults_of_content_are_problems() -> None:
     stage = Stage()
     details = await stage.create()
-    for failure, status in ((StorageUnavailableError("away"), 503), (StorageError("broken"), 500)):
+    for failure, status in ((StorageUnavailableError("unavailable"), 503), (StorageError("broken"), 500)):
         stage.storage.failure = failure
         async with stage.client(key=False) as client:
             assert (await client.get(details["url"])).status_code == status
@@ -356,9 +356,9 @@ async def test_health_and_readiness() -> None:
 async def test_readiness_names_the_part_that_does_not_answer(parts: list[str]) -> None:
     stage = Stage()
     if "database" in parts:
-        stage.database.failure = DatabaseUnavailableError("away")
+        stage.database.failure = DatabaseUnavailableError("unavailable")
     if "storage" in parts:
-        stage.storage.failure = StorageUnavailableError("away")
+        stage.storage.failure = StorageUnavailableError("unavailable")
     async with stage.client(key=False) as client:
         response = await client.get("/readyz")
         for path in ("/healthz", "/readyz/process"):
@@ -747,7 +747,7 @@ async def test_who_prefers_to_wait_joins_the_generation_that_runs() -> None:
     assert len(stage.generator.requests) == 1
 
 
-async def test_who_joins_a_generation_that_another_replica_runs_hears_of_its_end() -> None:
+async def test_a_request_that_joins_a_generation_of_another_replica_gets_its_end() -> None:
     stage = Stage()
     async with stage.client() as client, drawing_until_the_end_of(stage) as release:
         await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66", Prefer="respond-async"))
@@ -791,7 +791,7 @@ async def test_a_request_that_waits_for_another_replica_is_202_when_its_process_
     assert [(each.status_code, each.headers["location"]) for each in answers] == [(202, begun.headers["location"])] * 2
 
 
-async def test_of_many_requests_with_a_new_key_at_once_one_buys_and_all_hear_of_its_image() -> None:
+async def test_of_many_requests_with_a_new_key_at_once_one_buys_and_all_get_its_image() -> None:
     stage = Stage()
     answers: list[httpx2.Response] = []
     async with stage.client() as client:
@@ -900,7 +900,7 @@ async def test_a_process_that_ran_too_many_generations_refuses_one_more_before_a
     assert len(stage.generator.requests) == len(stage.generations.generations) == 1
 
 
-async def test_a_deleted_image_is_gone_for_everybody_and_so_are_its_bytes() -> None:
+async def test_a_deleted_image_is_gone_for_all_clients_and_so_are_its_bytes() -> None:
     stage = Stage()
     kept, details = await stage.create(), await stage.create()
     async with stage.client() as client:
@@ -951,14 +951,14 @@ async def test_the_key_of_a_deleted_image_says_so_and_buys_nothing() -> None:
     assert len(stage.generator.requests) == 1
 
 
-@pytest.mark.parametrize("away", ["storage", "records"])
-async def test_a_deletion_that_cannot_be_finished_is_one_still_and_a_reconciler_finishes_it(away: str) -> None:
+@pytest.mark.parametrize("unavailable", ["storage", "records"])
+async def test_a_deletion_that_cannot_be_finished_is_one_still_and_a_reconciler_finishes_it(unavailable: str) -> None:
     stage = Stage()
     details = await stage.create()
-    if away == "storage":
-        stage.storage.failure = StorageUnavailableError("away")
+    if unavailable == "storage":
+        stage.storage.failure = StorageUnavailableError("unavailable")
     else:
-        stage.images.failure = DatabaseUnavailableError("away")
+        stage.images.failure = DatabaseUnavailableError("unavailable")
     async with stage.client() as client:
         assert (await client.delete(f"/image/{details['guid']}")).status_code == 204
         assert (await client.get(f"/image/{details['guid']}")).status_code == 404
@@ -1031,10 +1031,10 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     assert paths["/image"]["post"]["requestBody"]["required"] is True
 
 
-async def test_only_a_request_for_a_picture_is_told_its_cost() -> None:
+async def test_only_the_answer_to_a_request_for_a_picture_has_its_cost() -> None:
     stage = Stage()
     details = await stage.create()
-    stage.database.failure = stage.generations.failure = DatabaseUnavailableError("away")
+    stage.database.failure = stage.generations.failure = DatabaseUnavailableError("unavailable")
     async with stage.client() as client:
         looked = await client.get("/generation/" + details["guid"])
         asked = await client.post("/image", json={"prompt": planted.PROMPT})

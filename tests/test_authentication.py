@@ -1,4 +1,4 @@
-"""Who gets in: nobody without a key, on any private route, whatever else is wrong with the request."""
+"""Authentication: no private route answers without a key, whatever else is wrong with the request."""
 
 import re
 
@@ -126,10 +126,10 @@ async def test_a_revoked_key_is_out_at_its_next_request() -> None:
         assert (await client.get("/image", headers=headers)).status_code == 401
 
 
-async def test_a_database_that_is_away_is_503_and_not_401() -> None:
+async def test_an_unavailable_database_is_503_and_not_401() -> None:
     class Away(FakeApiKeyRepository):
         async def get(self, *, sha256: str) -> ApiKey:
-            raise DatabaseUnavailableError("away")
+            raise DatabaseUnavailableError("unavailable")
 
     stage = Stage(key_records=Away())
     async with stage.client(key=False) as client:

@@ -192,7 +192,7 @@ def test_every_count_has_a_target() -> None:
     assert {target.cases[0] for target in TARGETS if target.part == "counts"} == set(COUNTS)
 
 
-def test_a_profile_counts_samples_by_function_but_not_of_who_waits() -> None:
+def test_a_profile_counts_samples_by_function_without_waiting_threads() -> None:
     stacks = (
         "main (app.py:1);serve (web.py:10) 6",
         "main (app.py:1);serve (web.py:12) 2",

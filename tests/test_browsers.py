@@ -108,7 +108,7 @@ async def raw(stage: Stage, path: str, **headers: str) -> tuple[dict[str, str], 
             return dict(answer.headers), b"".join([chunk async for chunk in answer.aiter_raw()])
 
 
-async def test_a_list_over_1_kb_is_compressed_for_who_accepts_it() -> None:
+async def test_a_list_over_1_kb_is_compressed_for_clients_that_accept_it() -> None:
     stage = Stage()
     for _ in range(5):
         await stage.create()
@@ -168,7 +168,7 @@ async def test_a_304_of_details_varies_as_their_200_does() -> None:
         ("", None),
     ],
 )
-async def test_gzip_is_sent_only_to_who_accepts_it(accepted: str, encoding: str | None) -> None:
+async def test_gzip_is_sent_only_to_clients_that_accept_it(accepted: str, encoding: str | None) -> None:
     stage = Stage()
     for _ in range(5):
         await stage.create()

@@ -215,8 +215,10 @@ async def test_an_object_that_ends_early_is_no_whole_one() -> None:
     assert await read(cached, key) == storage.objects[key]
 
 
-@pytest.mark.parametrize("failure", [StorageUnavailableError("It is away."), ObjectNotFoundError("There is none.")])
-async def test_those_who_wait_for_an_opening_hear_what_became_of_it(failure: Exception) -> None:
+@pytest.mark.parametrize(
+    "failure", [StorageUnavailableError("It is unavailable."), ObjectNotFoundError("There is none.")]
+)
+async def test_those_who_wait_for_an_opening_get_its_result(failure: Exception) -> None:
     storage = FakeStorage()
     cached = CachedImageStorage(storage, capacity=CAPACITY)
     key = await stored(storage)
@@ -269,7 +271,7 @@ async def test_a_kept_picture_keeps_nothing_of_where_it_came_from() -> None:
     assert await read(cached, key) == storage.objects[key]
 
 
-async def test_a_deletion_forgets_at_once_and_who_reads_reads_on() -> None:
+async def test_a_deletion_forgets_at_once_and_its_readers_finish() -> None:
     storage = FakeStorage()
     cached = CachedImageStorage(storage, capacity=CAPACITY)
     key, data = await stored(storage), b""
@@ -291,7 +293,7 @@ async def test_a_deletion_that_fails_forgets_too() -> None:
     cached = CachedImageStorage(storage, capacity=CAPACITY)
     key = await stored(storage)
     await read(cached, key)
-    storage.failure = StorageUnavailableError("It is away.")
+    storage.failure = StorageUnavailableError("It is unavailable.")
     with pytest.raises(StorageUnavailableError):
         await cached.delete(key)
     with pytest.raises(StorageUnavailableError):
@@ -387,7 +389,7 @@ TestCache.settings = settings(max_examples=150, stateful_step_count=30, deadline
 
 
 class CountingImages(FakeImageRepository):
-    """Counts how often it is asked for a record, and may be told to wait before its answer."""
+    """Counts reads of records, and can wait before its answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -403,7 +405,7 @@ class CountingImages(FakeImageRepository):
 
 
 class Clock:
-    """A time that goes on when it is told to."""
+    """A clock that the test sets."""
 
     now = 1000.0
 

@@ -251,7 +251,7 @@ def a_stray_object(folder: Path, first: str, *, written: float | None = None) ->
     return file
 
 
-def test_a_folder_of_images_that_is_gone_is_away_and_never_made_anew(
+def test_a_missing_folder_of_images_is_unavailable_and_never_created_again(
     started: Callable[..., PixyProxy], tmp_path: Path
 ) -> None:
     server = started()

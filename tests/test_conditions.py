@@ -150,7 +150,7 @@ def test_conditions_come_before_ranges() -> None:
     assert answered("GET", ("Range", "bytes=0-1"), ("If-None-Match", '"x"')) == (206, range(2))
 
 
-def test_what_has_no_time_is_told_apart_by_its_tag_alone() -> None:
+def test_what_has_no_time_is_distinguished_by_its_tag_alone() -> None:
     timeless = Validators(etag='"0123abcd"')
     assert answered("GET", ("If-Modified-Since", AFTER), validators=timeless) == (200, None)
     assert answered("GET", ("If-Unmodified-Since", BEFORE), validators=timeless) == (200, None)
@@ -309,7 +309,7 @@ def test_ranges_are_those_of_starlette(file: Path) -> None:
 
 
 def reversed_range(value: str | None) -> bool:
-    """Whether the last position lies before the first."""
+    """Whether the last position is before the first."""
     first, _, last = (value or "").removeprefix("bytes=").partition("-")
     return bool(first) and bool(last) and int(last) < int(first)
 

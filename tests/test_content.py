@@ -220,7 +220,7 @@ async def test_details_may_be_kept_for_a_minute_and_are_known_by_their_tag() -> 
     assert elsewhere.headers["etag"] != first.headers["etag"], "its url is another"
 
 
-async def test_private_answers_are_kept_by_nobody() -> None:
+async def test_private_answers_are_cached_nowhere() -> None:
     stage = Stage()
     details = await stage.create()
     async with stage.client() as client:

@@ -18,10 +18,11 @@ from sqlalchemy import exc
 
 from pixyproxy.core.exceptions import ConflictError, DatabaseError, DatabaseUnavailableError, PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.limits import DatabaseLimits
 from pixyproxy.data.database import SqlDatabase, Transaction, domain_error
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
-from pixyproxy.data.init import ROW_LOCK_WAIT, migrate, open_database
+from pixyproxy.data.init import migrate, open_database
 from tests import planted
 from tests.examples import a_drawing, a_generation, an_image
 from tests.servers import SqlServer, wait_until
@@ -86,7 +87,7 @@ async def test_a_lock_wait_is_run_again_until_the_record_is_there(
 ) -> None:
     url = sql_server.create(name := unique())
     migrate(url)
-    database, close = open_database(url)
+    database, close = open_database(url, limits=DatabaseLimits(row_lock_wait=1))
     generation = await a_recorded_generation(database)
     held, release = threading.Event(), threading.Event()
 
@@ -101,11 +102,11 @@ async def test_a_lock_wait_is_run_again_until_the_record_is_there(
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(10)
-    threading.Timer(3.5, release.set).start()  # longer than one lock wait, shorter than all
+    threading.Timer(1.75, release.set).start()  # longer than one lock wait, shorter than all
     started = time.monotonic()
     image = an_image(generation)
     await SqlGenerationRepository(database).succeed(generation, images=(image,), drawing=a_drawing())
-    assert time.monotonic() - started > 2
+    assert time.monotonic() - started > 1
     assert await SqlImageRepository(database).get(image.guid) == image
     holder.join()
     close()
@@ -165,25 +166,25 @@ async def test_a_statement_that_runs_too_long_is_ended_by_the_server(
 ) -> None:
     url = sql_server.create(unique())
     migrate(url)
-    database, close = open_database(url)
+    database, close = open_database(url, limits=DatabaseLimits(statement=1))
     started = time.monotonic()
     await database.all("SELECT COUNT(*) FROM generations")
     numbers = "(SELECT 1 FROM information_schema.columns) AS"
     with pytest.raises(DatabaseUnavailableError, match=r"1969|3024"):
         await database.all(f"SELECT COUNT(*) FROM {numbers} a, {numbers} b, {numbers} c, {numbers} d")
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 3
     close()
 
 
 async def test_sqlite_waits_for_a_lock_and_loses_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/pixyproxy.db"
     migrate(url)
-    database, close = open_database(url)
+    database, close = open_database(url, limits=DatabaseLimits(read_wait=0.3))
     repository = SqlGenerationRepository(database)
     generations = [await a_recorded_generation(database) for _ in range(20)]
     other = sqlite3.connect(tmp_path / "pixyproxy.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")  # a backup, or another process
-    threading.Timer(3.5, lambda: other.execute("ROLLBACK")).start()
+    threading.Timer(0.8, lambda: other.execute("ROLLBACK")).start()
     await asyncio.gather(
         *(
             repository.succeed(generation, images=(an_image(generation),), drawing=a_drawing())
@@ -197,7 +198,7 @@ async def test_sqlite_waits_for_a_lock_and_loses_nothing(tmp_path: Path) -> None
 async def test_sqlite_that_stays_locked_is_unavailable(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/pixyproxy.db"
     migrate(url)
-    database, close = open_database(url)
+    database, close = open_database(url, limits=DatabaseLimits(file_lock_wait=0.2))
     other = sqlite3.connect(tmp_path / "pixyproxy.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(DatabaseUnavailableError, match="SQLITE_BUSY"):
@@ -309,16 +310,20 @@ async def test_a_server_that_dies_in_the_middle_of_a_success_leaves_nothing_of_i
 async def test_lock_waits_that_do_not_end_change_nothing(opened: Opened) -> None:
     finished, renewed, left = [await a_recorded_generation(opened.database) for _ in range(3)]
     await opened.generations.renew([left.guid], lease=0)
+    url = opened.server.url(opened.name.removeprefix("test_"))
+    impatient, close = open_database(url, limits=DatabaseLimits(row_lock_wait=1))
+    generations = SqlGenerationRepository(impatient)
     leases = "SELECT guid, lease_expires_at FROM generations ORDER BY guid"
     before = opened.query(leases)
     locked = f"SELECT id FROM generations WHERE guid IN ('{renewed.guid}', '{left.guid}') FOR UPDATE"
     with opened.holding(NO_NEW_IMAGE, locked):
         failures = await asyncio.gather(
-            succeed(opened.generations, finished),
-            opened.generations.renew([renewed.guid], lease=60),
-            opened.generations.claim(left.guid, lease=60),
+            succeed(generations, finished),
+            generations.renew([renewed.guid], lease=60),
+            generations.claim(left.guid, lease=60),
             return_exceptions=True,
         )
+    close()
     assert [type(failure) for failure in failures] == [DatabaseUnavailableError] * 3
     assert all("1205" in str(failure) for failure in failures)
     assert opened.query(leases) == before
@@ -434,7 +439,7 @@ async def test_a_locked_row_of_another_replica_delays_neither_renewals_nor_claim
 ) -> None:
     url = sql_server.create(name := unique())
     migrate(url)
-    database, close = open_database(url)
+    database, close = open_database(url, limits=DatabaseLimits(row_lock_wait=4))
     records = SqlGenerationRepository(database)
     schema = f"test_{name}"
     with sql_server.connect(schema) as connection, connection.cursor() as cursor:
@@ -459,6 +464,6 @@ async def test_a_locked_row_of_another_replica_delays_neither_renewals_nor_claim
         assert await records.claim(expired.guid, lease=30) is not None
         await records.fail(expired, error={})
         await records.succeed(mine[0], images=(an_image(mine[0]),), drawing=a_drawing())
-        assert time.monotonic() - started < ROW_LOCK_WAIT
+        assert time.monotonic() - started < database.limits.row_lock_wait
         connection.rollback()
     close()

@@ -99,7 +99,7 @@ def test_an_edit_shows_several_images_and_marks_the_mask() -> None:
     assert before.convert("RGB").getpixel((60, 70)) == after.getpixel((60, 70)), "nothing changes outside it"
 
 
-def test_a_markup_lies_on_the_first_image() -> None:
+def test_a_markup_is_drawn_over_the_first_image() -> None:
     with demo_upstream() as (_, client):
         answer = client.images.edit(prompt="a fox", image=png(an_image()), markup=png(an_overlay()), size="240x160")
     assert pictures_of(answer)[0].getpixel((10, 80)) == (0, 0, 0)

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,10 @@ from botocore.exceptions import ClientError
 from pixyproxy.bootstrap.app import build
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConfigurationError
-from pixyproxy.data import database, generations, init
+from pixyproxy.core.limits import DATABASE, FOLDERS, S3, DatabaseLimits, FolderLimits, S3Limits
 from pixyproxy.service import readiness
 from pixyproxy.service.generating import finish_slots, store
 from pixyproxy.settings import PREFIX, Settings, read_settings
-from pixyproxy.storage import parking
 from pixyproxy.web.server.client import FLUSH_PATIENCE
 from pixyproxy.web.server.draining import FIRST_REQUEST
 from tests import planted
@@ -274,19 +274,27 @@ def test_every_size_is_larger_than_the_one_inside_it() -> None:
 
 
 def test_the_time_to_end_is_that_of_the_last_generation_with_every_wait_in_it() -> None:
-    transaction = database.ATTEMPTS * (2 * init.READ_TIMEOUT + init.CONNECT_TIMEOUT)
+    transaction = DATABASE.attempts * (2 * DATABASE.read + DATABASE.connect)
     waits = {
-        "reserve": generations.BEFORE_DRAWING + transaction,
+        "reserve": DATABASE.reserve_wait + transaction,
         "probe before Draw": readiness.DEADLINE,
         "draw": 300,
         "finish slot": finish_slots.LONGEST_WAIT,
         "put, as the process ends": store.LAST_PUT,
-        "park": generations.AFTER_DRAWING + transaction,
-        "write to the folder": parking.PATIENCE,
+        "park": DATABASE.record_wait + transaction,
+        "write to the folder": FOLDERS.park_wait,
         "answers": FLUSH_PATIENCE,
-        "put of the reconciler": limits.S3_PUT_ATTEMPTS * (limits.S3_PUT_READ + limits.S3_CONNECT),
+        "put of the reconciler": S3.put_attempts * (S3.put + S3.connect),
     }
     assert limits.seconds_to_end(drain_delay=5, deadline=300) == 5 + sum(waits.values())
+    longer = limits.seconds_to_end(
+        drain_delay=5,
+        deadline=300,
+        database=DatabaseLimits(record_wait=DATABASE.record_wait + 1),
+        bucket=S3Limits(put=S3.put + 10),
+        folders=FolderLimits(park_wait=FOLDERS.park_wait + 100),
+    )
+    assert longer == 5 + sum(waits.values()) + 1 + 10 * S3.put_attempts + 100
 
 
 def test_the_docs_name_the_time_that_a_process_needs_to_end() -> None:
@@ -317,6 +325,12 @@ def test_the_build_gets_what_it_copies_and_nothing_else() -> None:
     ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert ignored[0] == "*"
     assert {line[1:] for line in ignored if line.startswith("!")} == {name for each in copied for name in each.split()}
+
+
+def test_the_license_that_the_package_names_is_in_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
 
 
 # --- The topology, by hand
@@ -432,7 +446,7 @@ def test_the_health_check_of_the_image_tells_life_from_death(stack: Stack) -> No
         assert checked.returncode == status, checked.stderr
 
 
-def test_a_replica_that_is_gone_is_missed_by_nobody(stack: Stack) -> None:
+def test_a_dead_replica_fails_no_request(stack: Stack) -> None:
     gone = stack.replicas[1]
     gone.process.stop()
     try:

@@ -327,7 +327,7 @@ def test_each_of_two_workers_takes_a_part_of_a_burst_of_posts(service: Service) 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_worker_that_ends_is_replaced_and_no_connection_waits_in_vain(
+async def test_a_worker_that_ends_is_replaced_and_every_waiting_connection_is_served(
     service: Service, how: signal.Signals
 ) -> None:
     replica = service.start(workers=2)

@@ -84,7 +84,7 @@ def lanes(start: Start, unique: Callable[[], str]) -> list[Stack]:
 
 @pytest.fixture(scope="module")
 def alone(start: Start, unique: Callable[[], str]) -> Stack:
-    """A service of one replica, which soon parks what it cannot put: nobody else moves it."""
+    """A service of one replica, which soon parks what it cannot put: no other process moves it."""
     return start(unique(), 0, IMPATIENT, tls=True)
 
 
@@ -180,7 +180,7 @@ class BlackHole:
 
 @pytest.fixture(scope="module")
 def black_hole(start: Start, unique: Callable[[], str]) -> BlackHole:
-    """Begun early: a put gives up after a minute, and all other tests run meanwhile."""
+    """Begun early: a put fails after a minute, and all other tests run meanwhile."""
     stack = start(unique(), 0, IMPATIENT, tls=True)
     stack.upstream.delay = 1
     prompt = f"{planted.PROMPT} in a black hole"
@@ -308,7 +308,7 @@ class Seen:
 
 
 def run_case(case: str, lane: Stack, mysql: SqlServer) -> Seen:
-    """Have the case happen, mend the part, wait until all has settled, and try the same key again."""
+    """Cause the fault, repair the part, wait until all has settled, and try the same key again."""
     part, moment, fault, expected = CASES[case]
     number = list(CASES).index(case)  # the name may hold what a proxy looks for
     key = f"case-{number}"
@@ -351,7 +351,7 @@ def troubles(stack: Stack) -> list[str]:
 
 
 def retried(stack: Stack, prompt: str, *, key: str) -> httpx2.Response:
-    """What a client hears in the end that comes again as long as it is told to."""
+    """The final answer to a client that repeats its request as long as the answer asks for that."""
     for _ in range(60):
         again = post(stack, prompt, key=key)
         if again.status_code != 503 and again.json().get("type") != f"{TYPE}generation-running":
@@ -445,7 +445,7 @@ def refuses(url: str) -> bool:
     return False
 
 
-def test_a_process_that_is_told_to_end_finishes_what_it_draws_and_begins_nothing(lanes: list[Stack]) -> None:
+def test_a_process_that_gets_sigterm_finishes_what_it_draws_and_begins_nothing(lanes: list[Stack]) -> None:
     lane, prompt = lanes[1], f"{planted.PROMPT} at the end"
     asked, lane.upstream.delay = lane.upstream.received, 2
     process = lane.replicas[0].process.handle
@@ -491,7 +491,7 @@ def test_what_a_killed_replica_drew_is_marked_by_another_and_not_bought_again(
     assert (killed.upstream.received, len(look.generations(prompt))) == (asked + 1, 1)
 
 
-def test_200_who_come_with_one_key_to_two_processes_learn_of_one_image(lanes: list[Stack], mysql: SqlServer) -> None:
+def test_200_requests_with_one_key_to_two_processes_get_one_image(lanes: list[Stack], mysql: SqlServer) -> None:
     prompt = f"{planted.PROMPT} for all"
     two = lanes[:2]
     asked = sum(lane.upstream.received for lane in two)
@@ -545,7 +545,7 @@ def test_more_than_may_run_at_once_are_refused_before_anything_is_spent(lanes: l
 
 
 def drawn_without(stack: Stack, prompt: str, *parts: Part) -> None:
-    """A generation that is drawn, and then finds these parts away."""
+    """A generation whose parts become unavailable after it was drawn."""
     asked, stack.upstream.delay = stack.upstream.received, 1
     answer = post(stack, prompt, wait=0)
     assert answer.status_code == 202
@@ -556,7 +556,9 @@ def drawn_without(stack: Stack, prompt: str, *parts: Part) -> None:
     eventually(lambda: len(troubles(stack)) > trouble, what="trouble")
 
 
-def test_a_storage_that_stays_away_finds_the_picture_parked_in_the_database(alone: Stack, mysql: SqlServer) -> None:
+def test_while_the_storage_stays_unavailable_the_picture_is_parked_in_the_database(
+    alone: Stack, mysql: SqlServer
+) -> None:
     look, prompt = Look(mysql, alone), f"{planted.PROMPT}, parked"
     drawn_without(alone, prompt, "storage")
     eventually(look.parked, what="a parked picture")
@@ -567,7 +569,7 @@ def test_a_storage_that_stays_away_finds_the_picture_parked_in_the_database(alon
     assert look.parked() == 0
 
 
-def test_storage_and_database_away_after_the_drawing_and_back_again(alone: Stack, mysql: SqlServer) -> None:
+def test_storage_and_database_unavailable_after_the_drawing_and_back_again(alone: Stack, mysql: SqlServer) -> None:
     look, prompt = Look(mysql, alone), f"{planted.PROMPT}, nowhere to go"
     drawn_without(alone, prompt, "storage", "database")
     time.sleep(3)  # longer than the storage's patience and than the lease

@@ -138,7 +138,7 @@ async def test_a_slot_that_is_used_for_long_is_lent_to_the_next_and_not_given_ba
     assert now() == pytest.approx(LONGEST_USE + 1)
 
 
-async def test_who_has_waited_for_long_goes_on_without_a_slot() -> None:
+async def test_a_generation_that_has_waited_for_long_continues_without_a_slot() -> None:
     slots, moments = FinishSlots(1), []
 
     async def use() -> None:
@@ -198,12 +198,12 @@ def a_fault_of_ours(stage: Stage) -> None:
 
 
 def storage_away(stage: Stage) -> None:
-    stage.storage.put_failure = StorageUnavailableError("away")
+    stage.storage.put_failure = StorageUnavailableError("unavailable")
 
 
 def database_away(stage: Stage) -> None:
     async def fail() -> None:
-        stage.generations.failure = DatabaseUnavailableError("away")
+        stage.generations.failure = DatabaseUnavailableError("unavailable")
 
     stage.generator.after_turn = fail
 

@@ -93,21 +93,21 @@ async def test_the_steps_happen_in_their_order() -> None:
     assert seen == [(GenerationState.RUNNING, 0, 0)]  # reserved before it is drawn, kept after it
 
 
-async def test_a_storage_that_is_away_costs_nothing() -> None:
+async def test_an_unavailable_storage_costs_nothing() -> None:
     stage = Stage()
-    stage.storage.failure = StorageUnavailableError("away")
+    stage.storage.failure = StorageUnavailableError("unavailable")
     with pytest.raises(StorageUnavailableError):
         await create(stage)
     assert (stage.generator.requests, stage.generations.generations) == ([], {})
 
 
-async def test_a_storage_that_goes_away_while_the_reservation_is_written_costs_nothing() -> None:
+async def test_a_storage_that_fails_while_the_reservation_is_written_costs_nothing() -> None:
     now = [0.0]
     stage = Stage(clock=lambda: now[0])
 
     def six_seconds_pass() -> None:
         now[0] += 6
-        stage.storage.failure = StorageUnavailableError("away")
+        stage.storage.failure = StorageUnavailableError("unavailable")
 
     stage.generations.after_add = six_seconds_pass
     with pytest.raises(StorageUnavailableError):
@@ -116,9 +116,9 @@ async def test_a_storage_that_goes_away_while_the_reservation_is_written_costs_n
     assert the_generation(stage).state is GenerationState.FAILED
 
 
-async def test_a_database_that_is_away_costs_nothing() -> None:
+async def test_an_unavailable_database_costs_nothing() -> None:
     stage = Stage()
-    stage.generations.failure = DatabaseUnavailableError("away")
+    stage.generations.failure = DatabaseUnavailableError("unavailable")
     with pytest.raises(DatabaseUnavailableError):
         await create(stage)
     assert stage.generator.requests == []
@@ -155,7 +155,7 @@ async def test_a_failure_that_cannot_be_recorded_is_still_the_upstreams() -> Non
     stage = Stage()
 
     async def lose() -> None:
-        stage.generations.failure = DatabaseUnavailableError("away")
+        stage.generations.failure = DatabaseUnavailableError("unavailable")
 
     stage.generator.before, stage.generator.failure = lose, UpstreamRefusedError("not this")
     with pytest.raises(UpstreamRefusedError):
@@ -295,7 +295,7 @@ async def test_a_client_that_hangs_up_while_it_reserves_changes_nothing() -> Non
     assert len(stage.generator.requests) == len(stage.storage.objects) == 1
 
 
-async def test_a_client_that_does_not_wait_is_told_that_it_runs() -> None:
+async def test_a_client_that_does_not_wait_is_informed_that_it_runs() -> None:
     stage = Stage()
     drawing = slow(stage)
     answer = await stage.private.create(REQUEST, caller=CALLER, wait=0)
@@ -318,14 +318,14 @@ async def test_a_client_waits_as_long_as_it_asked_for_or_the_setting_says(
 
 
 @in_virtual_time
-async def test_a_setting_of_0_waits_for_ever() -> None:
+async def test_a_setting_of_0_waits_without_a_limit() -> None:
     stage = Stage(sync_wait=0)
     drawing = slow(stage)
     asyncio.get_running_loop().call_later(10_000, drawing.set)
     assert (await create(stage)).guid == the_generation(stage).image_guid(0)
 
 
-async def test_a_fault_of_ours_is_told_and_leaves_the_generation_to_a_reconciler() -> None:
+async def test_a_fault_of_ours_is_reported_and_leaves_the_generation_to_a_reconciler() -> None:
     stage = Stage(maximum=1)
     stage.generator.failure = ZeroDivisionError()
     with pytest.raises(InternalError):
@@ -335,11 +335,11 @@ async def test_a_fault_of_ours_is_told_and_leaves_the_generation_to_a_reconciler
     await create(stage)  # its place is free
 
 
-async def test_a_failure_is_told_before_it_is_recorded() -> None:
+async def test_a_failure_is_reported_before_it_is_recorded() -> None:
     stage = Stage(maximum=1)
 
     async def lose() -> None:
-        stage.generations.failure = DatabaseUnavailableError("away")
+        stage.generations.failure = DatabaseUnavailableError("unavailable")
 
     stage.generator.before, stage.generator.failure = lose, UpstreamRefusedError("not this")
     with pytest.raises(UpstreamRefusedError):
@@ -353,7 +353,7 @@ async def test_a_failure_is_recorded_when_the_database_is_back() -> None:
     stage = Stage()
 
     async def lose() -> None:
-        stage.generations.failure = DatabaseUnavailableError("away")
+        stage.generations.failure = DatabaseUnavailableError("unavailable")
 
     stage.generator.before, stage.generator.failure = lose, UpstreamRefusedError("not this")
     with pytest.raises(UpstreamRefusedError):
@@ -398,7 +398,7 @@ async def test_a_process_that_ends_does_not_wait_for_a_database_to_record_a_fail
     stage = Stage(patience=1e9)
 
     async def lose() -> None:
-        stage.generations.failure = DatabaseUnavailableError("away")
+        stage.generations.failure = DatabaseUnavailableError("unavailable")
 
     stage.generator.before, stage.generator.failure = lose, UpstreamRefusedError("not this")
     with pytest.raises(UpstreamRefusedError):
@@ -469,7 +469,7 @@ async def test_renewals_go_on_when_the_database_is_back() -> None:
     slow(stage)
     await stage.private.create(REQUEST, caller=CALLER, wait=0)
     renewing = asyncio.create_task(stage.runner.renew_leases())
-    records.failure = DatabaseUnavailableError("away")
+    records.failure = DatabaseUnavailableError("unavailable")
     await asyncio.sleep(100)
     records.failure = None
     assert len((await records.expired(limit=9)).generations) == 1
@@ -494,7 +494,7 @@ async def test_while_puts_are_refused_no_more_than_two_are_bought_and_one_succes
     assert len(stage.storage.objects) == 3
 
 
-async def test_a_process_that_is_told_to_end_while_the_parts_are_asked_begins_nothing() -> None:
+async def test_a_process_that_is_to_end_while_the_parts_are_probed_begins_nothing() -> None:
     stage = Stage()
     asked, answer = asyncio.Event(), asyncio.Event()
 

@@ -67,7 +67,7 @@ async def fail_with(stage: Stage, failure: PixyProxyException) -> Generation:
     with pytest.raises(type(failure)):
         await create(stage)
     stage.generator.failure = None
-    await asyncio.sleep(1)  # the caller hears of it at once, the record is written after
+    await asyncio.sleep(1)  # the caller gets it at once, the record is written afterwards
     generation = await the_generation_with(stage)
     assert generation.state is GenerationState.FAILED
     return generation
@@ -134,7 +134,7 @@ async def test_the_longest_and_the_oddest_key_is_one(key: str) -> None:
 
 
 @pytest.mark.parametrize("replicas", ["the same process", "another replica"])
-async def test_while_it_runs_who_does_not_wait_is_told_when_to_ask_again(replicas: str) -> None:
+async def test_while_it_runs_a_client_that_does_not_wait_gets_the_time_to_ask_again(replicas: str) -> None:
     stage = Stage()
     other = stage if replicas == "the same process" else stage.replica()
     drawing = slow(stage)
@@ -150,7 +150,7 @@ async def test_while_it_runs_who_does_not_wait_is_told_when_to_ask_again(replica
 
 
 @pytest.mark.parametrize("replicas", ["the same process", "another replica"])
-async def test_while_it_runs_who_waits_joins(replicas: str) -> None:
+async def test_while_it_runs_a_request_that_waits_joins(replicas: str) -> None:
     stage = Stage()
     other = stage if replicas == "the same process" else stage.replica()
     drawing = slow(stage)
@@ -167,7 +167,7 @@ async def test_while_it_runs_who_waits_joins(replicas: str) -> None:
 
 
 @pytest.mark.parametrize("replicas", ["the same process", "another replica"])
-async def test_who_joins_hears_of_a_failure_too(replicas: str) -> None:
+async def test_a_request_that_joins_gets_a_failure_too(replicas: str) -> None:
     stage = Stage()
     other = stage if replicas == "the same process" else stage.replica()
     drawing = slow(stage)
@@ -183,7 +183,9 @@ async def test_who_joins_hears_of_a_failure_too(replicas: str) -> None:
 
 
 @pytest.mark.parametrize("replicas", ["the same process", "another replica"])
-async def test_who_joins_one_that_may_have_been_billed_hears_that_it_is_not_bought_again(replicas: str) -> None:
+async def test_a_request_that_joins_one_that_may_have_been_billed_learns_that_it_is_not_bought_again(
+    replicas: str,
+) -> None:
     stage = Stage()
     other = stage if replicas == "the same process" else stage.replica()
     drawing = slow(stage)
@@ -325,16 +327,16 @@ async def test_after_a_failure_that_cost_nothing_a_hundred_calls_buy_once() -> N
     assert len(stage.generator.requests) == 2
 
 
-async def test_a_storage_that_went_away_before_drawing_leaves_the_key_free() -> None:
+async def test_a_storage_that_failed_before_drawing_leaves_the_key_free() -> None:
     stage = Stage()
-    stage.storage.failure = StorageUnavailableError("away")
+    stage.storage.failure = StorageUnavailableError("unavailable")
     with pytest.raises(StorageUnavailableError):
         await create(stage)
     stage.storage.failure = None
     assert not (await create(stage.replica())).replayed
 
 
-async def test_a_failure_that_was_billed_is_told_again() -> None:
+async def test_a_failure_that_was_billed_is_reported_again() -> None:
     stage = Stage()
     stage.generator.pictures = (b"<svg/>",)
     with pytest.raises(UpstreamAnswerError) as first:
@@ -407,11 +409,11 @@ async def test_a_reservation_whose_answer_was_lost_costs_nothing_and_leaves_the_
     assert len(stage.generator.requests) == 1
 
 
-async def test_a_reservation_whose_answer_was_lost_is_no_place_taken_for_ever() -> None:
+async def test_a_reservation_whose_answer_was_lost_frees_its_place() -> None:
     stage = Stage(maximum=1)
 
     def lose() -> None:
-        stage.generations.failure = DatabaseUnavailableError("away")
+        stage.generations.failure = DatabaseUnavailableError("unavailable")
         raise DatabaseUnavailableError("lost")
 
     stage.generations.after_add = lose

@@ -109,7 +109,7 @@ async def test_the_objects_of_interrupted_generations_count_as_what_would_be_rem
 
 async def test_before_the_first_picture_is_drawn_a_storage_that_did_not_answer_at_start_is_asked_whose_it_is() -> None:
     stage, theirs = Stage(clock=count().__next__), uuid4()
-    stage.storage.failure = StorageUnavailableError("away")
+    stage.storage.failure = StorageUnavailableError("unavailable")
     async with stage.client() as client:
         assert (await client.get("/readyz")).json()["failed"] == ["storage"]
         stage.storage.failure, stage.storage.instance = None, theirs

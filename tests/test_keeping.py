@@ -1,4 +1,4 @@
-"""Put and Commit, when storage and database are away: what was paid for is kept. Time is virtual here."""
+"""Put and Commit with unavailable storage and database: what was paid for is kept. Time is virtual here."""
 
 import asyncio
 import logging
@@ -54,12 +54,12 @@ async def recorded(stage: Stage, generation: Generation) -> Generation:
 
 def storage_fails(stage: Stage) -> None:
     """The storage answers probes and takes nothing."""
-    stage.storage.put_failure = StorageUnavailableError("away")
+    stage.storage.put_failure = StorageUnavailableError("unavailable")
 
 
 def database_fails_while_drawing(stage: Stage) -> None:
     async def fail() -> None:
-        stage.generations.failure = DatabaseUnavailableError("away")
+        stage.generations.failure = DatabaseUnavailableError("unavailable")
 
     stage.generator.before = fail
 
@@ -97,7 +97,7 @@ async def test_a_refusal_of_the_storage_is_no_reason_to_give_up_either() -> None
     await assert_kept(stage, generation)
 
 
-async def test_who_waits_for_a_generation_hears_of_it_when_the_storage_is_back() -> None:
+async def test_a_request_that_waits_gets_its_generation_when_the_storage_is_back() -> None:
     stage = Stage()
     storage_fails(stage)
     waiting = asyncio.create_task(stage.private.create(REQUEST, caller=CALLER, wait=40))
@@ -125,7 +125,7 @@ async def test_a_picture_that_waits_for_its_storage_holds_no_place_that_others_n
         assert (await recorded(stage, generation)).state is GenerationState.SUCCEEDED
 
 
-async def test_after_the_patience_a_picture_is_parked_in_the_database_and_let_go() -> None:
+async def test_after_the_patience_a_picture_is_parked_in_the_database_and_freed() -> None:
     stage = Stage(patience=0)
     storage_fails(stage)
     generation = await begun(stage)
@@ -153,7 +153,7 @@ async def test_what_waits_for_its_patience_is_not_parked_before() -> None:
     assert stage.runner.get(generation.guid) is not None
 
 
-async def test_a_database_that_is_away_after_the_put_gets_the_record_when_it_is_back() -> None:
+async def test_a_database_that_is_unavailable_after_the_put_gets_the_record_when_it_is_back() -> None:
     stage = Stage()
     database_fails_while_drawing(stage)
     generation = await begun(stage)
@@ -194,7 +194,7 @@ async def test_at_its_end_a_process_leaves_what_is_put_to_a_reconciler() -> None
     assert [image.filename for image in known.images] == list(stage.storage.objects)
 
 
-async def test_with_both_away_a_picture_stays_in_memory_beyond_every_patience() -> None:
+async def test_with_both_unavailable_a_picture_stays_in_memory_beyond_every_patience() -> None:
     stage = Stage(patience=0)
     storage_fails(stage)
     database_fails_while_drawing(stage)
@@ -232,7 +232,7 @@ async def test_a_process_that_ends_lets_what_is_only_drawn_be_kept() -> None:
     await assert_kept(stage, generation)
 
 
-async def test_a_process_that_ends_with_both_away_writes_a_file_and_says_where(
+async def test_a_process_that_ends_with_both_unavailable_writes_a_file_and_logs_where(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stage = Stage(patience=FOR_EVER)
@@ -248,7 +248,7 @@ async def test_a_process_that_ends_with_both_away_writes_a_file_and_says_where(
     assert str(generation.guid) in error.getMessage()
 
 
-async def test_a_process_that_ends_with_a_database_that_is_away_needs_no_file_for_what_is_put() -> None:
+async def test_a_process_that_ends_with_an_unavailable_database_needs_no_file_for_what_is_put() -> None:
     stage = Stage(patience=FOR_EVER)
     database_fails_while_drawing(stage)
     await begun(stage)
@@ -297,7 +297,7 @@ async def test_a_task_that_is_cancelled_writes_nothing_when_all_is_put() -> None
     stage = Stage()
     keeping = Keeping(stage)
     await stage.generations.add(keeping.generation, lease=30)
-    stage.generations.failure = DatabaseUnavailableError("away")
+    stage.generations.failure = DatabaseUnavailableError("unavailable")
     task = asyncio.create_task(keeping.keep())
     await asyncio.sleep(10)
     task.cancel()
@@ -307,7 +307,7 @@ async def test_a_task_that_is_cancelled_writes_nothing_when_all_is_put() -> None
     assert stage.folder.files == {}
 
 
-async def test_without_trouble_nobody_is_troubled() -> None:
+async def test_without_failures_no_callback_is_called() -> None:
     stage = Stage()
     keeping = Keeping(stage)
     await stage.generations.add(keeping.generation, lease=30)

@@ -52,7 +52,7 @@ async def test_a_watcher_waits_for_the_next_and_sees_each_once() -> None:
     assert await asyncio.wait_for(watching, 5) == [0, 1, 2]
 
 
-async def test_what_is_forgotten_is_shown_to_nobody() -> None:
+async def test_what_is_forgotten_is_no_longer_shown() -> None:
     partials = published(2)
     partials.forget()
     partials.end()

@@ -55,9 +55,9 @@ async def test_an_answer_holds_for_five_seconds_and_not_longer() -> None:
 async def test_a_failure_holds_for_a_second_and_then_the_part_may_be_back() -> None:
     part, clock = Part(), Clock()
     probe = probe_of(part, clock)
-    part.failure = StorageUnavailableError("away")
+    part.failure = StorageUnavailableError("unavailable")
     for _ in range(3):
-        with pytest.raises(StorageUnavailableError, match="away"):
+        with pytest.raises(StorageUnavailableError, match="unavailable"):
             await probe.check()
     assert part.asked == 1
     part.failure = None
@@ -80,7 +80,7 @@ async def test_the_age_of_an_answer_counts_from_the_question() -> None:
     assert part.asked == 2
 
 
-async def test_those_who_come_together_share_a_question() -> None:
+async def test_concurrent_callers_share_a_probe() -> None:
     part = Part()
     probe = probe_of(part, Clock())
     async with anyio.create_task_group() as tasks:
@@ -104,7 +104,7 @@ async def test_a_part_that_hangs_is_silent_after_the_deadline_and_asked_once_onl
     assert part.asked == 1, "the answer came late, and counts"
 
 
-async def test_a_caller_that_is_cancelled_takes_the_question_from_nobody() -> None:
+async def test_a_cancelled_caller_does_not_end_the_probe_of_others() -> None:
     part = Part()
     probe = probe_of(part, Clock())
     part.hangs = anyio.Event()
@@ -117,7 +117,7 @@ async def test_a_caller_that_is_cancelled_takes_the_question_from_nobody() -> No
 
 async def test_readiness_asks_the_parts_at_the_same_time() -> None:
     stage = Stage()
-    stage.database.failure = DatabaseUnavailableError("away")
+    stage.database.failure = DatabaseUnavailableError("unavailable")
     failures = await stage.readiness.failures()
     assert set(failures) == {"database"}
 
@@ -171,7 +171,7 @@ async def test_an_error_of_the_work_gives_the_place_back() -> None:
 async def test_what_a_request_adds_to_a_failure_is_in_no_other_request() -> None:
     part, clock = Part(), Clock()
     probe = probe_of(part, clock)
-    part.failure = StorageUnavailableError("away")
+    part.failure = StorageUnavailableError("unavailable")
     failures = []
     for generation in ("one", "two"):
         with pytest.raises(StorageUnavailableError) as raised:

@@ -136,7 +136,7 @@ EACH_PART = pytest.mark.parametrize(
 
 @pytest.mark.parametrize("mode", ["refuse", "silent"])
 @EACH_PART
-def test_a_part_that_is_away_costs_nothing_and_is_named(stack: Stack, part: str, mode: Mode) -> None:
+def test_an_unavailable_part_costs_nothing_and_is_named(stack: Stack, part: str, mode: Mode) -> None:
     details = stack.post().json()
     stack.proxies[part].mode = mode
     time.sleep(6)  # a probe may be 5 s old
@@ -160,7 +160,7 @@ def test_a_part_that_is_away_costs_nothing_and_is_named(stack: Stack, part: str,
 
 
 @EACH_PART
-def test_many_callers_of_a_silent_part_all_hear_within_fifteen_seconds(stack: Stack, part: str) -> None:
+def test_many_callers_of_a_silent_part_are_all_answered_within_fifteen_seconds(stack: Stack, part: str) -> None:
     stack.proxies[part].mode = "silent"
     time.sleep(6)
     before = stack.upstream.received
@@ -182,7 +182,7 @@ def test_many_callers_of_a_silent_part_all_hear_within_fifteen_seconds(stack: St
 
 
 @ON_MYSQL
-def test_an_upstream_that_is_away_is_said_after_one_try(stack: Stack) -> None:
+def test_an_unavailable_upstream_is_reported_after_one_try(stack: Stack) -> None:
     stack.proxies["upstream"].mode = "refuse"
     before = stack.upstream.received
     lost = stack.post()

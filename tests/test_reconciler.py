@@ -175,14 +175,14 @@ async def test_parked_pictures_are_moved_to_the_storage() -> None:
 
 
 @pytest.mark.parametrize("parked", [True, False])
-async def test_while_the_storage_is_away_nothing_is_failed(parked: bool) -> None:
+async def test_while_the_storage_is_unavailable_nothing_is_failed(parked: bool) -> None:
     stage = Stage()
     generation = await left_behind(stage)
     if parked:
         await stage.parked.add(generation, a_drawing(pictures=(PICTURE,)))
     else:
         await put(stage, generation)
-    stage.storage.failure = StorageUnavailableError("away")
+    stage.storage.failure = StorageUnavailableError("unavailable")
     reconciler = await settled(stage)
     assert await state_of(stage, generation) is GenerationState.RUNNING
     assert (reconciler.counts, reconciler.fixed[Finding.WAITING]) == ({Finding.WAITING: 1}, 0)
@@ -292,7 +292,7 @@ async def test_a_dry_run_sees_more_than_a_batch(count: int) -> None:
     assert reconciler.counts == {Finding.INTERRUPTED: count, Finding.COMPLETED: count, Finding.DELETION: count}
 
 
-async def test_who_asks_hears_of_every_finding() -> None:
+async def test_every_finding_is_reported() -> None:
     stage = Stage()
     generation = await left_behind(stage)
     heard: list[Found] = []
@@ -563,7 +563,7 @@ async def test_a_file_waits_for_its_storage() -> None:
     stage = Stage()
     generation = await left_behind(stage, lease=30)
     stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
-    stage.storage.failure = StorageUnavailableError("away")
+    stage.storage.failure = StorageUnavailableError("unavailable")
     reconciler = await settled(stage)
     assert len(stage.folder.files) == 1
     assert (reconciler.counts, reconciler.fixed[Finding.FILE]) == ({Finding.FILE: 1}, 0)
@@ -618,7 +618,7 @@ async def test_a_deletion_does_not_wait_for_a_storage_that_hangs() -> None:
         assert response.status_code == 204
         assert (await client.get(f"/image/{details['guid']}")).status_code == 404
     assert (list(storage.objects), list(stage.images.deleted)) == ([details["filename"]], [UUID(details["guid"])])
-    storage.release.set()  # what began goes on without the request
+    storage.release.set()  # what has begun continues without the request
     await asyncio.sleep(1)
     assert (storage.objects, stage.images.deleted) == ({}, {})
 
@@ -635,10 +635,10 @@ async def test_a_deletion_that_hangs_is_finished_by_a_reconciler() -> None:
     storage.release.set()
 
 
-async def test_a_deletion_whose_storage_is_away_is_finished_later() -> None:
+async def test_a_deletion_whose_storage_is_unavailable_is_finished_later() -> None:
     stage = Stage()
     details = await stage.create()
-    stage.storage.failure = StorageUnavailableError("away")
+    stage.storage.failure = StorageUnavailableError("unavailable")
     await stage.private.delete(UUID(details["guid"]))
     assert stage.images.images == {}
     stage.storage.failure = None
@@ -650,7 +650,7 @@ class FailingDeletions(FakeImageRepository):
     """Removes no row."""
 
     async def delete(self, guid: UUID) -> None:
-        raise DatabaseUnavailableError("away")
+        raise DatabaseUnavailableError("unavailable")
 
 
 @pytest.mark.parametrize("crash", ["before the object went", "before the row went"])
@@ -672,7 +672,7 @@ async def test_a_deletion_waits_for_its_storage() -> None:
     stage = Stage()
     image = an_image()
     stage.images.deleted[image.guid] = image
-    stage.storage.failure = StorageUnavailableError("away")
+    stage.storage.failure = StorageUnavailableError("unavailable")
     reconciler = await settled(stage)
     assert (reconciler.counts, reconciler.fixed[Finding.DELETION]) == ({Finding.DELETION: 1}, 0)
     assert list(stage.images.deleted) == [image.guid]
@@ -708,7 +708,7 @@ async def test_two_stores_that_agree_have_no_finding() -> None:
 
 
 @pytest.mark.parametrize("apply", [True, False])
-async def test_an_object_that_nobody_needs_is_removed_only_when_told_to(apply: bool) -> None:
+async def test_an_orphan_is_removed_only_with_apply(apply: bool) -> None:
     stage = Stage()
     await stage.create()
     key = await orphan(stage)
@@ -729,7 +729,7 @@ async def test_a_young_object_is_kept() -> None:
     assert old not in stage.storage.objects
 
 
-async def test_not_more_than_asked_for_are_removed_and_the_next_run_goes_on_from_there() -> None:
+async def test_not_more_than_asked_for_are_removed_and_the_next_run_continues_there() -> None:
     stage = Stage()
     keys = sorted([await orphan(stage) for _ in range(7)])
     first = stage.reconciler()
@@ -1002,7 +1002,7 @@ async def test_it_runs_again_and_again(running: Callable[[Stage], None]) -> None
         assert await state_of(stage, generation) is GenerationState.FAILED
 
 
-async def test_it_goes_on_after_a_fault_of_ours(
+async def test_it_continues_after_a_fault_of_ours(
     running: Callable[[Stage], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     stage = Stage()
@@ -1020,7 +1020,7 @@ async def test_an_owner_that_turns_out_to_live_keeps_its_generation(running: Cal
     stage = Stage(lease=30)
     running(stage)
     alive, dead = await left_behind(stage), await left_behind(stage)
-    stage.generations.failure = DatabaseUnavailableError("away")
+    stage.generations.failure = DatabaseUnavailableError("unavailable")
     await asyncio.sleep(45)  # two of its turns fail
     stage.generations.failure = None
     await asyncio.sleep(16)
@@ -1031,11 +1031,11 @@ async def test_an_owner_that_turns_out_to_live_keeps_its_generation(running: Cal
     assert await state_of(stage, alive) is GenerationState.RUNNING
 
 
-async def test_more_than_a_batch_left_behind_with_the_storage_away_ends_and_is_left_for_the_next_time() -> None:
+async def test_more_than_a_batch_left_behind_with_an_unavailable_storage_is_left_for_the_next_run() -> None:
     stage = Stage(lease=0)
     for _ in range(BATCH + 20):
         await left_behind(stage)
-    stage.storage.failure = StorageUnavailableError("away")
+    stage.storage.failure = StorageUnavailableError("unavailable")
     reconciler = stage.reconciler()
     with anyio.fail_after(60):
         await reconciler.settle()

@@ -467,7 +467,7 @@ async def test_generations_without_a_key_never_collide(repositories: Repositorie
     assert await repositories.generations.get(second.guid) == second
 
 
-async def test_of_many_who_come_with_a_key_at_once_one_is_recorded(repositories: Repositories) -> None:
+async def test_of_many_requests_with_one_key_at_once_one_is_recorded(repositories: Repositories) -> None:
     outcomes = await asyncio.gather(
         *(repositories.a_generation_in(idempotency_key=KEY) for _ in range(10)), return_exceptions=True
     )
@@ -476,7 +476,7 @@ async def test_of_many_who_come_with_a_key_at_once_one_is_recorded(repositories:
     assert await repositories.generations.find(api_key_id=1, idempotency_key=KEY) == recorded[0]
 
 
-async def test_a_failed_generation_gives_its_key_away_once(repositories: Repositories) -> None:
+async def test_a_failed_generation_hands_its_key_over_once(repositories: Repositories) -> None:
     failed = await repositories.a_failed_generation_in(idempotency_key=KEY)
     second = a_generation(idempotency_key=KEY)
     await repositories.generations.add(second, lease=LONG, instead_of=failed.guid)
@@ -489,7 +489,7 @@ async def test_a_failed_generation_gives_its_key_away_once(repositories: Reposit
         await repositories.generations.get(third.guid)
 
 
-async def test_of_many_who_try_a_failed_generation_again_one_is_recorded(repositories: Repositories) -> None:
+async def test_of_many_retries_of_a_failed_generation_one_is_recorded(repositories: Repositories) -> None:
     failed = await repositories.a_failed_generation_in(idempotency_key=KEY)
     many = [a_generation(idempotency_key=KEY) for _ in range(10)]
     outcomes = await asyncio.gather(
@@ -501,7 +501,7 @@ async def test_of_many_who_try_a_failed_generation_again_one_is_recorded(reposit
     assert await repositories.generations.find(api_key_id=1, idempotency_key=KEY) == winner
 
 
-async def test_only_a_failed_generation_gives_its_key_away(repositories: Repositories) -> None:
+async def test_only_a_failed_generation_hands_its_key_over(repositories: Repositories) -> None:
     running = await repositories.a_generation_in(idempotency_key="running")
     succeeded = await repositories.a_generation_in(idempotency_key="succeeded")
     await repositories.generations.succeed(succeeded, images=(an_image(succeeded),))
@@ -631,7 +631,7 @@ async def test_a_generation_fails_only_once_and_the_first_word_counts(repositori
     assert (await repositories.generations.get(generation.guid)).error == REFUSED
 
 
-async def test_of_many_who_settle_a_generation_at_once_one_does(repositories: Repositories) -> None:
+async def test_of_many_that_settle_a_generation_at_once_one_does(repositories: Repositories) -> None:
     generation = await repositories.a_generation_in()
     image = an_image(generation)
     outcomes = await asyncio.gather(
@@ -678,7 +678,7 @@ async def test_settled_generations_have_no_lease(repositories: Repositories) -> 
         assert not await repositories.generations.claim(settled.guid, lease=LONG)
 
 
-async def test_leases_are_renewed_together_and_let_go(repositories: Repositories) -> None:
+async def test_leases_are_renewed_together_and_ended(repositories: Repositories) -> None:
     one, two, other = [await repositories.a_generation_in(lease=0) for _ in range(3)]
     await repositories.generations.renew([one.guid, two.guid, uuid4()], lease=LONG)
     assert await repositories.expired() == [other.guid]
@@ -694,7 +694,7 @@ async def test_renewing_changes_nothing_but_the_lease(repositories: Repositories
     assert await repositories.generations.get(generation.guid) == generation
 
 
-async def test_exactly_one_of_many_who_claim_at_once_wins(repositories: Repositories) -> None:
+async def test_exactly_one_of_many_concurrent_claims_wins(repositories: Repositories) -> None:
     generation = await repositories.a_generation_in(lease=0)
     won = await asyncio.gather(*(repositories.generations.claim(generation.guid, lease=LONG) for _ in range(10)))
     assert len([until for until in won if until is not None]) == 1
@@ -892,7 +892,7 @@ async def test_an_image_that_is_marked_as_deleted_is_never_answered(repositories
     assert await repositories.images.get(other.guid) == other
 
 
-async def test_of_many_who_mark_an_image_at_once_one_does(repositories: Repositories) -> None:
+async def test_of_many_that_mark_an_image_at_once_one_does(repositories: Repositories) -> None:
     image = await repositories.an_image_in()
     outcomes = await asyncio.gather(
         *(repositories.images.mark_deleted(image.guid) for _ in range(10)), return_exceptions=True
@@ -1168,7 +1168,7 @@ async def test_equal_are_those_of_the_caller_asked_for_in_the_same_words_of_late
     assert await equal_ones(repositories) == [(first.guid, False), (second.guid, False)]
 
 
-async def test_of_those_who_adopt_an_abandoned_generation_one_gets_it(repositories: Repositories) -> None:
+async def test_of_many_that_adopt_an_abandoned_generation_one_gets_it(repositories: Repositories) -> None:
     generation = await an_askable_generation_in(repositories)
     assert not await repositories.adoption.adopt(generation.guid), "its client waits for it"
     await repositories.adoption.abandon(generation.guid)

@@ -116,7 +116,7 @@ async def test_the_query_is_not_logged(log: Lines) -> None:
     assert "lighthouse" not in "".join(lines)
 
 
-async def test_a_problem_is_named_and_a_part_that_is_away_warned_of(log: Lines) -> None:
+async def test_a_problem_is_named_and_an_unavailable_part_is_a_warning(log: Lines) -> None:
     lines = log(TextFormatter())
     stage = Stage()
     stage.storage.failure = StorageUnavailableError("The storage does not answer.")
@@ -219,6 +219,20 @@ async def test_concurrent_requests_keep_their_own_ids(log: Lines) -> None:
         ]
 
 
+async def test_a_formatter_of_the_standard_library_reads_the_lines_of_requests(log: Lines) -> None:
+    lines = log(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(filename)s:%(lineno)d %(process)s %(message)s"))
+    async with Stage().client() as client:
+        await client.get("/healthz")
+    assert len(lines) == 2
+    for line in lines:
+        assert re.search(
+            r" INFO pixyproxy\.web\.log\.request_log request_log\.py:\d+ \S+ REQUEST (START|END) GET /h", line
+        )
+    assert len({line.split("request_log.py:")[1].split()[0] for line in lines}) == 2, (
+        "each has its own place in the code"
+    )
+
+
 def test_request_ids_are_host_datetime_and_thread_and_never_repeat() -> None:
     ids = RequestIds("web 1.example")
     made = [ids.new() for _ in range(5000)]
@@ -230,7 +244,7 @@ def test_a_record_is_one_line_of_harmless_characters() -> None:
     assert one_line("a\nb\r\x1b[31m\x85\u2028\x9b\x00\ud800é🗼") == (r"a\nb\r\x1b[31m\x85\u2028\x9b\x00\ud800é🗼")
 
 
-def test_an_exception_is_told_with_its_causes_and_numbers_without_foreign_words() -> None:
+def test_an_exception_is_logged_with_its_causes_and_numbers_without_foreign_words() -> None:
     try:
         try:
             raise OSError(2, planted.PROMPT)

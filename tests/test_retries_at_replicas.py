@@ -50,7 +50,7 @@ def stack(
 
 @pytest.fixture
 def prompt(stack: Stack, unique: Callable[[], str]) -> Iterator[str]:
-    """A prompt that nobody has sent before; afterwards the parts behave again."""
+    """A new prompt; afterwards the parts work again."""
     yield f"{planted.PROMPT} {unique()}"
     stack.mend()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageError, StorageUnavailableError
-from pixyproxy.storage.s3 import reading as s3_reading
+from pixyproxy.core.limits import S3Limits
 from pixyproxy.storage.s3.client import open_s3_storage, proxy_to
 from pixyproxy.storage.s3.reading import BUFFER, MAX_ERROR, Route, S3Reading
 from tests.servers import free_ports
@@ -217,7 +217,7 @@ async def test_an_object_that_breaks_off_is_a_storage_that_is_away() -> None:
         await opened.aclose()
 
 
-async def test_what_nobody_takes_stays_with_the_server_and_who_leaves_closes_the_connection() -> None:
+async def test_what_is_not_read_stays_with_the_server_and_a_reader_that_leaves_closes_the_connection() -> None:
     size = 64 * 1024 * 1024
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + bytes(size)
     async with bucket(answer) as (server, reading):
@@ -235,8 +235,7 @@ async def test_what_nobody_takes_stays_with_the_server_and_who_leaves_closes_the
         await asyncio.wait_for(server.gone.wait(), 10)
 
 
-async def test_a_server_that_is_not_there_or_says_nothing_is_away_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_reading, "PATIENCE", 0.3)
+async def test_a_missing_or_silent_server_is_unavailable_in_time() -> None:
     hanging = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -248,7 +247,7 @@ async def test_a_server_that_is_not_there_or_says_nothing_is_away_in_time(monkey
     (unused,) = free_ports(1)
     for port in (server.sockets[0].getsockname()[1], unused):
         found = Bucket([], port=port)
-        reading = S3Reading(found.sign, route=Route())
+        reading = S3Reading(found.sign, route=Route(), limits=S3Limits(read=0.3))
         started = time.monotonic()
         with pytest.raises(StorageUnavailableError):
             await reading.open("a", part=None)

@@ -10,11 +10,12 @@ import pytest
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError, SearchTooSlowError
 from pixyproxy.core.images import Image, ImagePage
+from pixyproxy.core.limits import DatabaseLimits
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.database import SqlDatabase
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
-from pixyproxy.data.init import SEARCHERS, migrate, open_database
+from pixyproxy.data.init import migrate, open_database
 from tests.examples import a_drawing, a_generation, an_image
 from tests.fakes import FakeImageRepository
 from tests.servers import SqlServer
@@ -26,6 +27,8 @@ COLUMNS = """
     id, guid, generation_id, filename, {prompt} AS prompt, content_type, size_bytes, width, height, sha256, model,
     sources, created_at, updated_at, deleted_at
 """
+LIMITS = DatabaseLimits(statement=2, read_wait=1)
+"""A search may take longer than others wait for a thread: one that waits behind searches is refused."""
 SLOW = {
     "mariadb": "IF(SLEEP(6) = 0, prompt, prompt)",
     "mysql": "IF(BENCHMARK(1000000000, SHA2('a', 512)) = 0, prompt, prompt)",  # its SLEEP ends early, without an error
@@ -79,7 +82,7 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path, unique: Callabl
             return server.query(sql, database=f"test_{name}")
 
     migrate(url)
-    database, close = open_database(url)
+    database, close = open_database(url, limits=LIMITS)
     generation = a_generation()
     image = an_image(generation)
     generations = SqlGenerationRepository(database)
@@ -97,7 +100,7 @@ async def test_a_search_that_takes_too_long_is_ended_and_says_so_and_the_next_on
     with pytest.raises(DatabaseUnavailableError):  # a list without q cannot be narrowed: the database is too slow
         await searches[1]
     opened.speed_up()
-    for _ in range(2 * SEARCHERS):
+    for _ in range(2 * LIMITS.searchers):
         assert (await opened.search(opened.image.prompt)).images == (opened.image,)
 
 

@@ -1,7 +1,7 @@
 """A state machine: whatever comes, and whenever processes and parts fail, the promises hold.
 
 Two processes, each a set of services of its own, work over the same fakes. Between a process and the fakes stands a
-gate: there failpoints strike, parts are away, and a process that has crashed changes nothing any more.
+gate: there failpoints strike, parts are unavailable, and a process that has crashed changes nothing any more.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ picture = cache(tiny_picture)
 
 
 def unavailable(part: str) -> UnavailableError:
-    return DatabaseUnavailableError("away") if part in DATABASE else StorageUnavailableError("away")
+    return DatabaseUnavailableError("unavailable") if part in DATABASE else StorageUnavailableError("unavailable")
 
 
 @dataclass
@@ -263,7 +263,7 @@ class World:
         self.storage = FakeStorage()
         self.folder = FakeParkingFolder()
         self.upstream = Upstream(self)
-        self.away: set[str] = set()
+        self.unavailable: set[str] = set()
         self.failpoints: list[Failpoint] = []
         self.posts: list[Post] = []
         self.jobs: set[asyncio.Task[Any]] = set()
@@ -300,7 +300,7 @@ class World:
         return contextvars.copy_context().run(start)
 
     def advance(self, seconds: float) -> None:
-        """Let everything run for so long; then hear what clients were answered, and replace who died."""
+        """Let everything run for so long; then collect the answers of the clients, and replace dead processes."""
         self.loop.run_until_complete(asyncio.sleep(seconds))
         for number, process in enumerate(self.processes):
             if not process.alive:
@@ -352,7 +352,7 @@ class World:
                 raise unavailable(part)
             await asyncio.sleep(float(failpoint.what))
             process.require_life()
-        if not after and part in self.away:
+        if not after and part in self.unavailable:
             raise unavailable(part)
 
     # Clients
@@ -431,7 +431,7 @@ class World:
     def settle(self) -> None:
         """Everything is back, and time enough passes: the two stores agree, and nothing that was bought is missing."""
         self.failpoints.clear()
-        self.away.clear()
+        self.unavailable.clear()
         self.advance(LEASE * 6)
         for post in self.posts:
             if post.task is not None:
@@ -529,7 +529,7 @@ class Life(RuleBasedStateMachine):
     def post_into_an_outage(self, process: int, prompt: str, key: str | None, parts: set[str], seconds: float) -> None:
         self.world.post(self.world.processes[process], prompt=prompt, key=key, wait=None)
         self.world.advance(1)
-        self.world.away |= parts
+        self.world.unavailable |= parts
         self.world.advance(seconds + 7)
 
     @precondition(lambda self: any(post.key for post in self.world.posts))
@@ -587,11 +587,11 @@ class Life(RuleBasedStateMachine):
 
     @rule(parts=outages)
     def go_away(self, parts: set[str]) -> None:
-        self.world.away |= parts
+        self.world.unavailable |= parts
 
     @rule()
     def come_back(self) -> None:
-        self.world.away.clear()
+        self.world.unavailable.clear()
 
     @rule(mode=st.sampled_from(["picture", "picture", "refused", "unavailable", "unknown", "no picture"]))
     def change_upstream(self, mode: str) -> None:

@@ -36,11 +36,12 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.core.images import MAX_PICTURE_BYTES, ObjectFacts
+from pixyproxy.core.limits import FOLDERS, FolderLimits
 from pixyproxy.core.protocols import ImageStorage, ParkedFile, ParkingFolder
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.storage.files import file_errors
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage
-from pixyproxy.storage.parking import RESERVE, LocalParkingFolder
+from pixyproxy.storage.parking import LocalParkingFolder
 from pixyproxy.storage.s3.address import parse_url
 from pixyproxy.storage.s3.client import open_s3_storage
 from pixyproxy.storage.s3.errors import s3_errors
@@ -691,7 +692,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_still_has_room_for_parked_pictures(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parking = LocalParkingFolder(small_disk / "parked", reserve=2 * 1024 * 1024)
+    parking = LocalParkingFolder(small_disk / "parked", limits=FolderLimits(reserve=2 * 1024 * 1024))
     await parking.probe()
     await parking.probe()  # as at the next start
     with suppress(OSError), (small_disk / "other data").open("wb") as other:
@@ -714,7 +715,7 @@ async def test_a_full_disk_still_has_room_for_parked_pictures(
 
 async def test_a_parking_folder_on_a_disk_with_little_room_takes_pictures_and_reserves_nothing(tmp_path: Path) -> None:
     room = os.statvfs(tmp_path)
-    parking = LocalParkingFolder(tmp_path / "parked", reserve=(room.f_blocks + 1) * room.f_frsize)
+    parking = LocalParkingFolder(tmp_path / "parked", limits=FolderLimits(reserve=(room.f_blocks + 1) * room.f_frsize))
     assert not await parking.probe()
     file = ParkedFile(uuid4(), 0, 1)
     await parking.add(file, b"data")
@@ -724,7 +725,7 @@ async def test_a_parking_folder_on_a_disk_with_little_room_takes_pictures_and_re
 async def test_processes_that_start_at_once_on_one_folder_reserve_room_once(tmp_path: Path) -> None:
     folder = tmp_path / "parked"
     for _ in range(50):
-        processes = [LocalParkingFolder(folder, reserve=4096) for _ in range(4)]
+        processes = [LocalParkingFolder(folder, limits=FolderLimits(reserve=4096)) for _ in range(4)]
         assert await asyncio.gather(*(each.probe() for each in processes)) == [True] * 4
         (reserve,) = folder.iterdir()
         reserve.unlink()
@@ -757,4 +758,4 @@ async def test_a_parking_folder_that_cannot_be_made_is_known_by_its_probe(tmp_pa
         await LocalParkingFolder(tmp_path / "file" / "parked").probe()
     assert await LocalParkingFolder(tmp_path / "parked").probe()
     (reserve,) = (tmp_path / "parked").iterdir()
-    assert (reserve.name, reserve.stat().st_size) == (".reserve", RESERVE)
+    assert (reserve.name, reserve.stat().st_size) == (".reserve", FOLDERS.reserve)

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Clock:
-    """A time that goes on when it is told to."""
+    """A clock that the test sets."""
 
     now = 1000.0
 
@@ -78,7 +78,7 @@ class SlowImages(FakeImageRepository):
 
 
 async def settle() -> None:
-    """Everything that can go on without waiting has gone on."""
+    """Let every task run until it waits."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -140,7 +140,7 @@ async def test_a_valid_key_that_was_never_seen_has_its_turn_behind_the_flood() -
     await asyncio.gather(*flood, return_exceptions=True)
 
 
-async def test_who_waits_too_long_among_strangers_is_refused_and_may_come_again() -> None:
+async def test_a_lookup_that_waits_too_long_among_strangers_is_refused_and_can_be_repeated() -> None:
     records = SlowKeys()
     answer = asyncio.Event()
     records.before_answer = answer.wait
@@ -224,7 +224,7 @@ async def test_what_was_not_found_takes_a_bounded_number_of_bytes() -> None:
     assert held < 6_000_000
 
 
-async def test_an_image_that_was_asked_for_too_early_is_found_by_whoever_is_told_of_it() -> None:
+async def test_an_image_that_was_requested_too_early_is_found_once_an_answer_names_it() -> None:
     stage = Stage()
     cached = CachedImageRepository(stage.images, ttl=30, clock=Clock())
     private = PrivateImageService(
@@ -290,7 +290,7 @@ async def test_keys_that_hang_in_the_database_refuse_neither_a_customer_nor_a_re
 
 @contextmanager
 def lock_table(mariadb: MariaDB, table: str, *, database: str) -> Iterator[None]:
-    """Nobody else reads the table until the block ends."""
+    """No other connection reads the table until the block ends."""
     socket = str(mariadb.folder / "socket")
     with pymysql.connect(unix_socket=socket, user="root", database=database) as connection:
         connection.cursor().execute(f"LOCK TABLES {table} WRITE")

@@ -8,7 +8,6 @@ import socket
 import time
 
 import anyio
-import httpx2
 import pytest
 
 from pixyproxy.core.exceptions import (
@@ -133,10 +132,9 @@ async def test_what_refuses_a_connection_was_sent_nothing() -> None:
 async def test_what_is_not_connected_in_time_was_sent_nothing() -> None:
     async with raw_upstream(closes) as upstream:
         address = upstream.address.replace("http:", "https:")  # it never finds the end of the line
-        async with open_client(api_key="k", base_url=address, connections=1) as client:
-            hasty = client.with_options(timeout=httpx2.Timeout(None, connect=0.3))
+        async with open_client(api_key="k", base_url=address, connections=1, connect_timeout=0.3) as client:
             with pytest.raises(UpstreamUnavailableError) as caught:
-                await OpenAIImageGenerator(hasty, deadline=5).draw(REQUEST, turn=at_once)
+                await OpenAIImageGenerator(client, deadline=5).draw(REQUEST, turn=at_once)
     assert isinstance(caught.value.__cause__, Exception)
     assert upstream.requests == []
 

@@ -47,7 +47,7 @@ def upstream(fault: Fault | None = None, *, key: str | None = None) -> Iterator[
 
 
 async def at_once() -> None:
-    """The turn of a generation that nobody is before."""
+    """The turn of a generation without others before it."""
 
 
 async def draw(base_url: str, *, request: GenerationRequest = REQUEST, deadline: float = 10) -> Drawing:

@@ -1,4 +1,4 @@
-"""An event loop whose time does not pass but jumps: whoever sleeps is woken at once, in the right order."""
+"""An event loop with virtual time: sleeping tasks are woken at once, in the right order."""
 
 import asyncio
 import selectors

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixyproxy.core.exceptions import ConfigurationError
+from pixyproxy.core.limits import DATABASE, FOLDERS, S3, UPSTREAM_CONNECT
 from pixyproxy.core.protocols import ApiKeyRepository, Database, ImageGenerator, ImageStorage, Stores, UploadSpool
 from pixyproxy.data.adoption import SqlAdoptionRepository
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
-from pixyproxy.data.init import open_database, sqlite_url
+from pixyproxy.data.init import open_database
 from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
+from pixyproxy.data.urls import sqlite_url
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.folder import FolderImageStorage
 from pixyproxy.storage.parking import LocalParkingFolder
@@ -25,7 +27,7 @@ from pixyproxy.storage.uploads import UploadFolder
 
 @dataclass(frozen=True)
 class Adapters:
-    """What the services use, and the stack that closes it. The tests replace some of them."""
+    """The adapters that the services use, and the stack that closes them. Tests replace some."""
 
     database: Database
     keys: ApiKeyRepository
@@ -61,7 +63,7 @@ def database_url(settings: Settings) -> str:
 def open_adapters(settings: Settings) -> Adapters:
     """All adapters but the upstream. `ConfigurationError` names the setting that is wrong."""
     with setting_in_errors(f"{PREFIX}DATABASE_URL"):
-        database, close = open_database(database_url(settings))
+        database, close = open_database(database_url(settings), limits=DATABASE)
     storage = open_storage(settings)
     adapters = Adapters(
         database=database,
@@ -73,9 +75,9 @@ def open_adapters(settings: Settings) -> Adapters:
             adoption=SqlAdoptionRepository(database),
             parked=SqlParkedImageRepository(database),
             storage=storage,
-            folder=LocalParkingFolder(settings.data_dir / "parked"),
+            folder=LocalParkingFolder(settings.data_dir / "parked", limits=FOLDERS),
         ),
-        spool=UploadFolder(settings.data_dir / "uploads", budget=settings.upload_mb * 1024 * 1024),
+        spool=UploadFolder(settings.data_dir / "uploads", budget=settings.upload_mb * 1024 * 1024, limits=FOLDERS),
     )
     adapters.cleanup.callback(close)
     adapters.cleanup.push_async_callback(storage.aclose)
@@ -85,7 +87,7 @@ def open_adapters(settings: Settings) -> Adapters:
 def open_storage(settings: Settings) -> ImageStorage:
     """The storage; `ConfigurationError` names the setting if it is wrong."""
     if settings.storage_url is None:
-        return FolderImageStorage(settings.data_dir / "images")
+        return FolderImageStorage(settings.data_dir / "images", limits=FOLDERS)
     if not settings.storage_url.startswith("file:"):
         return open_bucket(settings)
     folder = settings.storage_url.removeprefix("file:")
@@ -95,7 +97,7 @@ def open_storage(settings: Settings) -> ImageStorage:
         raise ConfigurationError(f"{PREFIX}STORAGE_URL: it names no folder")
     if not folder.startswith("/") and settings.storage_url.startswith("file://"):
         raise ConfigurationError(f"{PREFIX}STORAGE_URL: a folder is file:relative/path or file:/absolute/path")
-    return FolderImageStorage(Path(folder))
+    return FolderImageStorage(Path(folder), limits=FOLDERS)
 
 
 def open_bucket(settings: Settings) -> S3ImageStorage:
@@ -106,6 +108,7 @@ def open_bucket(settings: Settings) -> S3ImageStorage:
             endpoint_url=settings.s3_endpoint_url,
             region=settings.s3_region,
             addressing=settings.s3_addressing,
+            limits=S3,
         )
 
 
@@ -121,7 +124,7 @@ async def make_storage(adapters: Adapters) -> None:
 
 def open_generator(settings: Settings, cleanup: AsyncExitStack) -> ImageGenerator:
     """The upstream, or the demo upstream inside this process, reached through the same client."""
-    # Imported here: openai and Pillow take half a second, for which no other command should wait.
+    # Imported here: importing openai and Pillow takes half a second, and other commands need neither.
     from pixyproxy.upstream.demo.server import DemoUpstream
     from pixyproxy.upstream.openai.client import open_client
     from pixyproxy.upstream.openai.generator import OpenAIImageGenerator
@@ -135,6 +138,7 @@ def open_generator(settings: Settings, cleanup: AsyncExitStack) -> ImageGenerato
             api_key=secrets.token_hex(16),
             base_url="http://demo-upstream/v1",
             connections=settings.max_generations,
+            connect_timeout=UPSTREAM_CONNECT,
             asgi_app=DemoUpstream().app,
         )
     else:
@@ -142,6 +146,7 @@ def open_generator(settings: Settings, cleanup: AsyncExitStack) -> ImageGenerato
             api_key=settings.openai_api_key.get_secret_value(),
             base_url=settings.openai_base_url,
             connections=settings.max_generations,
+            connect_timeout=UPSTREAM_CONNECT,
         )
     cleanup.push_async_callback(client.close)
     return OpenAIImageGenerator(client, deadline=settings.generation_deadline)

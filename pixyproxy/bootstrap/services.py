@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pixyproxy.bootstrap.adapters import Adapters, database_url, setting_in_errors
+from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
@@ -41,7 +42,7 @@ class Parts:
 
     @asynccontextmanager
     async def background(self) -> AsyncIterator[None]:
-        """Runs the tasks of a replica beside its requests. At the end it waits for all generations and closes all."""
+        """Runs the background tasks of a replica. At the end it waits for all generations and closes the adapters."""
         tasks = [
             asyncio.create_task(self.services.runner.renew_leases()),
             asyncio.create_task(self.reconciler.run(interval=self.interval)),
@@ -86,7 +87,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             identify_callers=settings.safety_identifier is not None,
         ),
         runner=runner,
-        keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys)),
+        keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)),
         readiness=readiness,
         models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
@@ -110,8 +111,10 @@ def build_catalogue(settings: Settings) -> ModelCatalogue:
 
 
 def with_caches(settings: Settings, stores: Stores) -> Stores:
-    """The stores with the caches that the settings ask for. Without `cache_ttl` records are read each time."""
-    stores = replace(stores, images=CachedImageRepository(stores.images, ttl=settings.cache_ttl))
+    """The stores with the caches of the settings. With a `cache_ttl` of 0 every record is read from the database."""
+    stores = replace(
+        stores, images=CachedImageRepository(stores.images, ttl=settings.cache_ttl, wait=DATABASE.read_wait)
+    )
     if settings.content_cache_mb:
         capacity = settings.content_cache_mb * 1024 * 1024
         stores = replace(stores, storage=CachedImageStorage(stores.storage, capacity=capacity))
@@ -134,5 +137,5 @@ def build_key_service(settings: Settings, keys: ApiKeyRepository) -> KeyService:
 def open_keys(settings: Settings) -> tuple[KeyService, Callable[[], None]]:
     """The key service alone, for the commands that need no more, and the function that closes its database."""
     with setting_in_errors(f"{PREFIX}DATABASE_URL"):
-        database, close = open_database(database_url(settings))
+        database, close = open_database(database_url(settings), limits=DATABASE)
     return build_key_service(settings, SqlApiKeyRepository(database)), close

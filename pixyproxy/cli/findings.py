@@ -21,7 +21,7 @@ async def open_reconciler(settings: Settings, *, apply: bool) -> AsyncIterator[t
 
     def print_finding(found: Found) -> None:
         if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr, flush=True)  # over the line of the progress
+            print("\r\033[K", end="", file=sys.stderr, flush=True)  # overwrites the line of the progress
         print(found, flush=True)
 
     try:
@@ -54,7 +54,7 @@ def show_progress() -> Iterator[Callable[[int, str], None]]:
 
 @contextlib.contextmanager
 def show_summary(reconciler: Reconciler) -> Iterator[None]:
-    """Print at the end, also after a failure, how many of each finding there were."""
+    """Print how many of each finding there were, after a failure too."""
     try:
         yield
         if not reconciler.counts:

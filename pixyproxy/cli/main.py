@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe_os_error(error: OSError) -> str:
-    """What cannot be opened, or that the output cannot be written; an error of neither kind is raised again."""
+    """What cannot be opened, or that the output cannot be written. Other errors are raised again."""
     if error.filename is not None:
         return f"{error.filename} cannot be opened ({error.strerror})"
     if error.errno not in OUTPUT_ERRORS:
@@ -57,7 +57,7 @@ def describe_os_error(error: OSError) -> str:
 
 
 def discard_output() -> None:
-    """Make stdout the null device: what is still in its buffer could not be written at exit either."""
+    """Replace stdout with the null device: its buffer could not be written at exit either."""
     if sys.stdout is not None:  # it is None if the parent process closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -77,5 +77,5 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def describe_cause(error: PixyProxyException) -> str:
-    """The type of the exception behind an error. Its message is left out: it might hold a password."""
+    """The type of the exception behind an error, without its message: that may contain a password."""
     return f" ({type(error.__cause__).__name__})" if error.__cause__ else ""

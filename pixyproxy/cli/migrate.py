@@ -20,7 +20,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Bring the schema to this version, make the bucket if asked to, and note in the storage whose it is."""
+    """Bring the schema to this version, make the bucket if asked to, and write the database's id into the storage."""
     bucket = open_bucket(settings) if options.create_bucket else None
     url = database_url(settings)
     if settings.embedded:
@@ -36,7 +36,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def prepare_if_reachable(settings: Settings) -> None:
-    """Prepare the storage, unless this command has no access to it: then the first `serve` does it.
+    """Write the id into the storage. If this command has no access to the storage, the first `serve` does it.
 
     Warns if the storage belongs to another database.
     """

@@ -64,7 +64,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def find_too_many_orphans(reconciler: Reconciler, *, after: str, grace: timedelta) -> str | None:
-    """A sentence if so many objects would be removed that the database is rather the wrong one; None if not."""
+    """A sentence if `--apply` would remove so many objects that the database is probably the wrong one; else None."""
     orphans = await reconciler.count_orphans(after=after, grace=grace)
     if not orphans.too_many:
         return None

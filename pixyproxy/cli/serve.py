@@ -48,7 +48,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def warn(settings: Settings, *, host: str) -> None:
-    """Warn of settings that work on a laptop and are wrong in production."""
+    """Warn of settings that are fine on a laptop and wrong in production."""
     if settings.api_key is not None and settings.api_key.get_secret_value() == SAMPLE_KEY:
         print(
             f"Warning: {PREFIX}API_KEY is the sample of .env.example, which everybody knows: choose another",

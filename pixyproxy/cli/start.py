@@ -24,7 +24,10 @@ EMBEDDED_KEY_NAME = "first-start"
 
 
 def prepare_database(settings: Settings) -> None:
-    """Migrate the embedded default's database. `ConfigurationError` if another one has not this version's schema."""
+    """Migrate the database of the embedded default.
+
+    `ConfigurationError` if another database lacks this version's schema.
+    """
     url = database_url(settings)
     if settings.embedded:
         make_data_dir(settings)
@@ -54,8 +57,8 @@ def require_data(settings: Settings, *, migrates: bool = True) -> None:
 async def prepare_storage(adapters: Adapters) -> None:
     """At the first start, create the storage folder and write the database's id into the storage.
 
-    `ConfigurationError` if the storage belongs to another database. What does not answer is left for later: a server
-    asks again before it draws.
+    `ConfigurationError` if the storage belongs to another database. If a part does not answer, the check is repeated
+    before the first picture is drawn.
     """
     try:
         await make_storage(adapters)

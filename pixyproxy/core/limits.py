@@ -1,35 +1,85 @@
 """The times and sizes that bound requests, generations and their parts, in one table; the settings have the others.
 
-Times are in seconds. The modules that use a limit give it a name there. `seconds_to_end` adds up what an ending process
-may need; tests/test_deploy.py compares it with the compose file and the docs.
+Times are in seconds. The limits of database and storage are classes: `bootstrap` passes the present ones to the
+adapters, a test may pass others. The rest are constants. `seconds_to_end` adds up what an ending process may need;
+tests/test_deploy.py compares it with the compose file and the docs.
 """
 
-# Waiting for a free thread or connection of an adapter
-READ_WAIT = 3.0
-RESERVE_WAIT = 5.0
-"""A reservation: of a thousand that come at once each has a connection in less."""
-RECORD_WAIT = 60.0
-"""The record of what was paid for, and a picture for a storage that is a folder."""
-FOLDER_WAIT = 60.0
-"""A picture for the parking folder."""
-UPLOAD_WAIT = 10.0
-"""A piece of an upload, for the disk."""
-PUT_WAIT = 100.0
-"""A picture for a bucket: one round of puts that use all their attempts."""
+from dataclasses import dataclass
 
-# The database
-DATABASE_CONNECT = 3
-DATABASE_READ = 5
-DATABASE_WRITE = 5
-STATEMENT = 4
-ROW_LOCK_WAIT = 2
-TRANSACTION_ATTEMPTS = 3
 
-# The bucket
-S3_CONNECT = 3
-S3_PUT_READ, S3_PUT_ATTEMPTS = 20, 3
-S3_READ, S3_READ_ATTEMPTS = 6, 2
-S3_PROBE_READ, S3_PROBE_ATTEMPTS = 3, 1
+@dataclass(frozen=True)
+class DatabaseLimits:
+    """Connections to the database, and how long each step may take.
+
+    A database that accepts a connection and never answers costs one read timeout for the ping of a pooled connection
+    and one for the handshake of its successor: the 503 comes within `2 * read + 3` s.
+    """
+
+    readers: int = 10
+    searchers: int = 4
+    writers: int = 10
+    """Pooled connections of one process by their use, and the threads that use them."""
+    connect: int = 3
+    read: int = 5
+    write: int = 5
+    statement: int = 4
+    """After which the server ends a statement of a reader or a searcher, and SQLite a searcher's."""
+    row_lock_wait: int = 2
+    """For a row lock, before the transaction of a writer is run again; less than `read`."""
+    file_lock_wait: float = 5
+    """For the lock of SQLite's file."""
+    attempts: int = 3
+    """How often a transaction is run that ends in a deadlock or a lock wait."""
+    migration_wait: int = 300
+    """While another process migrates."""
+    read_wait: float = 3.0
+    """For a free connection and its thread."""
+    reserve_wait: float = 5.0
+    """The same for a reservation: a thousand that come at once have one each in less."""
+    record_wait: float = 60.0
+    """The same for the record of what was paid for."""
+
+
+@dataclass(frozen=True)
+class S3Limits:
+    """Connections to the bucket, how long a server may send nothing, and how often it is asked."""
+
+    connections: int = 32
+    """Pooled connections of one process for readers, and as many for writers, and the threads that use them."""
+    connect: int = 3
+    put: int = 20
+    put_attempts: int = 3
+    """A picture that was paid for is worth waiting for."""
+    read: float = 6
+    read_attempts: int = 2
+    """A reader gets its error within some 15 s if the storage hangs."""
+    probe: float = 3
+    """One attempt."""
+    read_wait: float = 3.0
+    """For a free thread."""
+    put_wait: float = 100.0
+    """The same for a picture that was paid for: one round of puts that use all their attempts."""
+
+
+@dataclass(frozen=True)
+class FolderLimits:
+    """Folders of this machine: how long work waits for a free thread."""
+
+    read_wait: float = 3.0
+    put_wait: float = 60.0
+    """A picture, for a storage that is a folder."""
+    park_wait: float = 60.0
+    """A picture, for the parking folder."""
+    upload_wait: float = 10.0
+    """A piece of an upload."""
+    reserve: int = 16 * 1024 * 1024
+    """Bytes of the disk that are reserved for parking: some pictures of common sizes."""
+
+
+DATABASE = DatabaseLimits()
+S3 = S3Limits()
+FOLDERS = FolderLimits()
 
 # The upstream
 UPSTREAM_CONNECT = 5.0
@@ -46,23 +96,24 @@ ANSWERED_WITHIN = 30.0
 # Clients
 HEAD_WAIT = 30.0
 CLIENT_WAIT = 60.0
-"""For a body, and for a client that takes nothing."""
+"""For a body, and for a client that reads nothing."""
 SKIP_WAIT = 10.0
 """For the rest of a body that is refused."""
 UPLOAD_GRACE = 30.0
 UPLOAD_RATE = 16 * 1024
-"""Bytes a second that a body with uploads has at least on average, once `UPLOAD_GRACE` is over."""
+"""Bytes a second: the lowest average of a body with uploads after `UPLOAD_GRACE`."""
 FLUSH_WAIT = 60
 LINGER = 2.0
 KEEP_ALIVE = 75
 STREAM_KEEP_ALIVE = 15.0
-"""A stream of events says at least so often that it lives: common proxies cut off who says nothing for 60 s."""
+"""Longest silence of a stream of events; then a comment is sent. Common proxies close a connection after 60 s of
+silence."""
 
 # Sizes, in bytes where nothing else is said
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 MAX_ALL_HEADS = 16 * 1024 * 1024
-"""Heads of all connections of a process that have not arrived whole, or wait to be answered."""
+"""Heads of all connections of a process that are incomplete or wait for their answer."""
 MAX_PIPELINED = 8
 MAX_BODY = 1024 * 1024
 MAX_NAME = 4096
@@ -78,7 +129,7 @@ MAX_INPUTS = 16
 MAX_INPUT = 50 * 1024 * 1024
 MAX_MASK = 4 * 1024 * 1024
 MAX_INPUT_PIXELS = 80_000_000
-"""Decoded it has 320 MB. Pillow warns of pictures over 89 megapixels."""
+"""Decoded, such a picture takes 320 MB. Pillow warns of pictures over 89 megapixels."""
 MAX_EDIT_BODY = (MAX_INPUTS + 1) * MAX_INPUT + MAX_MASK + MAX_BODY
 """All images, markup, mask, and the texts."""
 MAX_SKIPPED = 64 * 1024 * 1024
@@ -86,20 +137,26 @@ MAX_SKIPPED = 64 * 1024 * 1024
 MAX_ANSWER = 100 * 1024 * 1024
 """Of the upstream, for each picture that was asked for."""
 MAX_LOG_WAITING = 1024 * 1024
-PARKING_RESERVE = 16 * 1024 * 1024
 
 
-def seconds_to_end(*, drain_delay: float, deadline: float) -> float:
-    """The longest that a process needs from SIGTERM on, but for the server's wait for first requests.
+def seconds_to_end(
+    *,
+    drain_delay: float,
+    deadline: float,
+    database: DatabaseLimits = DATABASE,
+    bucket: S3Limits = S3,
+    folders: FolderLimits = FOLDERS,
+) -> float:
+    """The longest time that a process needs after SIGTERM, without the server's wait for first requests.
 
     A generation may begin when the drain delay ends. It is reserved, the storage is probed, it has its whole deadline,
     and waits for a finish slot. In the worst case one put fails, then parking in the database, then the picture is
-    written to the folder. Clients have time to take their answers. At last the reconciler ends: a put that it has begun
-    is not abandoned.
+    written to the folder. Clients have time to take their answers. The reconciler ends last: a put that it has begun is
+    not abandoned.
     """
-    transaction = TRANSACTION_ATTEMPTS * (2 * DATABASE_READ + DATABASE_CONNECT)
-    reserving = RESERVE_WAIT + transaction
+    transaction = database.attempts * (2 * database.read + database.connect)
+    reserving = database.reserve_wait + transaction
     drawing = PROBE_DEADLINE + deadline + FINISH_SLOT_WAIT
-    keeping = LAST_PUT + RECORD_WAIT + transaction + FOLDER_WAIT
-    reconciling = S3_PUT_ATTEMPTS * (S3_PUT_READ + S3_CONNECT)
+    keeping = LAST_PUT + database.record_wait + transaction + folders.park_wait
+    reconciling = bucket.put_attempts * (bucket.put + bucket.connect)
     return drain_delay + reserving + drawing + keeping + FLUSH_WAIT + reconciling

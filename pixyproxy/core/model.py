@@ -17,20 +17,20 @@ def without_nul(value: str) -> str:
     return value
 
 
-# The constraints of pydantic's own come first: they refuse a surrogate without its other half, which is no text.
+# pydantic's own constraints come first: they refuse a lone surrogate, which is not valid text.
 Prompt = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT), AfterValidator(without_nul)
 ]
 SearchText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(without_nul)]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=64)]
-"""A short word of the upstream's own vocabulary, which grows: a model's name, a size, a quality. OpenAPI shows the
-pattern, so it must be one of ECMA-262 too. pydantic's `$` matches at the end only, not before a line break."""
+"""A short word that the upstream defines: the name of a model, a size, a quality. OpenAPI shows the pattern, so it must
+be one of ECMA-262 too. pydantic's `$` matches at the end only, not before a line break."""
 
 EndUser = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(without_nul)]
 """A name that a caller has for its own user."""
 
 
 class Model(BaseModel):
-    """Frozen, closed, and silent about its input when validation fails (prompts are not logged)."""
+    """Frozen; refuses unknown fields; validation errors do not repeat the input (prompts are not logged)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

@@ -11,9 +11,11 @@ T = TypeVar("T")
 
 
 class Gate:
-    """At most `size` holders at once. Who finds no place within `patience` seconds is refused with what `busy` makes.
+    """At most `size` holders at once.
 
-    Those who wait are served in their order.
+    A caller that gets no place within `patience` seconds is refused with the exception that `busy` makes.
+
+    Waiting callers are served in order.
     """
 
     def __init__(self, size: int, *, patience: float, busy: Callable[[], Exception]) -> None:
@@ -22,7 +24,7 @@ class Gate:
         self._busy = busy
 
     async def acquire(self, *, patience: float | None = None) -> None:
-        """Take a place; `patience` may be another for this call."""
+        """Take a place. `patience` overrides the default for this call."""
         with anyio.move_on_after(self._patience if patience is None else patience) as waiting:
             await self._free.acquire()
         if waiting.cancelled_caught:
@@ -42,10 +44,10 @@ class Gate:
 
 
 class Threads:
-    """A fixed number of threads for one use of one adapter, so that a slow one starves no other.
+    """A fixed number of threads for one use of one adapter, so that a slow adapter starves no other.
 
-    Work that finds no free thread within `patience` seconds is refused with what `busy` makes. A timeout never
-    abandons work that has begun: its outcome is known when `run` returns. The driver's own timeouts end it.
+    Work that finds no free thread within `patience` seconds is refused with the exception that `busy` makes. A timeout
+    never abandons work that has begun: its outcome is known when `run` returns. The driver's own timeouts end it.
     """
 
     def __init__(self, size: int, *, patience: float, busy: Callable[[], Exception]) -> None:
@@ -53,7 +55,7 @@ class Threads:
         self._limiter = anyio.CapacityLimiter(size)
 
     async def run(self, work: Callable[[], T], *, patience: float | None = None) -> T:
-        """The result of `work`, called in one of the threads; `patience` may be another for this call."""
+        """The result of `work`, called in one of the threads. `patience` overrides the default for this call."""
         # The deadline is for the wait alone: around the thread it could lose the result of a finished commit.
         await self._gate.acquire(patience=patience)
         try:

@@ -1,7 +1,7 @@
 """Which generations a retry may adopt: the column `abandoned_at`, by the database's clock.
 
-NULL: the client of the generation waits for it. In the past: its client has left without its answer. In the future: it
-has ended, and its client is being answered; unless that is recorded before, the replica that answers has died.
+NULL: its client waits for it. In the past: its client has left without the answer. In the future: it has ended, and its
+client is being answered. If no delivery is recorded until then, the answering replica has died.
 """
 
 from datetime import timedelta
@@ -10,7 +10,7 @@ from uuid import UUID
 from pixyproxy.core.protocols import EqualGeneration
 from pixyproxy.data.conversions import column_to_time, optional_time, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
-from pixyproxy.data.generations import SELECT, readable
+from pixyproxy.data.generation_rows import SELECT, readable
 from pixyproxy.data.images import images_by_generation
 from pixyproxy.data.settling import ANSWERED_WITHIN
 
@@ -34,7 +34,7 @@ class SqlAdoptionRepository:
         self._database = database
 
     async def equal(self, *, api_key_id: int, fingerprint: str, within: float) -> tuple[EqualGeneration, ...]:
-        """Those begun in the last `within` seconds without an Idempotency-Key, oldest first."""
+        """Equal generations begun in the last `within` seconds without an Idempotency-Key, oldest first."""
 
         def equal(transaction: Transaction) -> tuple[EqualGeneration, ...]:
             now = transaction.now()
@@ -74,7 +74,10 @@ class SqlAdoptionRepository:
         await self._database.transaction(abandon)
 
     async def adopt(self, guid: UUID) -> bool:
-        """Give an abandoned generation a new client. Of those who try exactly one succeeds: whether it was this one."""
+        """Give an abandoned generation a new client.
+
+        Of concurrent calls exactly one succeeds; whether it was this one.
+        """
 
         def adopt(transaction: Transaction) -> bool:
             now = transaction.now()

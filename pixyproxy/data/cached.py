@@ -1,13 +1,13 @@
-"""Keeps records in memory for a short while: of images, since most public reads are of few, and of API keys."""
+"""Keeps records of images and API keys in memory for a short while: most public reads are of few images."""
 
 import time
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
 from pixyproxy.core.images import DeletedImage, Image, ImagePage
 from pixyproxy.core.keys import ApiKey
+from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import ApiKeyRepository, ImageRepository
 from pixyproxy.core.threads import Gate
 from pixyproxy.data.lookups import Memory
@@ -19,39 +19,44 @@ KEYS = 10_000
 KEY_TTL = 1.0
 """Seconds for which the record of an API key is valid: the longest that another process still accepts a revoked one."""
 
-# Lookups at once of guids, and of keys, that this process has never found. Together with the other reads they share
-# the readers' connections (see `init.READERS`), of which they can never take all.
+# Concurrent lookups of guids, and of keys, that this process has never found. They share the readers' connections (see
+# `DatabaseLimits`) with the other reads, and can never take all of them.
 UNSEEN_IMAGES = 4
 UNSEEN_KEYS = 2
-PATIENCE = limits.READ_WAIT
-"""Seconds that the lookup of one waits for its turn."""
 
 
 def size_of(image: Image) -> int:
-    """Bytes that a record takes at the most: those of its prompt, of each source, and of all the rest."""
+    """Bytes that a record takes at most: its prompt, each source, and all the rest."""
     return 2048 + 4 * len(image.prompt) + 2048 * len(image.sources)
 
 
 def too_many(what: str) -> Callable[[], DatabaseUnavailableError]:
-    """The refusal of a lookup whose turn did not come."""
+    """The error of a lookup that waited too long for its turn."""
     return lambda: DatabaseUnavailableError(f"Too many requests with {what} that this process has not seen before.")
 
 
 class CachedImageRepository:
-    """`ImageRepository` before another one. A record is valid for `ttl` seconds from before it was read.
+    """An `ImageRepository` in front of another one. A record is valid for `ttl` seconds after its read began.
 
-    A deletion through this repository is seen at once, one by another process within `ttl` seconds. That there is no
-    such image is remembered for a second at most, and forgotten at once when `note` or a page of `search` names it.
-    Lookups of guids that were never found here wait for each other, and for nobody else:
-    `DatabaseUnavailableError` after `PATIENCE` seconds.
+    A deletion through this repository takes effect at once, one by another process within `ttl` seconds. A guid that
+    was not found is remembered for a second at most, and forgotten at once when `note` or a page of `search` names it.
+    Lookups of guids that were never found here wait only for each other: `DatabaseUnavailableError` after `wait`
+    seconds.
     """
 
-    def __init__(self, images: ImageRepository, *, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        images: ImageRepository,
+        *,
+        ttl: float,
+        wait: float = DATABASE.read_wait,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._images = images
         self._memory: Memory[UUID, Image] = Memory(
             images.get,
             absent=ImageNotFoundError,
-            gate=Gate(UNSEEN_IMAGES, patience=PATIENCE, busy=too_many("guids")),
+            gate=Gate(UNSEEN_IMAGES, patience=wait, busy=too_many("guids")),
             ttl=ttl,
             capacity=SIZE,
             size_of=size_of,
@@ -59,7 +64,10 @@ class CachedImageRepository:
         )
 
     async def get(self, guid: UUID, *, fresh: bool = False) -> Image:
-        """The image with this guid; `ImageNotFoundError` if there is none. `fresh`: what is known is forgotten."""
+        """The image with this guid; `ImageNotFoundError` if there is none.
+
+        `fresh`: the cached record is dropped first.
+        """
         if fresh:
             self._memory.forget(guid)
         return await self._memory.get(guid)
@@ -75,7 +83,7 @@ class CachedImageRepository:
         return page
 
     async def mark_deleted(self, guid: UUID) -> DeletedImage:
-        """Hide the image from every reader, from those of this process at once."""
+        """Hide the image from every reader; those of this process at once."""
         try:
             return await self._images.mark_deleted(guid)
         finally:
@@ -99,21 +107,26 @@ class CachedImageRepository:
 
 
 class CachedApiKeyRepository:
-    """`ApiKeyRepository` before another one. A record is valid for `ttl` seconds from before it was read.
+    """An `ApiKeyRepository` in front of another one. A record is valid for `ttl` seconds after its read began.
 
-    What is added or revoked through this repository is known at once, what another process adds or revokes within
-    `ttl` seconds. Lookups of keys that were never found here wait for each other, and for nobody else:
-    `DatabaseUnavailableError` after `PATIENCE` seconds.
+    What is added or revoked through this repository is known at once, what another process adds or revokes within `ttl`
+    seconds. Lookups of keys that were never found here wait only for each other: `DatabaseUnavailableError` after
+    `wait` seconds.
     """
 
     def __init__(
-        self, keys: ApiKeyRepository, *, ttl: float = KEY_TTL, clock: Callable[[], float] = time.monotonic
+        self,
+        keys: ApiKeyRepository,
+        *,
+        ttl: float = KEY_TTL,
+        wait: float = DATABASE.read_wait,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
         self._memory: Memory[str, ApiKey] = Memory(
             lambda sha256: keys.get(sha256=sha256),
             absent=lambda: NotFoundError("No API key has this digest."),
-            gate=Gate(UNSEEN_KEYS, patience=PATIENCE, busy=too_many("keys")),
+            gate=Gate(UNSEEN_KEYS, patience=wait, busy=too_many("keys")),
             ttl=ttl,
             capacity=KEYS,
             size_of=lambda _: 1,
@@ -140,4 +153,4 @@ class CachedApiKeyRepository:
         try:
             await self._keys.revoke(name=name)
         finally:
-            self._memory.forget_all()  # which digest has the name is not known here
+            self._memory.forget_all()  # the digest of the name is not known here

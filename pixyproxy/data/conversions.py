@@ -13,11 +13,11 @@ from sqlalchemy import RowMapping
 from pixyproxy.core.exceptions import InvalidRequestError
 
 FIRST_PAGE = ("9999-12-31 23:59:59.999999", "~")
-"""A position before every row: the lists go downwards."""
+"""A position before every row: the lists are in descending order."""
 
 
 def time_to_column(value: datetime) -> str:
-    """Naive UTC with microseconds, as every one of the databases reads it. The drivers drop offsets silently."""
+    """Naive UTC with microseconds, as all the databases read it. The drivers drop offsets silently."""
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
@@ -58,7 +58,7 @@ def next_cursor(rows: Sequence[RowMapping], *, limit: int) -> str | None:
 
 
 def position_of(cursor: str | None) -> tuple[str, str]:
-    """The (created_at, guid) behind a cursor; `InvalidRequestError` if `cursor_after` never made it."""
+    """The (created_at, guid) behind a cursor; `InvalidRequestError` for a cursor that `cursor_after` did not make."""
     if cursor is None:
         return FIRST_PAGE
     try:

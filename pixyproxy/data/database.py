@@ -8,22 +8,23 @@ from typing import Any, TypeVar
 
 from sqlalchemy import BindParameter, Connection, CursorResult, Engine, RowMapping, bindparam, exc, text
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseError,
     DatabaseUnavailableError,
     PixyProxyException,
 )
+from pixyproxy.core.limits import DATABASE, DatabaseLimits
 from pixyproxy.core.threads import Threads
 from pixyproxy.data.conversions import column_to_time
 
 T = TypeVar("T")
 Row = RowMapping
 
-# 1205 lock wait, 1213 deadlock, 1020 record changed: the transaction may simply be run again.
+# 1205 lock wait, 1213 deadlock, 1020 record changed: the transaction can be run again.
 RETRYABLE = frozenset({1020, 1205, 1213})
-# The server refuses the user, the password, the rights or the database. A rotated password is fixed elsewhere.
+# The server refuses the user, the password, the rights or the database. That is unavailable, not a fault: somebody else
+# fixes a rotated password.
 REFUSED = frozenset({1044, 1045, 1049, 1698})
 # The server ended a statement that ran too long: MariaDB, MySQL.
 TOO_SLOW = frozenset({1969, 3024})
@@ -49,14 +50,9 @@ SQLITE_UNAVAILABLE = tuple(
 )
 SQLITE_DUPLICATE = ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
 
-ATTEMPTS = limits.TRANSACTION_ATTEMPTS
-"""How often a transaction is run that ends in a deadlock or a lock wait."""
-PATIENCE = limits.READ_WAIT
-"""Seconds that a statement waits for a free thread and its connection."""
-
 
 def error_code(error: exc.DBAPIError) -> int | str:
-    """The number of a MySQL error, the name of an SQLite one; 0 where the driver gives neither."""
+    """The number of a MySQL error or the name of an SQLite error; 0 if the driver gives neither."""
     name: str | None = getattr(error.orig, "sqlite_errorname", None)
     if name is not None:
         return name
@@ -65,7 +61,7 @@ def error_code(error: exc.DBAPIError) -> int | str:
 
 
 def domain_error(error: exc.SQLAlchemyError) -> PixyProxyException:
-    """What an error of SQLAlchemy or of a driver means to us."""
+    """Our exception for an error of SQLAlchemy or of a driver."""
     if isinstance(error, exc.TimeoutError):
         return DatabaseUnavailableError("Every database connection is busy.")
     if isinstance(error, exc.DBAPIError):
@@ -140,18 +136,19 @@ class Pool:
 class SqlDatabase:
     """The three verbs and transactions, for async callers; each runs in a thread with a pooled connection.
 
-    Readers, searchers and writers have pools and threads of their own: no crowd of readers keeps what was paid for from
-    being recorded, and no slow search delays a read by guid or key. Raises `DatabaseUnavailableError`, `ConflictError`
+    Readers, searchers and writers have pools and threads of their own: many readers cannot keep a paid picture from
+    being recorded, and slow searches delay no read by guid or key. Raises `DatabaseUnavailableError`, `ConflictError`
     for a duplicate, `DatabaseError` for everything else.
     """
 
-    def __init__(self, *, reader: Pool, searcher: Pool, writer: Pool) -> None:
+    def __init__(self, *, reader: Pool, searcher: Pool, writer: Pool, limits: DatabaseLimits = DATABASE) -> None:
         def busy() -> DatabaseUnavailableError:
             return DatabaseUnavailableError("Every database connection for this kind of request is busy.")
 
+        self.limits = limits
         self._reader, self._searcher, self._writer = reader.engine, searcher.engine, writer.engine
         self._reading, self._searching, self._writing = (
-            Threads(pool.size, patience=PATIENCE, busy=busy) for pool in (reader, searcher, writer)
+            Threads(pool.size, patience=limits.read_wait, busy=busy) for pool in (reader, searcher, writer)
         )
 
     async def one(self, sql: str, **parameters: Any) -> Row | None:
@@ -167,9 +164,9 @@ class SqlDatabase:
         return await self.transaction(lambda transaction: transaction.execute(sql, **parameters), patience=patience)
 
     async def transaction(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:
-        """Commit what `work` does, or nothing of it. `work` runs again after a deadlock or a lock wait.
+        """Commit all that `work` does, or nothing. After a deadlock or a lock wait `work` runs again.
 
-        `patience`: seconds to wait for a free connection, if it is worth more than `PATIENCE`.
+        `patience`: seconds to wait for a free connection; None: `limits.read_wait`.
         """
 
         def attempt() -> T:
@@ -179,7 +176,7 @@ class SqlDatabase:
                     return work(Transaction(writing))
 
         def attempts() -> T:
-            for remaining in reversed(range(ATTEMPTS)):
+            for remaining in reversed(range(self.limits.attempts)):
                 try:
                     return attempt()
                 except exc.DBAPIError as error:
@@ -198,13 +195,13 @@ class SqlDatabase:
             Transaction(connection).one("SELECT 1")
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """What `work`, which changes nothing, finds on one connection."""
+        """Run `work`, which changes nothing, on one connection."""
         return await self._reading.run(lambda: guarded(lambda: _read(self._reader, work)))
 
     async def search(self, work: Callable[[Transaction], T]) -> T:
-        """What `work`, which changes nothing and may take seconds, finds on one connection.
+        """Run `work`, which changes nothing and may take seconds, on one connection.
 
-        `DatabaseUnavailableError` if it takes too long: `is_too_slow` says whether it was that.
+        `DatabaseUnavailableError` if it takes too long; `is_too_slow` recognizes that error.
         """
         return await self._searching.run(lambda: guarded(lambda: _read(self._searcher, work)))
 
@@ -215,6 +212,6 @@ def _read(engine: Engine, work: Callable[[Transaction], T]) -> T:
 
 
 def guarded(work: Callable[[], T]) -> T:
-    """The result of `work`, whose errors are ours."""
+    """The result of `work`; its errors become ours."""
     with driver_errors():
         return work()

@@ -13,11 +13,12 @@ from pixyproxy.core.exceptions import (
     ImageNotFoundError,
     SearchTooSlowError,
 )
-from pixyproxy.core.generations import DELETED_PROMPT, Generation
+from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import DeletedImage, Image, ImagePage
 from pixyproxy.core.inputs import Input, readable_inputs
-from pixyproxy.data.conversions import column_to_time, json_to_column, next_cursor, position_of, time_to_column
+from pixyproxy.data.conversions import column_to_time, next_cursor, position_of, time_to_column
 from pixyproxy.data.database import Row, SqlDatabase, Transaction, is_too_slow
+from pixyproxy.data.prompts import forget_prompt
 
 SELECT = """
     SELECT guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
@@ -89,18 +90,8 @@ def row_to_image(row: Row) -> Image:
     )
 
 
-def forget_revised_prompt(transaction: Transaction, generation_id: int) -> None:
-    """Remove the prompt as the upstream revised it from a generation's answer."""
-    row = transaction.one("SELECT answer FROM generations WHERE id = :id", id=generation_id)
-    answer = json.loads((row and row["answer"]) or "{}")
-    if isinstance(answer, dict) and answer.pop("revised_prompt", None) is not None:
-        transaction.execute(
-            "UPDATE generations SET answer = :answer WHERE id = :id", answer=json_to_column(answer), id=generation_id
-        )
-
-
 def row_to_deleted_image(row: Row) -> DeletedImage:
-    """What is needed of the row of an image to remove it; every version can read that."""
+    """The columns that are needed to remove an image; every version can read them."""
     return DeletedImage(guid=UUID(row["guid"]), filename=row["filename"])
 
 
@@ -130,30 +121,8 @@ def images_by_generation(transaction: Transaction, ids: Sequence[int]) -> dict[i
     return images
 
 
-def forget_prompt(transaction: Transaction, generation_id: int) -> None:
-    """Remove the prompt from a generation's request if its last image is deleted. State, usage and key stay.
-
-    PixyProxy 0.1.0 does not read a request without a prompt, so `DELETED_PROMPT` stands in its place. Of a request that
-    this version cannot read nothing else stays: the prompt may be anywhere in it.
-    """
-    left = transaction.one(
-        "SELECT id FROM images WHERE generation_id = :id AND deleted_at IS NULL LIMIT 1", id=generation_id
-    )
-    row = transaction.one("SELECT request FROM generations WHERE id = :id", id=generation_id)
-    if left is not None or row is None:
-        return
-    try:
-        request = {**json.loads(row["request"]), "prompt": DELETED_PROMPT}
-    except (TypeError, ValueError):
-        request = {"prompt": DELETED_PROMPT}
-    transaction.execute(
-        "UPDATE generations SET request = :request WHERE id = :id", request=json_to_column(request), id=generation_id
-    )
-    forget_revised_prompt(transaction, generation_id)
-
-
 def containing(q: str | None) -> str:
-    """The LIKE pattern for a prompt that contains `q`, whose own wildcards stand for themselves ('!' escapes)."""
+    """The LIKE pattern for prompts that contain `q` literally: wildcards in it are escaped with '!'."""
     if q is None:
         return "%"
     literal = q.replace("!", "!!").replace("%", "!%").replace("_", "!_")
@@ -166,7 +135,7 @@ class SqlImageRepository:
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
-    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:  # noqa: ARG002 -- it always is
+    async def get(self, guid: UUID, *, fresh: bool = False) -> Image:  # noqa: ARG002 -- it always is fresh
         """The image with this guid; `ImageNotFoundError` if there is none.
 
         `DatabaseError` if this version cannot read its record.
@@ -182,7 +151,7 @@ class SqlImageRepository:
         """Nothing is remembered here."""
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
-        """A page of the list: by keyset, so that a late page costs what the first one does.
+        """A page of the list, by keyset: a late page costs as much as the first one.
 
         Records that this version cannot read are left out.
         """
@@ -243,7 +212,7 @@ class SqlImageRepository:
         await self._database.execute("DELETE FROM images WHERE guid = :guid AND deleted_at IS NOT NULL", guid=str(guid))
 
     async def sizes(self, *, after: str, limit: int) -> dict[str, int]:
-        """The sizes of all recorded images by key, in the order of the keys: that of their bytes, everywhere."""
+        """The sizes of all recorded images by key, in the byte order of the keys on every database."""
         rows = await self._database.all(
             "SELECT filename, size_bytes FROM images WHERE filename > :after ORDER BY filename LIMIT :rows",
             after=after,

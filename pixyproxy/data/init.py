@@ -10,91 +10,49 @@ from typing import Any, Literal, cast
 
 import alembic.command
 import alembic.config
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from pixyproxy.core import limits
-from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
+from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
+from pixyproxy.core.limits import DATABASE, DatabaseLimits
 from pixyproxy.data import schema_version
 from pixyproxy.data.database import DISCONNECTING, Pool, SqlDatabase, driver_errors, error_code
 from pixyproxy.data.tls import connect
+from pixyproxy.data.urls import first_contact, parse_url
 
-READERS, SEARCHERS, WRITERS = 10, 4, 10
-"""Pooled connections of one process by their use, and the threads that use them."""
-
-# A database that accepts a connection and never answers costs one read timeout for the ping of a pooled
-# connection and one for the handshake of its successor: the 503 comes within 2 * READ_TIMEOUT + 3 s.
-CONNECT_TIMEOUT = limits.DATABASE_CONNECT
-READ_TIMEOUT = limits.DATABASE_READ
-WRITE_TIMEOUT = limits.DATABASE_WRITE
-STATEMENT_TIMEOUT = limits.STATEMENT
-"""Seconds after which the server ends a statement of a reader or a searcher, and SQLite a searcher's."""
 SQLITE_STEPS = 10_000
-"""Instructions of SQLite's virtual machine between two looks at the clock: well under a millisecond."""
-ROW_LOCK_WAIT = limits.ROW_LOCK_WAIT
-"""Seconds that a writer waits for a row lock before its transaction is run again; less than the read timeout."""
-
-SQLITE_LOCK_WAIT = 5
-"""Seconds that SQLite waits for the lock of its file."""
+"""Instructions of SQLite's virtual machine between two checks of the clock: well under a millisecond."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = "pixyproxy-migrations"
-MIGRATION_PATIENCE = 300
-"""Seconds that a process waits while another one migrates."""
-
-
-def sqlite_url(file: Path) -> str:
-    """The URL of an SQLite file, whatever characters its path has."""
-    return URL.create("sqlite", database=str(file)).render_as_string()
-
-
-def parse_url(text: str) -> URL:
-    """The URL of a database that we know how to use; `ConfigurationError` says what is wrong, without it."""
-    try:
-        url = make_url(text)
-    except (exc.ArgumentError, ValueError):
-        raise ConfigurationError("it is not a database URL") from None
-    if url.drivername in ("mysql", "mariadb", "mariadb+pymysql"):
-        url = url.set(drivername="mysql+pymysql")
-    if url.drivername == "mysql+pymysql":
-        if not url.host or not url.database:
-            raise ConfigurationError(
-                "it needs a host and a database: mysql+pymysql://user:password@host:3306/pixyproxy"
-            )
-        return url
-    if url.drivername == "sqlite":
-        if not url.database or url.database == ":memory:":
-            raise ConfigurationError("SQLite needs a file: sqlite:////path/to/pixyproxy.db")
-        return url
-    raise ConfigurationError("only mysql+pymysql:// and sqlite:// are known")
 
 
 Use = Literal["reading", "searching", "writing", "migrating"]
 
 
-def open_database(url: str) -> tuple[SqlDatabase, Callable[[], None]]:
+def open_database(url: str, *, limits: DatabaseLimits = DATABASE) -> tuple[SqlDatabase, Callable[[], None]]:
     """The database of the repositories, and what closes it. Nothing is connected yet.
 
     Raises `ConfigurationError` for a URL that cannot be used.
     """
 
     def open_pool(use: Use, size: int) -> Pool:
-        return Pool(open_engine(url, use=use, connections=size), size)
+        return Pool(open_engine(url, use=use, connections=size, limits=limits), size)
 
-    with _first_contact():
-        reader, searcher = open_pool("reading", READERS), open_pool("searching", SEARCHERS)
-        writer = open_pool("writing", WRITERS)
+    with first_contact():
+        reader, searcher = open_pool("reading", limits.readers), open_pool("searching", limits.searchers)
+        writer = open_pool("writing", limits.writers)
 
     def close() -> None:
         for pool in (reader, searcher, writer):
             pool.engine.dispose()
 
-    return SqlDatabase(reader=reader, searcher=searcher, writer=writer), close
+    return SqlDatabase(reader=reader, searcher=searcher, writer=writer, limits=limits), close
 
 
-def open_engine(url: str, *, use: Use, connections: int = 1) -> Engine:
+def open_engine(url: str, *, use: Use, connections: int = 1, limits: DatabaseLimits = DATABASE) -> Engine:
     """An engine with its pool. Nothing is connected yet. Parameters never reach a log or an error text."""
     parsed = parse_url(url)
     common: dict[str, Any] = {
@@ -105,15 +63,14 @@ def open_engine(url: str, *, use: Use, connections: int = 1) -> Engine:
         "hide_parameters": True,
     }
     if parsed.drivername == "sqlite":
-        engine = create_engine(
-            parsed, **common, connect_args={"timeout": MIGRATION_PATIENCE if use == "migrating" else SQLITE_LOCK_WAIT}
-        )
+        lock_wait = limits.migration_wait if use == "migrating" else limits.file_lock_wait
+        engine = create_engine(parsed, **common, connect_args={"timeout": lock_wait})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         if use == "searching":
-            event.listen(engine, "begin", _limit_sqlite)
+            event.listen(engine, "begin", partial(_limit_sqlite, seconds=limits.statement))
         return engine
-    timeouts = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT, "write_timeout": WRITE_TIMEOUT}
+    timeouts = {"connect_timeout": limits.connect, "read_timeout": limits.read, "write_timeout": limits.write}
     engine = create_engine(
         parsed,
         **common,
@@ -122,13 +79,13 @@ def open_engine(url: str, *, use: Use, connections: int = 1) -> Engine:
         connect_args={name: seconds for name, seconds in timeouts.items() if name not in parsed.query},
     )
     event.listen(engine, "do_connect", connect)
-    event.listen(engine, "connect", partial(_prepare_mysql, use=use))
+    event.listen(engine, "connect", partial(_prepare_mysql, use=use, limits=limits))
     event.listen(engine, "handle_error", _notice_disconnect)
     return engine
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # sqlite3 then leaves BEGIN to us, see _begin_sqlite
+    connection.isolation_level = None  # so sqlite3 does not begin transactions: _begin_sqlite does
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -141,20 +98,20 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _limit_sqlite(connection: Connection) -> None:
-    until = time.monotonic() + STATEMENT_TIMEOUT
+def _limit_sqlite(connection: Connection, *, seconds: float) -> None:
+    until = time.monotonic() + seconds
     driver_connection = cast(sqlite3.Connection, connection.connection.dbapi_connection)
     driver_connection.set_progress_handler(lambda: time.monotonic() > until, SQLITE_STEPS)
 
 
-def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry, *, use: Use) -> None:
+def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry, *, use: Use, limits: DatabaseLimits) -> None:
     statements = ["SET time_zone = '+00:00'"]
     if use in ("reading", "searching") and "mariadb" in connection.get_server_info().lower():
-        statements.append(f"SET SESSION max_statement_time = {STATEMENT_TIMEOUT}")
+        statements.append(f"SET SESSION max_statement_time = {limits.statement}")
     elif use in ("reading", "searching"):
-        statements.append(f"SET SESSION max_execution_time = {STATEMENT_TIMEOUT * 1000}")
+        statements.append(f"SET SESSION max_execution_time = {limits.statement * 1000}")
     elif use == "writing":
-        statements.append(f"SET SESSION innodb_lock_wait_timeout = {ROW_LOCK_WAIT}")
+        statements.append(f"SET SESSION innodb_lock_wait_timeout = {limits.row_lock_wait}")
     cursor = connection.cursor()
     for statement in statements:
         cursor.execute(statement)
@@ -173,38 +130,9 @@ def _alembic(scripts: Path) -> alembic.config.Config:
     return config
 
 
-@contextmanager
-def _first_contact() -> Iterator[None]:
-    """What the first connection shows to be wrong with the URL is said as a `ConfigurationError`."""
-    try:
-        with driver_errors():
-            yield
-    except PixyProxyException as error:
-        cause = error.__cause__
-        code = error_code(cause) if isinstance(cause, exc.DBAPIError) else 0
-        if code in WRONG_URL:
-            raise ConfigurationError(WRONG_URL[code]) from error
-        raise
-    except (OSError, TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"one of its options, or its folder, cannot be used ({type(error).__name__})"
-        ) from error
-
-
-WRONG_URL: dict[int | str, str] = {
-    1044: "the server says that the user may not use this database (1044)",
-    1045: "the server refuses the user or the password (1045); in a URL @ : / and # are percent-encoded",
-    1049: "the server has no such database (1049)",
-    1698: "the server refuses the user or the password (1698)",
-    2026: "its options ask for TLS, which the server does not offer (2026)",
-    "SQLITE_CANTOPEN": "the file cannot be opened; an absolute path needs four slashes: sqlite:////path/pixyproxy.db",
-    "SQLITE_NOTADB": "the file is not an SQLite database",
-}
-
-
 def require_current_schema(url: str) -> None:
-    """Return if this version can work with the schema; `ConfigurationError` says what is wrong with it or the URL."""
-    with _first_contact():
+    """Return if this version can work with the schema. `ConfigurationError` for another schema or a wrong URL."""
+    with first_contact():
         engine = open_engine(url, use="writing")
         try:
             with engine.connect() as connection:
@@ -215,28 +143,28 @@ def require_current_schema(url: str) -> None:
         raise ConfigurationError(schema_version.OLDER)
 
 
-def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
+def migrate(url: str, *, scripts: Path = MIGRATIONS, limits: DatabaseLimits = DATABASE) -> None:
     """Bring the schema to this version. Processes that start together wait for each other.
 
     A newer schema that is compatible stays as it is; `ConfigurationError` for one that is not. If a migration fails,
     those before it stay on MySQL and MariaDB. On SQLite nothing changes.
     """
     parsed = parse_url(url)
-    with _first_contact():
+    with first_contact():
         if parsed.drivername == "sqlite":
             Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
         else:
-            # A change of a large table takes what it takes: the timeouts of the service are not for this.
-            waiting = str(MIGRATION_PATIENCE * 100)
+            # Changing a large table may take hours: the timeouts of the service do not apply.
+            waiting = str(limits.migration_wait * 100)
             parsed = parsed.update_query_dict({"read_timeout": waiting, "write_timeout": waiting})
-        engine = open_engine(parsed.render_as_string(hide_password=False), use="migrating")
+        engine = open_engine(parsed.render_as_string(hide_password=False), use="migrating", limits=limits)
         try:
             connection = engine.connect()
         except BaseException:
             engine.dispose()
             raise
     try:
-        with driver_errors(), connection, _migration_lock(connection):
+        with driver_errors(), connection, _migration_lock(connection, wait=limits.migration_wait):
             config = _alembic(scripts)
             config.attributes["connection"] = connection
             if not schema_version.is_usable(connection, config):
@@ -252,14 +180,14 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS) -> None:
 
 
 @contextmanager
-def _migration_lock(connection: Connection) -> Iterator[None]:
+def _migration_lock(connection: Connection, *, wait: int) -> Iterator[None]:
     if connection.dialect.name == "sqlite":
         # One transaction around all: SQLite's DDL is transactional, and its write lock is the migration lock.
         connection.execution_options(writes=True)
         connection.begin()
         yield
         return
-    got = connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (MIGRATION_LOCK, MIGRATION_PATIENCE)).scalar()
+    got = connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (MIGRATION_LOCK, wait)).scalar()
     if got != 1:
         raise DatabaseUnavailableError("Another process has been migrating the database for minutes.")
     try:

@@ -1,4 +1,4 @@
-"""What lookups have found, and not found, kept in memory for a short while."""
+"""Keeps the results of lookups in memory for a short while, keys that were not found included."""
 
 import asyncio
 import time
@@ -17,9 +17,9 @@ V = TypeVar("V")
 ABSENCE = 1.0
 """Seconds for which a key that was not found is not looked up again."""
 ABSENT = 10_000
-"""Keys that were not found, at most: with the largest keys (64 characters) 3 MB."""
+"""The most keys that were not found: with the largest keys (64 characters) 3 MB."""
 SEEN = 20_000
-"""Keys that were found before and need no gate, at most: with the largest keys 5 MB."""
+"""The most keys that were found before and need no gate: with the largest keys 5 MB."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Found(Generic[V]):
 
 
 class Memory(Generic[K, V]):
-    """Answers of `look_up` by key. A value is valid for `ttl` seconds from before it was looked up.
+    """Results of `look_up` by key. A value is valid for `ttl` seconds after its lookup began.
 
     A lookup of a key that was never found here goes through `gate`, so that a flood of invented keys takes few of the
-    database's connections. A key that was found before needs no gate, even when its value is no longer valid. Lookups
-    of one key at the same time are one. With a `ttl` of 0 every call is a lookup of its own. `capacity` is in the units
-    of `size_of`.
+    database's connections. A key that was found before needs no gate, even when its value is no longer valid.
+    Concurrent lookups of one key share one call. With a `ttl` of 0 every call is a lookup of its own. `capacity` is in
+    the units of `size_of`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Memory(Generic[K, V]):
         self._looking_up: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K) -> V:
-        """The value; what `absent` makes if there is none; what the gate or the lookup raises."""
+        """The value. Raises what `absent` makes if there is none, and what the gate or the lookup raises."""
         try:
             found = self._found[key]
         except KeyError:
@@ -103,11 +103,11 @@ class Memory(Generic[K, V]):
         return value
 
     def _is_current(self, key: K) -> bool:
-        """Whether nothing has changed what this lookup may find since it began."""
+        """Whether the result of this lookup still holds: nothing has invalidated it since it began."""
         return self._looking_up.get(key) is asyncio.current_task()
 
     def forget(self, key: K) -> None:
-        """Look the key up again at its next use, whatever is known and whatever lookup is on its way."""
+        """Look the key up again at its next use. Running lookups of it no longer count."""
         self._looking_up.pop(key, None)
         self._found.pop(key, None)
         self._absent.pop(key, None)
@@ -119,7 +119,7 @@ class Memory(Generic[K, V]):
         self._absent.clear()
 
     def note(self, keys: Iterable[K]) -> None:
-        """These keys exist: their lookups need no gate, and that they were not found is forgotten."""
+        """These keys exist: their lookups need no gate, and earlier lookups that did not find them no longer count."""
         for key in keys:
             if key not in self._seen:
                 self._looking_up.pop(key, None)  # it may have begun before the key existed

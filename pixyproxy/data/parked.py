@@ -5,7 +5,6 @@ from uuid import UUID
 from pixyproxy.core.generations import Drawing, Generation
 from pixyproxy.data import settling
 from pixyproxy.data.database import SqlDatabase
-from pixyproxy.data.generations import AFTER_DRAWING
 
 
 class SqlParkedImageRepository:
@@ -17,7 +16,8 @@ class SqlParkedImageRepository:
     async def add(self, generation: Generation, drawing: Drawing) -> None:
         """Park all pictures, and end the lease, in one transaction. See `settling.park`."""
         await self._database.transaction(
-            lambda transaction: settling.park(transaction, generation, drawing), patience=AFTER_DRAWING
+            lambda transaction: settling.park(transaction, generation, drawing),
+            patience=self._database.limits.record_wait,
         )
 
     async def get(self, generation: UUID) -> tuple[bytes, ...]:

@@ -2,8 +2,8 @@
 
 Migrations expand first and contract a release later, so an older replica works beside a newer schema. `schema_version`
 has the revision. `schema_compatibility` has the oldest revision whose code can work with the schema: a migration that
-contracts raises `COMPATIBLE_FROM`. PixyProxy 0.1.0 knows neither table, only `alembic_version`, and works while that
-names its own revision.
+contracts raises `COMPATIBLE_FROM`. PixyProxy 0.1.0 knows only the table `alembic_version`, and works while it names its
+own revision.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What ends a generation: success, failure, parking. Functions on a `Transaction`, so that other records share it."""
+"""Ends generations: success, failure, parking. Functions on a `Transaction`, so that other records can share it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,9 +26,9 @@ def succeed(
 ) -> bool:
     """Record the images and the success, and remove what was parked. Returns whether this call recorded an image.
 
-    `drawing` has what the upstream said (usage, request id, answer), where that is known and not yet recorded. A
-    generation that has succeeded already gets the images that it lacks. `ConflictError` if it failed, other than as
-    interrupted, or if `images` are fewer than it expects.
+    `drawing` has the usage, request id and answer of the upstream, if they are known and not yet recorded. A generation
+    that has succeeded already gets the images that it lacks. `ConflictError` if it failed, other than as interrupted,
+    or if `images` are fewer than it expects.
     """
     found = transaction.execute(
         """
@@ -60,7 +60,7 @@ def succeed(
 def abandoned_at(transaction: Transaction, generation: Generation) -> str | None:
     """When a generation that ends now counts as abandoned, unless its answer is delivered before.
 
-    None if no retry may adopt it: it has an Idempotency-Key, or nobody records how its client fares.
+    None if no retry may adopt it: it has an Idempotency-Key, or no fingerprint.
     """
     if generation.fingerprint is None or generation.idempotency_key is not None:
         return None
@@ -70,8 +70,8 @@ def abandoned_at(transaction: Transaction, generation: Generation) -> str | None
 def images_missing(transaction: Transaction, generation: Generation, images: Sequence[Image]) -> list[Image]:
     """The images that a succeeded generation lacks; `ConflictError` if it did not succeed.
 
-    The images of a generation are recorded in one transaction. So one that has none, or as many as it expects with
-    those that were deleted, lacks nothing: a deleted image is not recorded again.
+    The images of a generation are recorded in one transaction. So nothing is missing if there are none, or if those
+    left and those deleted add up to the expected number: a deleted image is not recorded again.
     """
     row = lock(transaction, generation.guid)
     if row is None or row["state"] != GenerationState.SUCCEEDED:
@@ -107,7 +107,7 @@ def fail(
 
 
 def park(transaction: Transaction, generation: Generation, drawing: Drawing) -> None:
-    """Park all pictures, record what the upstream said, and end the lease.
+    """Park all pictures, record the upstream's usage, request id and answer, and end the lease.
 
     `ConflictError` if the generation is settled: whoever settled it has its pictures.
     """
@@ -126,7 +126,7 @@ def park(transaction: Transaction, generation: Generation, drawing: Drawing) -> 
                 data=picture.data[start : start + PART],
                 now=now,
             )
-    # Last, so that the generation's row is locked for as short as possible.
+    # Last, so that the generation's row is locked only briefly.
     found = transaction.execute(
         """
         UPDATE generations
@@ -147,7 +147,7 @@ def park(transaction: Transaction, generation: Generation, drawing: Drawing) -> 
 
 
 def lock(transaction: Transaction, guid: UUID) -> Row | None:
-    """The state of a generation, whose row no other transaction changes until this one ends."""
+    """The state of a generation. Its row is locked until this transaction ends."""
     # A conditional UPDATE locks the row on every database; FOR UPDATE is not in SQLite.
     transaction.execute("UPDATE generations SET state = state WHERE guid = :guid", guid=str(guid))
     return transaction.one(

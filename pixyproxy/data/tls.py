@@ -16,11 +16,14 @@ from sqlalchemy.util import asbool
 
 _lock = Lock()
 _contexts: dict[frozenset[tuple[str, Any]], tuple[tuple[int, ...], ssl.SSLContext]] = {}
-"""By the options: when their files were written, and the context that was made of them."""
+"""By options: the modification times of their files, and the context made from them."""
 
 
 def connect(_: Dialect, __: ConnectionPoolEntry, arguments: list[Any], options: dict[str, Any]) -> Connection:
-    """Connect as the URL says. Listens to SQLAlchemy's `do_connect`; `ValueError` for a switch that is no boolean."""
+    """Connect as the URL says; a listener of SQLAlchemy's `do_connect`.
+
+    `ValueError` for a switch that is no boolean.
+    """
     return _SharingConnection(*arguments, **_with_one_set_of_tls_options(options))
 
 
@@ -31,7 +34,7 @@ class _SharingConnection(Connection):
         options = frozenset(sslp.items())
         files = (Path(sslp[name]) for name in ("ca", "capath", "cert", "key") if sslp.get(name))
         written = tuple(file.stat().st_mtime_ns for file in files)
-        with _lock:  # connections that are opened together must not each make a context
+        with _lock:  # connections that are opened at the same time share one context
             known, context = _contexts.get(options, (None, None))
             if context is None or known != written:  # a renewed certificate is read
                 context = self._create_context(sslp)
@@ -46,9 +49,9 @@ class _SharingConnection(Connection):
 
 
 def _with_one_set_of_tls_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with all of TLS in the dictionary `ssl`.
+    """The options, with all TLS options in the dictionary `ssl`.
 
-    SQLAlchemy puts some of the URL's there, and leaves others to PyMySQL, which then forgets the first ones.
+    SQLAlchemy puts only some of the URL's TLS options there, and PyMySQL ignores these when others stand beside them.
     """
     plain = dict(options)
     tls: dict[str, Any] = plain.pop("ssl", {})

@@ -17,12 +17,12 @@ class Base64Decoder:
         self._rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes that these characters complete."""
+        """The bytes that are complete with these characters."""
         data = self._rest + data
-        whole = max(len(data) - 1, 0) // 4 * 4  # the last four, which may be padded, wait for the end
+        whole = max(len(data) - 1, 0) // 4 * 4  # the last four may be padded: they wait for the end
         self._rest = data[whole:]
         if data[:whole].endswith(b"="):
-            raise ValueError("something stands behind the padding")
+            raise ValueError("there are characters after the padding")
         return pybase64.b64decode(data[:whole], validate=True) if whole else b""
 
     def finish(self) -> bytes:

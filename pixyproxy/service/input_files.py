@@ -17,15 +17,15 @@ from pixyproxy.service.pixels import BOMBS, UNREADABLE, pixels_of
 
 MAX_SIZES: dict[Role, int] = {"image": limits.MAX_INPUT, "mask": limits.MAX_MASK, "markup": limits.MAX_INPUT}
 MAGIC = 12
-"""The first bytes of a picture, by which its type is known."""
+"""First bytes of a picture that show its type."""
 READERS = 2
-"""Headers that are read at once: one of a picture that is meant to do harm may have some 50 MB."""
+"""Headers that are read at the same time: a malicious picture can have a header of some 50 MB."""
 MIB = 1024 * 1024
 TOO_MANY_PIXELS = f"must have at most {limits.MAX_INPUT_PIXELS // 1_000_000} megapixels"
 
 
 class InputReceiver:
-    """Receives inputs. What the client says of their types and names counts for nothing."""
+    """Receives inputs. The types and names that the client claims are ignored."""
 
     def __init__(self, spool: UploadSpool) -> None:
         self._spool = spool
@@ -36,7 +36,7 @@ class InputReceiver:
     ) -> InputFile:
         """The input; `image`: it is stored here, and must have its bytes (`ImageContentLostError`).
 
-        `InvalidRequestError` and `UnsupportedFileError` name the `pointer`. Nothing of what is refused is left.
+        `InvalidRequestError` and `UnsupportedFileError` name the `pointer`. Nothing of a refused input is kept.
         """
         upload = await self._spool.open()
         try:
@@ -54,7 +54,7 @@ class InputReceiver:
     async def _write(
         self, upload: Upload, role: Role, chunks: AsyncIterable[Chunk], pointer: str
     ) -> tuple[int, ContentType]:
-        """Write the upload; returns its size and type. It is refused as soon as what came shows that it must be."""
+        """Write the upload; returns its size and type. Refuses it as soon as the bytes received so far break a rule."""
         size, head = 0, b""
         content_type: ContentType | None = None
         async for chunk in chunks:

@@ -15,12 +15,12 @@ ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_LENGTH = 43
 """Base62 characters: 256 bits."""
 CHECK_LENGTH = 6
-"""Base62 characters: the 32 bits of a CRC, which tells a mistyped key from a key without asking the database."""
+"""Base62 characters: the 32 bits of a CRC, which recognizes mistyped keys without a database query."""
 API_KEY = re.compile(rf"pxp_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECK_LENGTH}}}")
 PREFIX_LENGTH = 8
 
 CONFIGURED_CALLER = Caller(api_key_id=0, name="PIXYPROXY_API_KEY")
-"""Whoever has the key of PIXYPROXY_API_KEY, which has no record."""
+"""The caller with the key of PIXYPROXY_API_KEY, which has no record."""
 
 
 def new_key() -> str:
@@ -40,7 +40,7 @@ def checksum(random: str) -> str:
 
 
 def is_well_formed(key: str) -> bool:
-    """Whether `new_key` can have made this."""
+    """Whether this can be a key of `new_key`."""
     return bool(API_KEY.fullmatch(key)) and hmac.compare_digest(
         checksum(key[4 : 4 + RANDOM_LENGTH]).encode(), key[-CHECK_LENGTH:].encode()
     )
@@ -52,14 +52,14 @@ def digest(key: str) -> str:
 
 
 class KeyService:
-    """Who may make private requests."""
+    """Checks and manages the keys of private requests."""
 
     def __init__(self, repository: ApiKeyRepository, *, configured_key: str | None = None) -> None:
         self._repository = repository
         self._configured_digest = None if configured_key is None else digest(configured_key).encode()
 
     async def authenticate(self, key: str) -> Caller:
-        """Who has this key; `AuthenticationError` for a wrong and for a revoked one."""
+        """The caller with this key; `AuthenticationError` for a wrong or revoked one."""
         sha256 = digest(key)
         if self._configured_digest is not None and hmac.compare_digest(sha256.encode(), self._configured_digest):
             return CONFIGURED_CALLER
@@ -74,7 +74,7 @@ class KeyService:
         return Caller(api_key_id=api_key.id, name=api_key.name)
 
     async def create(self, name: str) -> str:
-        """A new key, which can be read here and never again; `ConflictError` if the name is taken."""
+        """A new key; only this call returns it. `ConflictError` if the name is taken."""
         key = new_key()
         await self.add(name, key=key)
         return key
@@ -95,5 +95,5 @@ class KeyService:
         return await self._repository.list()
 
     async def revoke(self, name: str) -> None:
-        """End a key, from its next request on; `NotFoundError` if none in force has the name."""
+        """Revoke a key: its next request is refused. `NotFoundError` if no unrevoked key has the name."""
         await self._repository.revoke(name=name)

@@ -8,9 +8,10 @@ from pixyproxy.core.keys import Caller
 
 
 class ModelCatalogue:
-    """`default` draws what names no model. `others` are offered besides; `aliases` gives each alias its model.
+    """`default` is the model of requests that name none.
 
-    `closed`: our own dialect takes no other model either. The wire never does: its clients ask what there is.
+    `others` are offered too; `aliases` maps each alias to its model. `closed`: our own dialect refuses other models.
+    OpenAI's dialect always does: its clients can list the models.
     """
 
     def __init__(
@@ -39,5 +40,5 @@ class ModelCatalogue:
 
 
 def safety_identifier_of(caller: Caller) -> str:
-    """What the upstream may know of a caller: always the same, and not its name."""
+    """A stable identifier of a caller for the upstream, without its name."""
     return hashlib.sha256(f"pixyproxy-key-{caller.api_key_id}".encode()).hexdigest()

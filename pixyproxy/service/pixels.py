@@ -8,14 +8,14 @@ from PIL import UnidentifiedImageError
 from pixyproxy.core.content_types import ContentType
 
 BOMBS = (Pillow.DecompressionBombWarning, Pillow.DecompressionBombError)
-"""What far too many pixels raise."""
+"""Exceptions for far too many pixels."""
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError)
-"""What a header that cannot be read raises."""
+"""Exceptions for an unreadable header."""
 
 
 def pixels_of(file: BinaryIO, content_type: ContentType) -> tuple[int, int]:
     """Width and height of the picture in a file; one of `UNREADABLE` or `BOMBS`."""
-    if content_type == "image/webp":  # Pillow reads all of it and makes a canvas
+    if content_type == "image/webp":  # Pillow would read the whole file and make a canvas
         return webp_pixels(file.read(30))
     with Pillow.open(file, formats=[content_type.removeprefix("image/")]) as opened:
         return opened.size

@@ -1,7 +1,6 @@
 """Private requests: callers with an API key have images drawn, read the lists, and delete."""
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from uuid import UUID
 
 from pydantic import ConfigDict, TypeAdapter
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import (
     Generation,
@@ -19,10 +17,12 @@ from pixyproxy.core.generations import (
     GenerationState,
     PartialImage,
 )
-from pixyproxy.core.images import DeletedImage, ImagePage
+from pixyproxy.core.images import ImagePage
 from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
+from pixyproxy.service.defaults import Defaults
+from pixyproxy.service.deletions import Deletions
 from pixyproxy.service.generating.adopt import AdoptingBeginner, require_end
 from pixyproxy.service.generating.begin import POLL_AFTER, IdempotentBeginner, parse_idempotency_key
 from pixyproxy.service.generating.client import Client
@@ -31,14 +31,9 @@ from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, poll
 from pixyproxy.service.generating.watch import watch
-from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
+from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.queries import GenerationQuery, ImageQuery
 from pixyproxy.service.validation import revalidated
-
-DELETION_PATIENCE = limits.DELETION_WAIT
-"""Seconds that a DELETE waits for the storage."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,11 +48,11 @@ class Created:
 
 
 class PrivateImageService:
-    """What callers may do. `models` and `quality` fill in what a request leaves open; no quality is not sent.
+    """The private requests. `models` and `quality` fill in what a request leaves open; without a quality none is sent.
 
-    `sync_wait`: seconds that a request waits for its generation unless it says otherwise; 0: without a limit. From
-    `ending` on no request waits for a generation of another replica. `identify_callers`: a request without a safety
-    identifier gets one of its API key.
+    `sync_wait`: seconds that a request waits for its generation unless it says otherwise; 0: without a limit. Once
+    `ending` is set, no request waits for a generation of another replica. `identify_callers`: a request without a
+    safety identifier gets one of its API key.
     """
 
     def __init__(
@@ -75,12 +70,10 @@ class PrivateImageService:
         self._runner = runner
         self._beginner = IdempotentBeginner(stores.generations)
         self._adopting = AdoptingBeginner(stores.adoption, runner=runner, ending=ending)
-        self._models = models
-        self._quality = quality
+        self._defaults = Defaults(models, quality=quality, identify_callers=identify_callers)
         self._sync_wait = sync_wait
         self._ending = ending
-        self._identify_callers = identify_callers
-        self._removals: set[asyncio.Task[None]] = set()  # asyncio itself holds a task only weakly
+        self._deletions = Deletions(stores)
 
     async def create(
         self,
@@ -97,9 +90,9 @@ class PrivateImageService:
 
         `wait`: seconds to wait for the end (`math.inf`: without a limit), also of a generation that another request
         began. None: `sync_wait`, and a generation that another request began is not waited for. `inputs`: what is
-        edited; they are closed when the upstream has them, or nobody needs them. `client`: without an Idempotency-Key
-        its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be `math.inf`.
-        `partial_images`: how many the upstream is asked for, for those who `watch`.
+        edited; they are closed when the upstream has them, or they are no longer needed. `client`: without an
+        Idempotency-Key its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be
+        `math.inf`. `partial_images`: how many the upstream is asked for, for those who `watch`.
 
         Raises `ModelNotFoundError`, and what `GenerationRunner.begin` raises before anything is spent; what
         `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a picture. For a known key
@@ -136,7 +129,7 @@ class PrivateImageService:
         partial_images: int = 0,
         client: Client | None = None,
     ) -> AsyncGenerator[PartialImage | Created, None]:
-        """Like `create`, without a limit of time: partial images as they arrive, if the upstream sends any, the end.
+        """Like `create`, without a time limit: partial images as they arrive, if any, then the end.
 
         What `create` raises before anything is spent is raised here, and the rest by the iterator. A caller that is
         slow misses partial images. Closing the iterator ends nothing.
@@ -176,7 +169,7 @@ class PrivateImageService:
         begun: RunningGeneration | Generation | None = None
         try:
             request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
-            filled = self._filled(request, caller=caller)
+            filled = self._defaults.fill_in(request, caller=caller)
             begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
             if idempotency_key is not None:
                 key = parse_idempotency_key(idempotency_key)
@@ -190,18 +183,8 @@ class PrivateImageService:
                 inputs.close()
         return begun
 
-    def _filled(self, request: GenerationRequest, *, caller: Caller) -> GenerationRequest:
-        """The request with what it leaves open; `ModelNotFoundError`."""
-        filled: dict[str, str | None] = {
-            "model": self._models.resolve(request.model),
-            "quality": request.quality or self._quality,
-        }
-        if self._identify_callers and request.safety_identifier is None and request.user is None:
-            filled["safety_identifier"] = safety_identifier_of(caller)
-        return request.model_copy(update=filled)
-
     async def drain(self) -> None:
-        """Return when it is recorded which clients have their answer: called when all requests have ended."""
+        """Return when all deliveries are recorded. Called when all requests have ended."""
         await self._adopting.drain()
 
     async def list(self, query: ImageQuery) -> ImagePage:
@@ -210,27 +193,11 @@ class PrivateImageService:
         return await self._stores.images.search(limit=query.limit, cursor=query.cursor, q=query.q)
 
     async def delete(self, guid: UUID) -> None:
-        """Delete an image: its record is gone at once, its bytes within `DELETION_PATIENCE` or later.
+        """Delete an image: its record is hidden at once, its bytes are removed within seconds or later.
 
         `ImageNotFoundError` if there is no such image.
         """
-        image = await self._stores.images.mark_deleted(revalidated(_GUID, guid))
-        removal = asyncio.create_task(self._remove(image))
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
-        done, _ = await asyncio.wait({removal}, timeout=DELETION_PATIENCE)
-        if done:
-            removal.result()
-        else:
-            logger.warning("image %s: the storage is slow: the deletion is finished later", image.guid)
-
-    async def _remove(self, image: DeletedImage) -> None:
-        """Remove the object and the record of an image that is marked as deleted, or leave it to a reconciler."""
-        try:
-            await self._stores.storage.delete(image.filename)
-            await self._stores.images.delete(image.guid)
-        except PixyProxyException as error:
-            logger.warning("image %s: a reconciler will finish its deletion: %s", image.guid, error.name)
+        await self._deletions.delete(revalidated(_GUID, guid))
 
     async def generation(self, guid: UUID) -> Generation:
         """The generation, whichever replica runs it; `GenerationNotFoundError` if there is no such generation."""
@@ -260,11 +227,11 @@ class PrivateImageService:
         return Created(succeeded, replayed=replayed)
 
     def _note_images(self, *generations: Generation) -> None:
-        """Make the images of an answer readable here at once, even if somebody asked for them too early."""
+        """Make the images of an answer readable here at once, even if an earlier request did not find them."""
         self._stores.images.note(image.guid for generation in generations for image in generation.images)
 
     async def _join(self, generation: Generation, seconds: float | None) -> Generation:
-        """A generation that another request began, when it has ended, after so many seconds, or at `ending`."""
+        """A generation that another request began: at its end, after so many seconds, or at `ending`."""
         running = self._runner.get(generation.guid)
         if running is None:
             return await poll(self._stores.generations, generation, seconds=seconds, ending=self._ending)

@@ -1,4 +1,4 @@
-"""Public requests: everybody who has the guid may see the image."""
+"""Public requests: anyone with the guid may see the image."""
 
 from uuid import UUID
 
@@ -24,8 +24,8 @@ class PublicImageService:
     async def open_content(self, image: Image, *, part: range | None = None) -> StoredObject:
         """The bytes of an image that `get` or another service returned, or a part of them, opened.
 
-        `ImageContentLostError` if they are not in the storage, whole; `ImageNotFoundError` if that is since the image
-        was deleted elsewhere.
+        `ImageContentLostError` if the storage does not have all of them; `ImageNotFoundError` if the reason is that
+        another process deleted the image.
         """
         if part is not None and not (part.step == 1 and 0 <= part.start < part.stop <= image.size_bytes):
             raise InvalidRequestError([{"detail": "is no part of the picture", "pointer": "#/part"}])

@@ -28,8 +28,9 @@ FAILURE_AGE = 1.0
 class Probe:
     """The last result of probing one part. Concurrent callers share one probe.
 
-    A part that does not answer within `DEADLINE` seconds has failed with what `silent` makes. It is not probed again
-    before that probe has ended, by the timeouts of its adapter: threads do not pile up behind a part that hangs.
+    A part that does not answer within `DEADLINE` seconds has failed with the exception that `silent` makes. It is
+    probed again only when that probe has ended by the timeouts of its adapter: no threads pile up behind a hanging
+    part.
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class Probe:
         """Return if the part answers; raise its error if not."""
         if self._clock() >= self._fresh_until:
             if self._asking is None or self._asking.done():
-                # In a context of its own: its log lines belong to no request.
+                # In a new context: the log lines of a probe belong to no request.
                 self._asking = asyncio.create_task(self._note_the_answer(), context=contextvars.Context())
             done, _ = await asyncio.wait({self._asking}, timeout=DEADLINE)
             if not done:
                 raise self._silent()
         if self._failure is not None:
-            # Raised many times, it would grow, and each request adds to its own.
+            # A copy: its traceback would grow, and each request adds members of its own.
             failure = self._failure.copy() if isinstance(self._failure, PixyProxyException) else self._failure
             raise failure.with_traceback(None)
 
@@ -75,10 +76,10 @@ class Probe:
 
 
 class Readiness:
-    """The parts without which no generation may begin, and whether this process still begins any.
+    """Whether the parts that a generation needs are ready, and whether this process still begins generations.
 
-    `require_match` returns if database and storage belong together; it is asked until it does. `ending` is set when the
-    process begins no more generations.
+    `require_match` returns if database and storage belong together; it is called until it has returned. `ending` is set
+    when the process begins no more generations.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ NO_PLACE = "has a data: URL where no image belongs"
 
 
 class Uploads:
-    """Makes the collectors of requests. `public_url`: what the URLs of stored images begin with, if it is set."""
+    """Makes a collector for each request. `public_url`: the beginning of the URLs of stored images, if it is set."""
 
     def __init__(
         self, spool: UploadSpool, *, images: ImageRepository, storage: ImageStorage, public_url: str | None = None
@@ -46,16 +46,16 @@ class Uploads:
         self._public_url = public_url
 
     def collect(self, *, base_url: str | None = None) -> "InputCollector":
-        """A collector for one request. `base_url`: with which the client reached this service."""
+        """A collector for one request. `base_url`: the beginning of the URL that the client used."""
         own = [urlsplit(url) for url in (self._public_url, base_url) if url is not None]
         return InputCollector(self._receiver, images=self._images, storage=self._storage, base_urls=own)
 
 
 class InputCollector:
-    """Takes the inputs of one request, in any order. Close it, unless `inputs` was called, which passes them on.
+    """Takes the inputs of one request, in any order. Close it, unless `inputs` was called: then the caller closes them.
 
     The methods raise `InvalidRequestError` and `UnsupportedFileError` with the `pointer` that they are given,
-    `UploadsFullError` and `StorageUnavailableError`. Nothing of an input that is refused is left.
+    `UploadsFullError` and `StorageUnavailableError`. Nothing of a refused input is kept.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class InputCollector:
         await self._take_stored(role, await self._find(guid, pointer), pointer)
 
     async def data_url(self, role: Role, characters: AsyncIterable[bytes], *, pointer: str) -> None:
-        """The bytes of a `data:` URL, as its characters arrive."""
+        """Take a `data:` URL, as its characters arrive."""
         self._require_place(role, pointer)
         self._files.append(await self._receive_data_url(role, characters, pointer))
 
     async def hold(self, characters: AsyncIterable[bytes]) -> str:
-        """Take a `data:` URL whose role is not known yet. Returns a text that `resolve` knows it by."""
+        """Take a `data:` URL whose role is not known yet. Returns a text by which `resolve` finds it."""
         if len(self._held) + len(self._files) >= sum(MAX_COUNTS.values()):
             raise too_many("image", SOMEWHERE)
         text = f"held:{secrets.token_hex(16)}"
@@ -123,7 +123,7 @@ class InputCollector:
         return any(each.facts.role == role for each in self._files)
 
     def inputs(self) -> InputFiles:
-        """All inputs, the images first. From now on they are the caller's, who closes them."""
+        """All inputs, the images first. From now on the caller closes them."""
         files, self._files = self._files, []
         return InputFiles(sorted(files, key=lambda each: ORDER.index(each.facts.role)))
 
@@ -153,7 +153,7 @@ class InputCollector:
 
     async def _find(self, guid: UUID, pointer: str) -> Image:
         try:
-            return await self._images.get(guid, fresh=True)  # no money is spent on an image that was deleted
+            return await self._images.get(guid, fresh=True)  # do not buy an edit of a deleted image
         except ImageNotFoundError as error:
             raise invalid(NOT_FOUND, pointer) from error
 
@@ -187,6 +187,6 @@ class InputCollector:
 
 
 def too_many(role: Role, pointer: str) -> Exception:
-    """The refusal of one input more than its role has."""
+    """The error for more inputs than a role may have."""
     most = MAX_COUNTS[role]
     return invalid(f"at most {most} images can be edited at once" if most > 1 else "came twice", pointer)

@@ -1,4 +1,4 @@
-"""The services' own check of what they are given: they do not trust that web has looked."""
+"""Validates the arguments of the services, which do not rely on the validation in web."""
 
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def revalidated(adapter: TypeAdapter[T], value: Any) -> T:
-    """The value, validated anew, however it was made; `InvalidRequestError` names what breaks a rule."""
+    """The value, validated again. `InvalidRequestError` names the broken rules."""
     plain = value.model_dump() if hasattr(value, "model_dump") else value
     try:
         return adapter.validate_python(plain)

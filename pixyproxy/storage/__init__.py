@@ -1,1 +1,1 @@
-"""Bytes: where the pictures lie, a folder or an S3-compatible bucket."""
+"""The bytes of pictures, in a folder or an S3-compatible bucket."""

@@ -1,7 +1,7 @@
-"""Keeps objects in memory, up to a number of bytes. They never change, so a copy is as good as the object.
+"""Keeps objects in memory, up to a number of bytes. Objects never change, so a copy never goes stale.
 
-What is on its way into memory, and what a slow client still reads, counts as much as what is only kept: no number of
-readers takes more than the bound. Where it does not suffice, objects are passed on as they come.
+Objects on their way into memory and objects that slow clients still read count too, so any number of readers stays
+within the bound. When the bound is reached, objects are streamed without being kept.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from pixyproxy.core.images import ObjectFacts
 from pixyproxy.core.protocols import Chunk, ImageStorage, StoredObject
 
 SHARE = 8
-"""An object may take one part of so many of the bound; a larger one would push out too many others."""
+"""An object may take at most one eighth of the bound; a larger one would evict too many others."""
 
 
 class Copy:
-    """An object in memory, whole or on its way there. The foremost reader fetches the next chunk for all."""
+    """An object in memory, or on its way there. The reader that is furthest ahead fetches the next chunk for all."""
 
     def __init__(self, key: str, source: StoredObject) -> None:
         self.key = key
@@ -40,7 +40,7 @@ class Copy:
         return self._received == self.size_bytes
 
     def merge(self) -> None:
-        """Make one piece of many: a copy that is read again is read often."""
+        """Join the chunks: a copy that is read a second time is read often."""
         if len(self._chunks) > 1:
             self._chunks = [b"".join(self._chunks)]
 
@@ -57,7 +57,7 @@ class Copy:
     async def _fetch(self) -> None:
         chunk = None
         if self._coming is not None and not self.broken:
-            self.broken = True  # unless a chunk comes: whatever happens, an iterator is not asked again
+            self.broken = True  # unless a chunk comes; a failed iterator is not used again
             chunk = await anext(self._coming, None)
         if chunk is None:
             raise StorageUnavailableError("The storage broke off.")
@@ -66,7 +66,7 @@ class Copy:
         self._received += len(chunk)
 
     async def aclose(self) -> None:
-        """Fetch no more, and close the source."""
+        """Stop fetching, and close the source."""
         source, self._source, self._coming = self._source, None, None
         if source is not None:
             await source.aclose()
@@ -103,10 +103,10 @@ class Reader:
 
 
 class CachedImageStorage:
-    """`ImageStorage` before another one, with up to `capacity` bytes of its objects in memory.
+    """An `ImageStorage` in front of another one, with up to `capacity` bytes of its objects in memory.
 
-    Readers that want one cold object at the same time make one request for it. A part is served from a whole copy, or
-    by the storage. A deletion forgets the copy; who reads it at that moment reads on.
+    Concurrent readers of an object that is not in memory share one request. A part is served from a complete copy, or
+    by the storage. A deletion drops the copy; its current readers finish.
     """
 
     def __init__(self, storage: ImageStorage, *, capacity: int) -> None:
@@ -129,7 +129,7 @@ class CachedImageStorage:
         while True:
             copy = self._used.get(key) or self._take(key)
             if copy is not None and copy.broken:
-                copy = None  # its readers get the error; others ask the storage
+                copy = None  # its readers get the error; new ones ask the storage
             if copy is not None and (part is None or (copy.whole and part.stop <= copy.size_bytes)):
                 return self._reader(copy, part=part)
             if part is not None:
@@ -175,7 +175,7 @@ class CachedImageStorage:
         await self._storage.probe()
 
     async def release(self, copy: Copy) -> None:
-        """Called by a reader that reads no more: the last one leaves the copy to be kept, or to be dropped."""
+        """Called by a reader that has finished. After the last one the copy is kept or dropped."""
         copy.readers -= 1
         if copy.readers:
             return
@@ -231,4 +231,4 @@ class CachedImageStorage:
 
 
 Outcome = PixyProxyException | Literal["in memory", "passed on", "failed"]
-"""What became of an opening that others wait for."""
+"""The result of an opening that others wait for."""

@@ -1,4 +1,4 @@
-"""Files that are durable once they are written, and what an error of the system means."""
+"""Writes files durably, and translates errors of the operating system."""
 
 import os
 import secrets
@@ -30,7 +30,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: beside its place, made durable, then renamed."""
+    """Write a file completely or not at all: to a temporary name, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -59,7 +59,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def children(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; nothing if it is no folder."""
+    """The entries of a folder in the order of their names; none if it is not a folder."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import UUID
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
+from pixyproxy.core.limits import FOLDERS, FolderLimits
 from pixyproxy.core.threads import Threads
 from pixyproxy.storage.files import children, file_errors, sync_folder, write_new, write_whole
 from pixyproxy.storage.instance import NAME, parse_instance
@@ -21,15 +21,12 @@ from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
 T = TypeVar("T")
 
 THREADS = 16
-PATIENCE = limits.READ_WAIT
-AFTER_DRAWING = limits.RECORD_WAIT
-"""Seconds that a picture that was paid for waits for a thread."""
 CHUNK = 256 * 1024
 MINIMUM_ROOM = 64 * 1024 * 1024
 
 
 class OpenFile:
-    """A file opened for reading at its first wanted byte; the `StoredObject` of the folder."""
+    """A file that is read from its first requested byte on; the `StoredObject` of the folder."""
 
     def __init__(self, file: BinaryIO, *, size_bytes: int, wanted: int, threads: Threads) -> None:
         self._file = file
@@ -65,22 +62,23 @@ class OpenFile:
 class FolderImageStorage:
     """`ImageStorage` in a folder of this machine.
 
-    A folder that is missing is unavailable: it may be a volume that is not mounted. Only `make` creates it.
+    A missing folder counts as unavailable: it may be an unmounted volume. Only `make` creates it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, limits: FolderLimits = FOLDERS) -> None:
         self._folder = folder
+        self._limits = limits
         self._reading, self._writing, self._probing = (
-            Threads(size, patience=PATIENCE, busy=lambda: StorageUnavailableError("The storage is busy."))
+            Threads(size, patience=limits.read_wait, busy=lambda: StorageUnavailableError("The storage is busy."))
             for size in (THREADS, THREADS, 1)
         )
 
     def path(self, key: str) -> Path:
-        """Where the object of a key lies: 65,536 subfolders keep each one small."""
+        """The path of a key's object. 65,536 subfolders keep each folder small."""
         checked_object_key(key)
         return self._folder / key[:2] / key[2:4] / key
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 -- the name tells it
+    async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 -- the name has the extension
         """Store the bytes whole or not at all."""
         path = self.path(key)
 
@@ -90,7 +88,7 @@ class FolderImageStorage:
             for folder in (path.parent.parent, self._folder, self._folder.parent):
                 sync_folder(folder)
 
-        await self._run(write, self._writing, patience=AFTER_DRAWING)
+        await self._run(write, self._writing, patience=self._limits.put_wait)
 
     async def open(self, key: str, *, part: range | None = None) -> OpenFile:
         """Open the object, or a part of it; `ObjectNotFoundError` if there is none, or none that has the part."""
@@ -114,7 +112,7 @@ class FolderImageStorage:
         return await self._run(lambda: path.stat().st_size, self._reading, missing=True)
 
     async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
-        """Objects in the order of their keys, from behind `after`; a file that is no object of ours is passed over."""
+        """Objects in the order of their keys, from behind `after`; files that are not our objects are skipped."""
 
         def found() -> tuple[ObjectFacts, ...]:
             if self._folder.exists() and not self._folder.is_dir():
@@ -203,7 +201,7 @@ class FolderImageStorage:
         await self._run(writable, self._probing)
 
     async def make(self) -> None:
-        """Make the folder, for a service that has no image yet."""
+        """Create the folder, for a service that has no image yet."""
         await self._run(lambda: self._folder.mkdir(parents=True, exist_ok=True), self._probing)
 
     def _require_folder(self) -> None:

@@ -1,4 +1,4 @@
-"""The mark in a storage that says to which database its objects belong."""
+"""The object in a storage that names the database to which it belongs."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ NAME = ".pixyproxy-instance"
 
 
 def parse_instance(data: bytes) -> UUID:
-    """The id that the mark holds; `StorageError` if it holds something else."""
+    """The id in that object; `StorageError` if it has other content."""
     try:
         return UUID(data.decode().strip())
     except ValueError as error:

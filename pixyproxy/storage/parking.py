@@ -1,4 +1,4 @@
-"""The last place for pictures that were paid for: a folder on this machine.
+"""The last resort for pictures that were paid for: a folder on this machine.
 
 It is used when storage and database are unavailable and the process must end.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import StorageUnavailableError
+from pixyproxy.core.limits import FOLDERS, FolderLimits
 from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.core.threads import Threads
 from pixyproxy.storage.files import children, file_errors, sync_folder, write_whole
@@ -24,11 +24,6 @@ T = TypeVar("T")
 NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:([0-9])|([1-9]|10)-of-([1-9]|10))")
 """`{generation}.{number}-of-{count}`, counted from 1; older versions wrote `{generation}.{index}`, counted from 0."""
 
-
-RESERVE = limits.PARKING_RESERVE
-"""Bytes of the disk that are reserved for parking: some pictures of common sizes."""
-PATIENCE = limits.FOLDER_WAIT
-"""Seconds that a picture waits for a free thread."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
@@ -37,15 +32,15 @@ logger = logging.getLogger(__name__)
 class LocalParkingFolder:
     """`ParkingFolder` in a folder of this machine, made when it is needed.
 
-    `probe` reserves room with a file of `reserve` bytes. When the disk is full, `add` gives that room to pictures.
+    `probe` reserves room with a file of `limits.reserve` bytes. When the disk is full, `add` frees it for pictures.
     """
 
-    def __init__(self, folder: Path, *, reserve: int = RESERVE) -> None:
+    def __init__(self, folder: Path, *, limits: FolderLimits = FOLDERS) -> None:
         self._folder = folder
-        self._reserve = reserve
+        self._reserve = limits.reserve
         self._ballast = folder / ".reserve"
         self._threads = Threads(
-            2, patience=PATIENCE, busy=lambda: StorageUnavailableError("The parking folder is busy.")
+            2, patience=limits.park_wait, busy=lambda: StorageUnavailableError("The parking folder is busy.")
         )
 
     def _path(self, file: ParkedFile) -> Path:
@@ -85,7 +80,10 @@ class LocalParkingFolder:
         return room.f_bavail * room.f_frsize
 
     async def probe(self) -> bool:
-        """Reserve room for some pictures; whether the disk has it. `StorageUnavailableError` if it takes no picture."""
+        """Reserve room for some pictures; whether the disk has that room.
+
+        `StorageUnavailableError` if nothing can be written.
+        """
 
         def write() -> bool:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -134,7 +132,7 @@ class LocalParkingFolder:
 
 
 def file_of(name: re.Match[str]) -> ParkedFile:
-    """The picture of a file's name."""
+    """The picture that a file's name stands for."""
     generation, index, number, count = name.groups()
     if count is None:
         return ParkedFile(UUID(generation), index=int(index), count=None)

@@ -1,4 +1,4 @@
-"""Uploads on their way to the upstream: in files without a name, of which nothing is left when the process ends."""
+"""Uploads on their way to the upstream, in unnamed files: nothing is left of them when the process ends."""
 
 import errno
 import hashlib
@@ -9,23 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import StorageUnavailableError, UploadsFullError
+from pixyproxy.core.limits import FOLDERS, FolderLimits
 from pixyproxy.core.protocols import Chunk
 from pixyproxy.core.threads import Threads
 
 T = TypeVar("T")
 
 THREADS = 4
-PATIENCE = limits.UPLOAD_WAIT
 CHUNK = 256 * 1024
-"""Bytes of an upload that wait in memory. A thread writes them together, because each visit costs some 100 µs."""
+"""Bytes of an upload that wait in memory. A thread writes them together: each switch to a thread costs some 100 µs."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_FULL = "The disk of the uploads is full."
 
 
 class Budget:
-    """Bytes that all uploads of the process may have at once. Files are closed in any thread."""
+    """The bytes that all uploads of the process may take together. Thread-safe: files are closed in any thread."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -38,7 +37,7 @@ class Budget:
         return self._used
 
     def take(self, size: int) -> None:
-        """Take so many bytes; `UploadsFullError` if there are fewer."""
+        """Take bytes; `UploadsFullError` if there are not enough."""
         with self._lock:
             if self._used + size > self._size:
                 raise UploadsFullError
@@ -115,10 +114,12 @@ class FolderUpload:
 class UploadFolder:
     """`UploadSpool` in a folder of this machine, made when it is needed. `budget`: bytes of all uploads at once."""
 
-    def __init__(self, folder: Path, *, budget: int) -> None:
+    def __init__(self, folder: Path, *, budget: int, limits: FolderLimits = FOLDERS) -> None:
         self._folder = folder
         self.budget = Budget(budget)
-        self._threads = Threads(THREADS, patience=PATIENCE, busy=lambda: UploadsFullError("The disk is busy."))
+        self._threads = Threads(
+            THREADS, patience=limits.upload_wait, busy=lambda: UploadsFullError("The disk is busy.")
+        )
 
     async def open(self) -> FolderUpload:
         """Begin an upload."""
@@ -135,7 +136,7 @@ class UploadFolder:
 
 
 def guarded(work: Callable[[], T]) -> Callable[[], T]:
-    """The work, whose `OSError` becomes one of ours."""
+    """The work; an `OSError` of it becomes one of our exceptions."""
 
     def run() -> T:
         try:

@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from pixyproxy.web.problems import Problem
 
 TAGS = {
-    "public": "Whoever has the guid.",
-    "private": "Whoever has an API key.",
+    "public": "For anyone with the guid.",
+    "private": "For callers with an API key.",
     "openai": "As OpenAI's own API, for clients that speak it. Needs an API key.",
     "health": "For probes.",
 }
@@ -25,13 +25,13 @@ HEADERS = {
     "Location": "The URL of the image's details, or of the generation that is still running.",
     "Retry-After": "Seconds to wait before the next request.",
     "Link": 'The next page, with `rel="next"` (RFC 8288).',
-    "Preference-Applied": "What was honoured of Prefer (RFC 7240).",
+    "Preference-Applied": "The preferences that were applied (RFC 7240).",
     "Idempotent-Replayed": "`true`: an earlier request with this Idempotency-Key began this generation.",
     "x-should-retry": "`false`: the request must not be sent again; it may have bought a picture.",
     "X-Accel-Buffering": "`no`: nginx passes the events on as they come.",
     "WWW-Authenticate": "`Bearer`: the scheme of the API key.",
 }
-"""Every header that an answer of ours may have, besides those of its body, of CORS and of the browser's security."""
+"""Every header of our answers, except those of the body, of CORS and of browser security."""
 ALWAYS = ("X-Request-ID",)
 OF_STATUS: dict[str, tuple[str, ...]] = {
     "202": ("Retry-After",),
@@ -100,7 +100,7 @@ def describe_problems(document: dict[str, Any]) -> None:
 def complete_operation(operation: dict[str, Any], *, method: str, path: str) -> None:
     """Add security and headers to an operation."""
     responses = operation["responses"]
-    # A path that does not parse is a 404; the routes that answer 422 say so themselves.
+    # An invalid path is a 404; routes that answer 422 declare it themselves.
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     if "requestBody" in operation:

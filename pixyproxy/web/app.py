@@ -96,13 +96,13 @@ def create_app(
     background: Background | None = None,
     dialects: tuple[Dialect, ...] = DIALECTS,
 ) -> RequestLog:
-    """The whole as an ASGI application.
+    """The complete ASGI application. Whatever concerns all requests is an ASGI wrapper in this list.
 
-    What stands around all requests is an ASGI wrapper in this list. The FastAPI application has no middleware of its
-    own: plain routes would go past it. The request log is the outermost, so that nothing escapes it.
+    The FastAPI application has no middleware of its own: plain routes would bypass it. The request log is the outermost
+    wrapper, so that it sees everything.
     """
     wrappers: tuple[Callable[[ASGIApp], ASGIApp], ...] = (
-        WatchedClients,  # outside of those that change the scope, which the server writes to
+        WatchedClients,  # outside the wrappers that copy the scope: the server writes to it
         partial(PublicCors, origins=services.cors_origins),
         SinglePaths,
         HeadAsGet,

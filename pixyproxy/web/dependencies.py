@@ -20,11 +20,10 @@ from pixyproxy.service.uploads import Uploads
 
 @dataclass(frozen=True)
 class Services:
-    """What the application is made of.
+    """The parts of the application. `public_url`: the beginning of URLs in answers; None: that of the request.
 
-    `public_url` begins the URLs in answers; None: the request's own. `cors_origins`: whose scripts may read the public
-    routes. `client_patience`: seconds that a client has to send a body, or to take a chunk of a picture; one that
-    stalls must not keep the process from ending.
+    `cors_origins`: whose scripts may read the public routes. `client_patience`: seconds that a client has to send a
+    body, or to read a chunk of a picture: a stalled client must not keep the process from ending.
     """
 
     public: PublicImageService
@@ -58,7 +57,7 @@ async def _readiness(request: Request) -> Readiness:
 
 
 def base_url(request: Request) -> str:
-    """What the URLs in an answer begin with."""
+    """The beginning of the URLs in an answer."""
     return services_of(request).public_url or requested_url(request.scope)
 
 

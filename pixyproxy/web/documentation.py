@@ -60,7 +60,7 @@ def swagger_file(name: str) -> bytes:
 
 @cache
 def packed_swagger_file(name: str) -> bytes:
-    """The same, compressed once: everybody may ask for it, and it costs 40 ms of CPU."""
+    """The same, compressed once: that takes 40 ms of CPU, and anyone may request it."""
     return pack(swagger_file(name))
 
 

@@ -1,4 +1,4 @@
-"""Routes for what is called most: FastAPI documents them, and does not run them."""
+"""Routes for the most frequent requests: FastAPI documents them and does not run them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -36,7 +36,7 @@ class PlainRoute(APIRoute):
 
 
 class PlainRoutes:
-    """Takes the requests for plain routes past the application's middleware; all others are the application's."""
+    """Serves requests for plain routes past the application's middleware; the application serves all others."""
 
     def __init__(self, api: FastAPI) -> None:
         self._api = api

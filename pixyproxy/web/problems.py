@@ -51,7 +51,7 @@ class Problem(BaseModel):
     instance: str = Field(description="Names this one occurrence.")
     request_id: str = Field(description="Find it in the log with this.")
     errors: list[ProblemItem] | None = Field(default=None, description="What breaks a rule.")
-    cost: Cost | None = Field(default=None, description="What the request for a picture has cost.")
+    cost: Cost | None = Field(default=None, description="What the request for a picture cost.")
     generation: str | None = Field(default=None, description="The guid of the generation that it is about.")
 
 
@@ -88,7 +88,7 @@ def render_problem(problem: PixyProxyException, request: Request) -> Response:
     """The answer of our own dialect: an RFC 9457 document."""
     request_id = record_of(request.scope).request_id
     return JSONResponse(
-        problem.document(request_id=request_id, bought=request.method == "POST"),  # no other method buys
+        problem.document(request_id=request_id, bought=request.method == "POST"),  # no other method buys a picture
         status_code=problem.status,
         headers={"Cache-Control": "no-store", **problem.headers},
         media_type=MEDIA_TYPE,
@@ -96,7 +96,7 @@ def render_problem(problem: PixyProxyException, request: Request) -> Response:
 
 
 def log_problem(problem: PixyProxyException, exception: Exception) -> None:
-    """A line for what is our fault or an adapter's; what a client did wrong stands in the END line alone."""
+    """Log faults of ours and of adapters; mistakes of a client are in the END line only."""
     if problem.status == 500 or isinstance(problem, ImageContentLostError):
         logger.error("%s", problem.name, exc_info=exception)
     elif problem.status > 500:
@@ -107,7 +107,7 @@ def log_problem(problem: PixyProxyException, exception: Exception) -> None:
 def problem_of(request: Request, exception: Exception) -> PixyProxyException:
     """The exception as one of ours."""
     if isinstance(exception, PixyProxyException):
-        # What has no status of its own was to be translated by the service: to the outside it is a fault.
+        # An exception without a status should have been translated by the service: it is a fault.
         if type(exception).name != PixyProxyException.name:
             return exception
         known = {name: exception.extra[name] for name in ("generation",) if name in exception.extra}
@@ -124,7 +124,7 @@ def problem_of(request: Request, exception: Exception) -> PixyProxyException:
 
 
 def http_problem(request: Request, exception: HTTPException) -> PixyProxyException:
-    """What Starlette and FastAPI refuse by themselves."""
+    """Errors that Starlette and FastAPI raise themselves."""
     if exception.status_code == 404:
         return NotFoundError("Nothing is at this URL. The paths of this service stand in /docs.")
     if exception.status_code == 405:
@@ -133,7 +133,7 @@ def http_problem(request: Request, exception: HTTPException) -> PixyProxyExcepti
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """The methods that some route has for this path: Starlette names only those of the first one."""
+    """The methods of all routes for this path: Starlette names only those of the first one."""
     routes: list[BaseRoute] = request.app.routes
     allowed = {
         method
@@ -146,11 +146,11 @@ def allowed_methods(request: Request) -> list[str]:
 
 
 def validation_problem(request: Request, exception: RequestValidationError) -> PixyProxyException:
-    """Which rule is broken, without a word of the input."""
+    """Which rules are broken, without any part of the input."""
     errors = exception.errors()
     first = errors[0]
     if first["loc"][0] == "path":
-        # A URL that cannot name a thing names none.
+        # An invalid guid in a URL is a 404.
         return GenerationNotFoundError() if request.scope["path"].startswith("/generation/") else ImageNotFoundError()
     if first["type"] == "json_invalid":
         return MalformedRequestError(f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}.")
@@ -162,7 +162,7 @@ def validation_problem(request: Request, exception: RequestValidationError) -> P
 def broken_rule(error: dict[str, Any]) -> dict[str, str]:
     """What is wrong and where: `#/prompt` in the body (RFC 6901, section 6), `?limit` in the query.
 
-    A name that we do not know is the client's own text, which is not repeated.
+    An unknown name is the client's own text and is not repeated.
     """
     source, *path = error["loc"]
     root = "?" if source == "query" else "#/"
@@ -180,4 +180,4 @@ RULES = {
     "model_attributes_type": "must be a JSON object",
     "string_pattern_mismatch": "must be one word: letters, digits, '.', '_', ':', '/' and '-'",
 }
-"""Rules that pydantic words for programmers. Its other messages name the rule, and never the input."""
+"""Rules whose pydantic message is for programmers. Other messages of pydantic name the rule, and never the input."""

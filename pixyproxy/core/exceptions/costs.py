@@ -9,7 +9,7 @@ from pixyproxy.core.exceptions.root import PixyProxyException
 
 @contextmanager
 def nothing_spent() -> Iterator[None]:
-    """Whatever fails in the block cost nothing: the upstream was not asked yet."""
+    """Errors from the block get the cost `none`: the upstream was not asked yet."""
     try:
         yield
     except PixyProxyException as error:

@@ -23,7 +23,7 @@ class ObjectNotFoundError(PixyProxyException):
 
 
 class InternalError(PixyProxyException):
-    """A fault of ours; the log holds what happened, under the request-id."""
+    """A fault of ours; the log has the details under the request-id."""
 
     cost = "unknown"
     default_detail = "Something went wrong on our side."

@@ -1,4 +1,4 @@
-"""A part of the service does not answer, or takes nothing now."""
+"""A part of the service does not answer, or takes no work now."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ class StorageUnavailableError(UnavailableError):
 
 
 class StorageMismatchError(UnavailableError):
-    """The storage belongs to another database: what is drawn now would be removed as nobody's."""
+    """The storage belongs to another database: objects written now would later be removed as orphans."""
 
     name = "storage-mismatch"
     title = "The storage belongs to another database"
@@ -51,7 +51,7 @@ class TooManyGenerationsError(UnavailableError):
 
 
 class UploadsFullError(UnavailableError):
-    """The uploads of this process have all the room that they may have, or their disk is full."""
+    """The uploads of this process use all the room they may have, or their disk is full."""
 
     name = "uploads-full"
     title = "There is no room for more uploads"

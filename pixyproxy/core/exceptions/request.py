@@ -79,7 +79,7 @@ class PayloadTooLargeError(PixyProxyException):
 
 
 class PreconditionFailedError(PixyProxyException):
-    """What is at the URL is not what the request's condition speaks of (RFC 9110, section 13.1)."""
+    """The resource does not meet the request's condition (RFC 9110, section 13.1)."""
 
     status = 412
     name = "precondition-failed"
@@ -103,7 +103,7 @@ class SearchTooSlowError(PixyProxyException):
 
 
 class RangeNotSatisfiableError(PixyProxyException):
-    """The range lies behind the picture's end; the headers say its size (RFC 9110, section 15.5.17)."""
+    """The range begins after the picture's end; the headers say its size (RFC 9110, section 15.5.17)."""
 
     status = 416
     name = "range-not-satisfiable"
@@ -115,7 +115,7 @@ class RangeNotSatisfiableError(PixyProxyException):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The size of the whole, so that the client can ask for what there is."""
+        """The size of the whole picture, so that the client can ask for a range that exists."""
         return {**super().headers, "Content-Range": f"bytes */{self._size_bytes}"}
 
 
@@ -136,7 +136,7 @@ class HttpNotImplementedError(PixyProxyException):
 
 
 class AuthenticationError(PixyProxyException):
-    """No API key came, or one that is not valid; the answer never names the cause."""
+    """The request has no API key, or an invalid one; the answer never says which."""
 
     status = 401
     name = "unauthorized"

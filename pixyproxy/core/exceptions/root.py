@@ -5,7 +5,7 @@ from copy import copy
 from typing import Any, ClassVar, Literal, Self
 
 Cost = Literal["none", "billed", "unknown"]
-"""What a failed generation cost: provably nothing, a picture's price, or nobody can say."""
+"""What a failed generation cost: nothing for certain, a picture's price, or unknown."""
 RETRY_AFTER = 5
 """Seconds after which a part that was unavailable may be tried again, unless it names a time."""
 TYPE_PREFIX = "urn:pixyproxy:problem:"
@@ -18,7 +18,7 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
     name: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
     cost: Cost | None = None
-    """What a generation that ended with this cost. The class has the default; an instance may know better."""
+    """What a generation cost that ended with this exception. The class has the default; an instance may override it."""
     replayed = False
     """Whether this is the recorded end of an earlier request with the same Idempotency-Key."""
 
@@ -34,7 +34,7 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
         self.extra = dict(extra or {})
 
     def copy(self) -> Self:
-        """The same error for another request, which may add to it."""
+        """A copy of the error for another request, which may add members."""
         other = copy(self)
         other.extra = dict(self.extra)
         other.__cause__ = self.__cause__
@@ -54,7 +54,7 @@ class PixyProxyException(Exception):  # noqa: N818 -- the root has the product's
     def document(self, *, request_id: str | None = None, bought: bool = True) -> dict[str, Any]:
         """The RFC 9457 problem: of one request, or, without its id, as it is recorded.
 
-        `bought`: whether it answers a request for a picture, which wants to know what it has cost.
+        `bought`: whether it answers a request for a picture; the document then says what that cost.
         """
         occurrence = {"instance": f"urn:pixyproxy:request:{request_id}", "request_id": request_id} if request_id else {}
         return {

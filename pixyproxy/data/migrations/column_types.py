@@ -13,8 +13,8 @@ TABLE: dict[str, Any] = {
     "sqlite_autoincrement": True,
     "if_not_exists": True,
 }
-"""Options of every table. utf8mb4 is said because a plain server may default to latin1 and refuse emoji;
-`if_not_exists` because MySQL commits DDL by itself: a migration may be killed before it is noted as done."""
+"""Options of every table. utf8mb4 is named because a server may default to latin1 and refuse emoji; `if_not_exists`
+because MySQL commits DDL by itself: a migration may be killed before it is recorded."""
 
 MomentType = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 PromptType = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")

@@ -17,9 +17,10 @@ PAGE = 1000
 
 
 FEW = 20
-"""Orphans that are removed without a question, of however few objects."""
+"""So many orphans are removed without `--force`, however few objects there are."""
 SHARE = 100
-"""More orphans than one in so many objects need a question: the database may be the wrong one, or an old copy."""
+"""A higher share of orphans than one in so many objects needs `--force`: the database may be the wrong one, or an old
+copy."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Orphans:
 
     @property
     def too_many(self) -> bool:
-        """Whether so many are rather a sign of a wrong database than of dead processes."""
+        """Whether so many orphans suggest a wrong database rather than dead processes."""
         return self.count > FEW and self.count * SHARE > self.objects
 
 
@@ -45,10 +46,10 @@ class Owner:
 
 @dataclass(frozen=True)
 class Page:
-    """Keys of both stores up to `end`, or to the last one if that is None.
+    """Keys of both stores up to `end`, or to the last one if that is None. `here`: the objects.
 
-    `here`: the objects. `there`: the sizes that are recorded. `unsettled`: the owner of every image guid that may still
-    come to be recorded, if there is an object without a row.
+    `there`: the recorded sizes. `unsettled`: the owner of every image guid that may still be recorded, if there is an
+    object without a row.
     """
 
     here: Mapping[str, ObjectFacts]
@@ -58,7 +59,7 @@ class Page:
 
 
 class Comparison:
-    """Both stores list their keys in the same order: page by page, what only one of them has is looked at again."""
+    """Both stores list their keys in the same order. Page by page, keys that only one of them has are checked again."""
 
     def __init__(self, stores: Stores, *, recovery: Recovery, findings: Findings, apply: bool) -> None:
         self._images = stores.images
@@ -76,11 +77,11 @@ class Comparison:
         most: int,
         progress: Callable[[int, str], None] | None = None,
     ) -> str | None:
-        """Compare all keys behind `after` in both stores; remove at most `most` objects that nobody can need.
+        """Compare all keys behind `after` in both stores; remove at most `most` orphans.
 
         Such an object has a key of our shape, no row, no generation that may still record it, and is older than
-        `grace`; all of that is looked at again just before. A row without an object is reported only. The result is the
-        key from which to go on when `most` was reached, else None. Raises what database and storage raise.
+        `grace`. All of that is checked again just before the removal. A row without an object is only reported. Returns
+        the key to continue after if `most` was reached, else None. Raises what database and storage raise.
         """
         removed = compared = 0
         async for page in self._pages(after=after):
@@ -101,7 +102,7 @@ class Comparison:
         return None
 
     async def count_orphans(self, *, after: str = "", grace: timedelta) -> Orphans:
-        """How many objects behind `after` `run` may remove, as both stores list them now, and of how many objects.
+        """How many objects behind `after` `run` may remove now, and how many there are.
 
         Those of an interrupted generation are counted, though `run` completes it if all its pictures exist. Changes
         nothing. Raises what database and storage raise.
@@ -129,7 +130,7 @@ class Comparison:
             yield Page(here, there, unsettled, end)
 
     async def _derived_guids(self) -> dict[UUID, Owner]:
-        """The owner of every image guid that may still come to be recorded."""
+        """The owner of every image guid that may still be recorded."""
         owners = [Owner(guid, state) for guid, state in (await self._generations.unsettled()).items()]
         return {image_guid(owner.guid, index): owner for owner in owners for index in range(MAX_IMAGES)}
 
@@ -137,11 +138,11 @@ class Comparison:
         try:
             await self._storage.head(filename)
         except ObjectNotFoundError:
-            if await self._images.has(filename, marked=False):  # else it is deleted, or about to be
+            if await self._images.has(filename, marked=False):  # else it is deleted, or soon will be
                 self._findings.add(Finding.LOST, filename, fixed=False)
 
     async def _judge(self, suspect: ObjectFacts, *, unsettled: Mapping[UUID, Owner], grace: timedelta) -> bool:
-        """Say what an object without a row is; whether it was removed."""
+        """Report an object without a row; whether it was removed."""
         if await self._images.has(suspect.key):  # recorded since it was listed
             return False
         owner = unsettled.get(UUID(suspect.key[:36]))
@@ -167,7 +168,7 @@ class Comparison:
         if not self._apply:
             self._findings.add(Finding.ORPHAN, suspect.key, fixed=False)
             return False
-        # An object that was written again since it was listed is younger now, and has a generation that runs.
+        # An object that was written again since the listing is younger, and its generation runs.
         for now in await self._storage.list(after=suspect.key[:-1], limit=1):
             if now == suspect and not await self._images.has(suspect.key):
                 await self._storage.delete(suspect.key)

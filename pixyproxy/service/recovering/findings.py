@@ -1,4 +1,4 @@
-"""What storage and database disagree about, counted and reported."""
+"""Findings: differences between storage and database, counted and reported."""
 
 import logging
 from collections import Counter
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 class Finding(StrEnum):
-    """What the two stores disagree about. The values are said to people."""
+    """The kinds of findings. The values are texts for people."""
 
     COMPLETED = "generation left behind, its pictures are there"
     INTERRUPTED = "generation left behind, no picture of it anywhere"
@@ -31,12 +31,12 @@ FIXED = {
     Finding.DELETION: "finished",
     Finding.ORPHAN: "removed",
 }
-"""What is said of a finding that was fixed."""
+"""The text for a finding that was fixed."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """One finding: the guid, key or file that it is about, and whether it was fixed. As text, a line for people."""
+    """One finding: the guid, key or file that it is about, and whether it was fixed. `str` gives a line for people."""
 
     finding: Finding
     name: str
@@ -47,13 +47,13 @@ class Found:
 
 
 def log_finding(found: Found) -> None:
-    """Where a finding goes that nobody watches for."""
+    """Report a finding in the log: the default."""
     lost_money = found.finding is Finding.INTERRUPTED
     logger.log(logging.WARNING if lost_money else logging.INFO, "%s", found)
 
 
 class Findings:
-    """What was found, and how much of it was fixed. `report` gets each."""
+    """Counts what was found and what was fixed. `report` is called with each finding."""
 
     def __init__(self, report: Callable[[Found], None] = log_finding) -> None:
         self._report = report

@@ -11,14 +11,14 @@ SAMPLE = 1000
 async def record_instance(stores: Stores) -> None:
     """Write the database's id into a storage that has none, if the storage is empty or has the database's objects.
 
-    An id that is there is never overwritten. Raises what database and storage raise.
+    An existing id is never overwritten. Raises what database and storage raise.
     """
     if await stores.storage.get_instance() is None and await has_our_objects(stores):
         await stores.storage.add_instance(await stores.instance.get())
 
 
 async def require_match(stores: Stores) -> None:
-    """Return if the storage belongs to this database, now at the latest; `StorageMismatchError` if it does not.
+    """Return if the storage belongs to this database, or now does; `StorageMismatchError` if not.
 
     Raises what database and storage raise.
     """
@@ -40,7 +40,7 @@ async def find_mismatch(stores: Stores) -> str | None:
 
 
 async def has_our_objects(stores: Stores) -> bool:
-    """Whether the first objects of the storage, if it has any, are recorded in this database, but for a few."""
+    """Whether this database has records of nearly all of the first objects of the storage."""
     objects = await stores.storage.list(after="", limit=SAMPLE)
     known = await stores.images.sizes(after="", limit=SAMPLE)
     end = max(known) if len(known) == SAMPLE else None

@@ -1,16 +1,14 @@
 """The reconciler: finishes what a process left behind.
 
-What it relies on: guids of images are derived from their generation's, so keys are known without a record; the same
-key always gets the same bytes; leases and claims are by the database's clock. Nothing that it does is undone by
-another replica that does the same.
+It relies on three facts. Guids of images are derived from their generation's guid, so keys are known without a record.
+The same key always gets the same bytes. Leases and claims use the database's clock. Several replicas may reconcile at
+the same time: none undoes the work of another.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from itertools import groupby
-from uuid import UUID
 
 import anyio
 
@@ -18,28 +16,27 @@ from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
-    GenerationNotFoundError,
-    ObjectNotFoundError,
     PixyProxyException,
     StorageError,
     StorageUnavailableError,
 )
-from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import DeletedImage
-from pixyproxy.core.protocols import ParkedFile, Stores
+from pixyproxy.core.protocols import Stores
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
-from pixyproxy.service.recovering.recover import Recovery, has_succeeded
+from pixyproxy.service.recovering.parked_files import ParkedFiles
+from pixyproxy.service.recovering.recover import Recovery
 
 BATCH = 100
-"""Generations, or deletions, that are asked for at once."""
+"""Generations, or deletions, per query."""
 SHORTEST_PAUSE = 0.1
-"""Seconds between two turns, however long one takes."""
+"""Seconds between two runs, however long one takes."""
 IN_PROGRESS = 1.0
-"""Seconds after which a deletion that is still not finished is no longer taken for one that is under way."""
+"""Seconds after which an unfinished deletion no longer counts as running."""
 LOOK_AGAIN = 3600.0
-"""Seconds for which a generation that was failed as interrupted is looked for in the storage again and again."""
+"""Seconds for which each run looks in the storage for the pictures of a generation that was failed as interrupted."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,19 +57,19 @@ class Reconciler:
         self._generations = stores.generations
         self._parked = stores.parked
         self._storage = stores.storage
-        self._folder = stores.folder
         self._lease = lease
         self._apply = apply
         self._findings = Findings(report)
         self.counts, self.fixed = self._findings.counts, self._findings.fixed
         self._recovery = Recovery(stores)
+        self._parked_files = ParkedFiles(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         comparison = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         self.compare, self.count_orphans = comparison.run, comparison.count_orphans
 
     async def run(self, *, interval: float) -> None:
         """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled.
 
-        Nothing is done while the storage belongs to another database.
+        While the storage belongs to another database it does nothing.
         """
         matches = False
         while True:
@@ -91,55 +88,12 @@ class Reconciler:
     async def settle(self) -> None:
         """Finish what processes left behind: pictures in files, generations whose lease ran out, deletions.
 
-        What the storage cannot do now is left for the next time. Raises what the database raises.
+        What the storage cannot do now is left for the next run. Raises what the database raises.
         """
-        await self._take_up_files()
+        await self._parked_files.take_up()
         await self._finish_generations()
         await self._look_again()
         await self._finish_deletions()
-
-    async def _take_up_files(self) -> None:
-        try:
-            files = sorted(await self._folder.list(), key=lambda file: (file.generation, file.index))
-        except StorageUnavailableError as error:
-            logger.error("the folder of parked pictures cannot be read", exc_info=error)
-            return
-        for guid, group in groupby(files, key=lambda file: file.generation):
-            fixed = self._apply and await self._take_up(guid, list(group))
-            self._findings.add(Finding.FILE, str(guid), fixed=fixed)
-
-    async def _take_up(self, guid: UUID, files: list[ParkedFile]) -> bool:
-        """Complete the generation from its parked files and its objects, and remove the files; whether it was done."""
-        try:
-            generation = await self._generations.get(guid)
-            if not has_succeeded(generation, images=files[0].count or 1):
-                pictures = {file.index: await self._folder.get(file) for file in files}
-                recovered = await self._recovery.collect(generation, pictures, drawn=files[0].count)
-                if recovered is None:
-                    logger.error("generation %s: some of its pictures are missing: its files are kept", guid)
-                    return False
-                if not await self._recovery.complete(generation, recovered):
-                    logger.error("generation %s: its pictures are not recorded: its files are kept", guid)
-                    return False
-            for file in files:
-                await self._folder.delete(file)
-        except DatabaseUnavailableError:
-            raise
-        except ObjectNotFoundError:  # files are removed after the commit: if another replica did it, it shows
-            if (await self._generations.get(guid)).state is GenerationState.SUCCEEDED:
-                logger.info("generation %s: another replica took up its parked files", guid)
-                return True
-            logger.error("generation %s: a parked file of it was removed, and it is not completed", guid)
-            return False
-        except StorageUnavailableError:
-            return False
-        except GenerationNotFoundError:
-            logger.error("the parked files of generation %s belong to no generation of this database", guid)
-            return False
-        except Exception:
-            logger.exception("the parked files of generation %s cannot be taken up", guid)
-            return False
-        return True
 
     async def _finish_generations(self) -> None:
         cursor: str | None = None
@@ -149,10 +103,10 @@ class Reconciler:
             began = anyio.current_time()
             for generation in page.generations:
                 if pictureless and self._apply and anyio.current_time() - began > self._lease / 4:
-                    break  # the first claim must outlive the pause of _interrupt
+                    break  # the first claim must not run out during the pause of _interrupt
                 claimed = await self._generations.claim(generation.guid, lease=self._lease) if self._apply else None
                 if self._apply and claimed is None:
-                    continue  # another replica was faster, or its owner lives
+                    continue  # another replica was faster, or its owner is alive
                 try:
                     if not await self._finish(generation):
                         pictureless.append((generation, claimed))
@@ -173,7 +127,7 @@ class Reconciler:
             await self._interrupt(pictureless)
 
     async def _look_again(self) -> None:
-        """Complete what was failed as interrupted a while ago, and was put after all by a process that was cut off."""
+        """Complete generations failed as interrupted whose pictures were stored later by a process that was cut off."""
         cursor: str | None = None
         while True:
             page = await self._generations.interrupted(within=LOOK_AGAIN, limit=BATCH, cursor=cursor)
@@ -181,7 +135,7 @@ class Reconciler:
                 try:
                     recovered = await self._recovery.collect(generation)
                 except StorageUnavailableError:
-                    return  # it is looked at again later, and so are the others
+                    return  # the next run looks again, for the others too
                 except StorageError:
                     logger.exception("generation %s cannot be looked for", generation.guid)
                     continue
@@ -203,7 +157,7 @@ class Reconciler:
         return True
 
     async def _interrupt(self, pictureless: list[tuple[Generation, datetime | None]]) -> None:
-        """Fail those that have no picture, unless their owner turns out to live.
+        """Fail generations without a picture, unless their owner turns out to be alive.
 
         Wait half a lease first: an owner that was cut off from the database gets a chance to renew.
         """
@@ -245,7 +199,7 @@ class Reconciler:
                 return
 
     async def _list_deleted(self) -> tuple[DeletedImage, ...]:
-        """The first `BATCH` deletions to finish. A dry run, which leaves each where it is, gets all of them."""
+        """The first `BATCH` deletions to finish. A dry run, which finishes none, gets all of them."""
         limit, found = BATCH, await self._images.list_deleted(limit=BATCH)
         while not self._apply and len(found) == limit:
             limit *= 4

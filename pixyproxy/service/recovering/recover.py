@@ -28,12 +28,12 @@ class Recovered:
 
 
 def has_succeeded(generation: Generation, *, images: int) -> bool:
-    """Whether the generation is recorded as succeeded with at least so many images, those deleted since included."""
+    """Whether the generation is recorded as succeeded with at least so many images, deleted ones included."""
     return generation.state is GenerationState.SUCCEEDED and generation.expected_images >= images
 
 
 class Recovery:
-    """Put and Commit once more: the guids are derived, so the keys are known, and the same key gets the same bytes."""
+    """Repeats Put and Commit. The guids are derived, so the keys are known; the same key gets the same bytes."""
 
     def __init__(self, stores: Stores) -> None:
         self._generations = stores.generations
@@ -62,10 +62,9 @@ class Recovery:
         return Recovered(images=build_images(generation, tuple(facts)), to_put=to_put, drawing=drawing)
 
     async def complete(self, generation: Generation, recovered: Recovered) -> bool:
-        """Put what is still to be put, and record the generation as succeeded.
+        """Put the missing pictures, and record the generation as succeeded.
 
-        Returns whether it is recorded so, with at least these images: by this call, or because another process was
-        faster.
+        Returns whether it is now recorded with at least these images, by this call or by another process.
         """
         for index, picture in recovered.to_put.items():
             image = recovered.images[index]
@@ -79,7 +78,7 @@ class Recovery:
         return True
 
     async def _stored_facts(self, guid: UUID) -> PictureFacts | None:
-        """The facts of an image's object; None if there is no object, or it is not a whole picture."""
+        """The facts of an image's object; None if there is no object, or it is not a complete picture."""
         for suffix in SUFFIXES.values():
             try:
                 content = await self._storage.open(f"{guid}.{suffix}")

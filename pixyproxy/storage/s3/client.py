@@ -11,23 +11,20 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ConfigurationError
+from pixyproxy.core.limits import S3, S3Limits
 from pixyproxy.storage.s3.address import parse_url
 from pixyproxy.storage.s3.reading import Route
-from pixyproxy.storage.s3.storage import CONNECTIONS, PROBING, Patience, S3ImageStorage
+from pixyproxy.storage.s3.storage import Patience, S3ImageStorage
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-
-CONNECT_TIMEOUT = limits.S3_CONNECT
-
 
 Addressing = Literal["auto", "path", "virtual"]
 
 
 def open_s3_storage(
-    url: str, *, endpoint_url: str | None, region: str, addressing: Addressing = "auto"
+    url: str, *, endpoint_url: str | None, region: str, addressing: Addressing = "auto", limits: S3Limits = S3
 ) -> S3ImageStorage:
     """The storage of an `s3://` URL, with credentials from boto3's own chain.
 
@@ -56,20 +53,20 @@ def open_s3_storage(
             # boto3's "auto" would presign for the endpoint of all regions, which redirects for hours after a bucket was
             # made.
             s3={"addressing_style": style},
-            connect_timeout=CONNECT_TIMEOUT,
+            connect_timeout=limits.connect,
             read_timeout=patience.read_timeout,
             retries={"mode": "standard", "total_max_attempts": patience.attempts},
-            max_pool_connections=CONNECTIONS,
+            max_pool_connections=limits.connections,
         )
         return session.client("s3", endpoint_url=endpoint_url, config=config)
 
     try:
         authorities = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")  # as botocore does
         route = Route(
-            proxy=proxy_to(client(PROBING).meta.endpoint_url),
+            proxy=proxy_to(client(Patience(read_timeout=limits.probe, attempts=1)).meta.endpoint_url),
             tls=ssl.create_default_context(cafile=authorities) if authorities else None,
         )
-        return S3ImageStorage(client, address=address, route=route)
+        return S3ImageStorage(client, address=address, route=route, limits=limits)
     except OSError as error:
         raise ConfigurationError("the file that AWS_CA_BUNDLE names cannot be used") from error
     except (BotoCoreError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What the answers of an S3 server mean to us."""
+"""Translates the errors of an S3 server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageError, StorageUnavailableError
 
-# What the server says when it does not work now, or when we may not use it now. Every other code is a fault.
+# Codes of a server that is unavailable, or that refuses us for now. Every other code is a fault.
 UNAVAILABLE = frozenset(
     {
         *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "RequestTimeTooSkewed"),
         *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
         *("TooManyRequests", "Throttling", "ThrottlingException", "RequestLimitExceeded", "OperationAborted"),
-        # A HEAD has no body: the status stands for the code. 400 is what an expired token gets.
+        # The answer to a HEAD has no body: the status stands for the code. An expired token gets 400.
         *("NoSuchBucket", "400", "403", "429", "500", "502", "503", "504"),
     }
 )
@@ -27,7 +27,7 @@ WRONG_REGION = frozenset(
         "IllegalLocationConstraintException",
     }
 )
-"""The request was signed for another region than the bucket's, or sent to it."""
+"""The request was signed for, or sent to, another region than the bucket's."""
 
 
 def wrong_region_error(reason: str, *, region: str | None) -> StorageUnavailableError:
@@ -37,7 +37,7 @@ def wrong_region_error(reason: str, *, region: str | None) -> StorageUnavailable
 
 
 def meaning(error: ClientError) -> PixyProxyException:
-    """What an answer of the server means: no such object, unavailable, or a fault of ours."""
+    """Our exception for an error of the server: no such object, unavailable, or a fault of ours."""
     response: dict[str, Any] = {**error.response}
     refusal, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
     code, status = refusal.get("Code", ""), metadata.get("HTTPStatusCode", 0)

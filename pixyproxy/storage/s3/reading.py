@@ -1,6 +1,6 @@
 """Reads objects of a bucket on the event loop: aiohttp asks, with URLs that botocore signs.
 
-A reader holds no thread, and a slow one no more than aiohttp's buffer: what it does not take stays with the server.
+A reader holds no thread, and a slow reader no more memory than aiohttp's buffer: the rest stays with the server.
 """
 
 import asyncio
@@ -18,36 +18,31 @@ from botocore.exceptions import ClientError
 from cachetools import TTLCache
 from yarl import URL
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageError, StorageUnavailableError
+from pixyproxy.core.limits import S3, S3Limits
 from pixyproxy.storage.s3.errors import s3_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = limits.S3_READ
-"""Seconds for the server's next bytes."""
-CONNECT_TIMEOUT = limits.S3_CONNECT
 BUFFER = 128 * 1024
 """Bytes that aiohttp holds for a reader before it reads no further; measured, twice as much costs more."""
 SIGNED_FOR = 900
 """Seconds for which a URL is signed."""
 SIGNATURE_AGE = 300.0
-"""Seconds for which it is used: the credentials of an instance role are renewed 10 minutes before they end."""
+"""Seconds for which it is used: credentials of an instance role are renewed 10 minutes before they expire."""
 SIGNATURES = 4096
 PAUSES = (0.1, 0.5)
 """Seconds before a second and a third attempt."""
-PROBE_PATIENCE = 3.0
-"""Seconds for the whole answer to a probe."""
 MAX_ERROR = 16 * 1024
 """Bytes of an error's body that are read."""
 TRANSFER = (aiohttp.ClientError, TimeoutError, OSError)
-"""No answer, or half of one."""
+"""No answer, or an incomplete one."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """How the server is reached: through which proxy, and what vouches for it (None: the system's authorities)."""
+    """How the server is reached: the proxy, and the TLS context (None: the system's authorities)."""
 
     proxy: str | None = None
     tls: ssl.SSLContext | None = None
@@ -81,14 +76,15 @@ class OpenS3Object:
                     return
 
     async def aclose(self) -> None:
-        """Close the connection, unless the body was read to its end: then it is back in its pool."""
+        """Close the connection, unless the body was read to its end: then it is in its pool again."""
         self._response.close()
 
 
 class S3Reading:
-    """Opens objects. `sign` makes the URL of a GetObject for an object's name that is good for so many seconds."""
+    """Opens objects. `sign` makes a signed URL for GetObject from the object's name and the seconds of its validity."""
 
-    def __init__(self, sign: Callable[[str, int], Awaitable[str]], *, route: Route) -> None:
+    def __init__(self, sign: Callable[[str, int], Awaitable[str]], *, route: Route, limits: S3Limits = S3) -> None:
+        self._limits = limits
         self._sign = sign
         self._route = route
         self._urls: TTLCache[str, URL] = TTLCache(maxsize=SIGNATURES, ttl=SIGNATURE_AGE)
@@ -97,11 +93,11 @@ class S3Reading:
     async def open(self, name: str, *, part: range | None) -> OpenS3Object:
         """Open the object with this name, or a part of it.
 
-        What fails is tried again after `PAUSES`, with a signature of that moment: the credentials may have changed.
-        No attempt begins later than `PATIENCE` after the first.
+        A failed attempt is repeated after `PAUSES`, with a new signature: the credentials may have changed. No attempt
+        begins later than `limits.read` seconds after the first.
         """
         headers = None if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self._limits.read
         for pause in (*PAUSES, None):
             url = self._urls.get(name) or await self._url(name)
             last = pause is None
@@ -111,7 +107,7 @@ class S3Reading:
                 )
                 if response.status in (200, 206):
                     return object_from_answer(response, part=part)
-                refusal = await error_from_answer(response)
+                refusal = await error_from_answer(response, within=self._limits.read)
             except TRANSFER as error:
                 if last or time.monotonic() > end:
                     raise StorageUnavailableError("The storage does not answer.") from error
@@ -124,19 +120,19 @@ class S3Reading:
         raise AssertionError("unreachable")
 
     async def probe(self, url: str) -> None:
-        """Return if this signed URL, which leads to no object, is answered as one that is missing.
+        """Return if the server answers this signed URL of a missing object with 404.
 
-        One attempt, with every setting that `open` uses. Raises what the answer means if it is another one.
+        One attempt, with the settings of `open`. Raises the translated error for any other answer.
         """
         try:
-            async with asyncio.timeout(PROBE_PATIENCE):
+            async with asyncio.timeout(self._limits.probe):
                 response = await self._client().get(
                     URL(url, encoded=True), proxy=self._route.proxy, allow_redirects=False
                 )
-                if response.status in (200, 206):  # somebody made such an object
+                if response.status in (200, 206):  # somebody created this object
                     response.close()
                     return
-                refusal = await error_from_answer(response)
+                refusal = await error_from_answer(response, within=self._limits.read)
         except TRANSFER as error:
             raise StorageUnavailableError("The storage does not answer.") from error
         with contextlib.suppress(ObjectNotFoundError), s3_errors():
@@ -148,26 +144,27 @@ class S3Reading:
             await self._session.close()
 
     async def _url(self, name: str) -> URL:
-        url = URL(await self._sign(name, SIGNED_FOR), encoded=True)  # quoted anew, the signature would break
+        url = URL(await self._sign(name, SIGNED_FOR), encoded=True)  # quoting it again would break the signature
         self._urls[name] = url
         return url
 
     def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:  # it belongs to the event loop that is running now
+        limits = self._limits
+        if self._session is None:  # a session belongs to the running event loop
             self._session = aiohttp.ClientSession(
-                # One for each reader: a client that is slow keeps it, and must not keep others waiting.
+                # Without a limit: a slow client keeps its connection, and others must not wait for it.
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._route.tls or True),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=PATIENCE),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.read),
                 read_bufsize=BUFFER,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),  # nothing is to be compressed
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),  # no compression is wanted
             )
         return self._session
 
 
 def object_from_answer(response: aiohttp.ClientResponse, *, part: range | None) -> OpenS3Object:
-    """The object of a successful answer; `StorageError` for one that ignores the Range, or says no size."""
+    """The object of a successful answer. `StorageError` if it ignores the Range or gives no size."""
     if part is None and response.status == 200 and response.content_length is not None:
         return OpenS3Object(response, size_bytes=response.content_length)
     content_range = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
@@ -180,11 +177,14 @@ def object_from_answer(response: aiohttp.ClientResponse, *, part: range | None) 
     return OpenS3Object(response, size_bytes=int(content_range[3]))
 
 
-async def error_from_answer(response: aiohttp.ClientResponse) -> ClientError:
-    """The answer of a server that refuses, as botocore would raise it. Reads the body to its end or to `MAX_ERROR`."""
+async def error_from_answer(response: aiohttp.ClientResponse, *, within: float) -> ClientError:
+    """The error answer of a server as the exception that botocore would raise.
+
+    Reads the body to its end or to `MAX_ERROR`.
+    """
     text = b""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(within):
             while len(text) < MAX_ERROR and (piece := await response.content.read(MAX_ERROR - len(text))):
                 text += piece
     finally:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageUnavailableError
 from pixyproxy.core.images import ObjectFacts
+from pixyproxy.core.limits import S3, S3Limits
 from pixyproxy.core.threads import Threads
 from pixyproxy.storage.instance import NAME, parse_instance
 from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
@@ -21,31 +21,18 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 T = TypeVar("T")
-CONNECTIONS = 32
-"""Pooled connections of one process for readers, and as many for writers, and threads that use them."""
-PATIENCE = limits.READ_WAIT
-"""Seconds that a reader waits for a free thread."""
-AFTER_DRAWING = limits.PUT_WAIT
-"""Seconds that a picture that was paid for waits for one: a round of puts that use up all of `WRITING`."""
 PROBED = ".pixyproxy-probe"
-"""An object that cannot exist: no image has such a key. Below the prefix, where our rights are."""
+"""An object that does not exist: no image has such a key. It is below the prefix, where we have rights."""
 PAGE = 1000
-"""Keys of one ListObjectsV2: the most that S3 gives."""
+"""Keys per ListObjectsV2: the maximum of S3."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a client waits for the server's next bytes, in seconds, and how often it asks."""
+    """How long a client waits for the server's next bytes, in seconds, and how many attempts it makes."""
 
-    read_timeout: int
+    read_timeout: float
     attempts: int
-
-
-WRITING = Patience(read_timeout=limits.S3_PUT_READ, attempts=limits.S3_PUT_ATTEMPTS)
-"""A picture that was paid for is worth waiting for."""
-READING = Patience(read_timeout=limits.S3_READ, attempts=limits.S3_READ_ATTEMPTS)
-"""A reader gets its error within some 15 s if the storage hangs."""
-PROBING = Patience(read_timeout=limits.S3_PROBE_READ, attempts=limits.S3_PROBE_ATTEMPTS)
 
 
 def busy() -> StorageUnavailableError:
@@ -54,18 +41,28 @@ def busy() -> StorageUnavailableError:
 
 
 class S3ImageStorage:
-    """`ImageStorage` in a bucket; `open_s3_storage` makes one. `client` makes a client with the patience it is given.
+    """`ImageStorage` in a bucket; `open_s3_storage` makes one. `client` makes a boto3 client with the given patience.
 
     Bytes are read on the event loop (see `S3Reading`); everything else is boto3's, in threads.
     """
 
-    def __init__(self, client: "Callable[[Patience], S3Client]", *, address: BucketAddress, route: Route) -> None:
-        self._writer, self._reader, self._prober = client(WRITING), client(READING), client(PROBING)
+    def __init__(
+        self,
+        client: "Callable[[Patience], S3Client]",
+        *,
+        address: BucketAddress,
+        route: Route,
+        limits: S3Limits = S3,
+    ) -> None:
+        self._limits = limits
+        self._writer = client(Patience(read_timeout=limits.put, attempts=limits.put_attempts))
+        self._reader = client(Patience(read_timeout=limits.read, attempts=limits.read_attempts))
+        self._prober = client(Patience(read_timeout=limits.probe, attempts=1))
         self._address = address
-        self._content = S3Reading(self._signed, route=route)
-        # Readers that hang keep no picture from being stored, and neither keeps a probe from asking.
+        self._content = S3Reading(self._signed, route=route, limits=limits)
+        # Separate threads: hanging readers must not delay puts, and neither may delay probes.
         self._reading, self._writing, self._probing = (
-            Threads(size, patience=PATIENCE, busy=busy) for size in (CONNECTIONS, CONNECTIONS, 2)
+            Threads(size, patience=limits.read_wait, busy=busy) for size in (limits.connections, limits.connections, 2)
         )
 
     def _key(self, key: str) -> str:
@@ -77,7 +74,7 @@ class S3ImageStorage:
         await self._run(
             lambda: self._writer.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type),
             self._writing,
-            patience=AFTER_DRAWING,
+            patience=self._limits.put_wait,
         )
 
     async def open(self, key: str, *, part: range | None = None) -> OpenS3Object:
@@ -89,7 +86,7 @@ class S3ImageStorage:
         await self._content.aclose()
 
     async def _signed(self, name: str, seconds: int) -> str:
-        """The URL of an object, signed for so long. In a thread: the credentials of a role may have to be fetched."""
+        """The signed URL of an object. Signed in a thread: the credentials of a role may have to be fetched."""
         return await self._run(lambda: self._presign(self._reader, name, seconds), self._reading)
 
     def _presign(self, client: "S3Client", name: str, seconds: int) -> str:
@@ -110,7 +107,7 @@ class S3ImageStorage:
         return answer["ContentLength"]
 
     async def list(self, *, after: str, limit: int) -> tuple[ObjectFacts, ...]:
-        """Objects in the order of their keys, from behind `after`; an object that is not ours is passed over."""
+        """Objects in the order of their keys, from behind `after`; objects that are not ours are skipped."""
 
         def found() -> tuple[ObjectFacts, ...]:
             objects: list[ObjectFacts] = []
@@ -170,7 +167,7 @@ class S3ImageStorage:
     async def probe(self) -> None:
         """Return if the bucket exists and its objects can be read: one HeadBucket and one signed GET, one attempt each.
 
-        boto3 follows a bucket into another region and readers do not: the GET is what says that pictures can be read.
+        boto3 follows redirects to another region and our readers do not: only the GET shows that pictures can be read.
         """
         name = self._address.prefix + PROBED
 
@@ -207,7 +204,7 @@ class S3ImageStorage:
 
     def _create(self, region: str) -> bool:
         try:
-            if region == "us-east-1":  # the one region that must not be named
+            if region == "us-east-1":  # S3 refuses this region as a LocationConstraint
                 self._writer.create_bucket(Bucket=self._address.bucket)
             else:
                 self._writer.create_bucket(
@@ -215,7 +212,7 @@ class S3ImageStorage:
                     CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
                 )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou":  # another one was faster
+            if error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou":  # another process was faster
                 return False
             raise
         return True

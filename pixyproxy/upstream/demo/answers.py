@@ -1,4 +1,4 @@
-"""What the demo upstream answers: pictures, events, and a usage as plausible as the real one's."""
+"""The answers of the demo upstream: pictures, events, and a plausible usage."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from pixyproxy.upstream.demo.drawing import blur, encode, paint
 from pixyproxy.upstream.demo.request import Asked
 
 CELLS = {"low": 64, "medium": 32, "high": 16, "xhigh": 12, "max": 8}
-"""The pixels that one output token covers in each direction, by quality."""
+"""Pixels per output token in each direction, by quality."""
 PER_PARTIAL = 100
 
 Event = dict[str, Any]
@@ -68,7 +68,7 @@ async def events(asked: Asked, *, delay: float, limiter: anyio.CapacityLimiter) 
 
 
 def written(event: Event, *, newline: str = "\n") -> bytes:
-    """An event as it stands in the stream."""
+    """An event in the format of the stream."""
     return f"event: {event['type']}{newline}data: {json.dumps(event)}{newline}{newline}".encode()
 
 

@@ -38,7 +38,7 @@ def paint(
     number: int = 0,
     inputs: Inputs | None = None,
 ) -> Image.Image:
-    """The picture. With inputs it shows each of them, so that one sees that they arrived."""
+    """The picture. It shows each input, so that one can see that they arrived."""
     seed = hashlib.sha256(f"{number}:{prompt}".encode()).digest()
     picture = _landscape(seed, width=width, height=height)
     if inputs is not None:

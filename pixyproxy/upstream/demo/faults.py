@@ -37,7 +37,7 @@ Kind = Literal[
     "error-first",  # an error event (moderation) before everything else
     "error-after-partial",  # and after the first partial image
     "bad-partial",  # no partial image is an image
-    "noise",  # comments, ids, foreign events and CRLF, all of which the format allows
+    "noise",  # comments, ids, unknown events and CRLF: the format allows them all
 ]
 
 
@@ -48,13 +48,13 @@ class Fault:
     kind: Kind
     status: int = 500
     code: str | None = None
-    message: str = "The demo upstream was told to fail."
+    message: str = "The demo upstream was set to fail."
     type: str = "invalid_request_error"
     headers: dict[str, str] = field(default_factory=dict)
 
 
 async def before_answering(fault: Fault, *, path: str, headers: dict[str, str]) -> Response | None:
-    """The response of a fault that has none of the pictures, if this is one."""
+    """The response of a fault without pictures; None for the other faults."""
     if fault.kind == "status":
         body = error_body(fault.message, code=fault.code, kind=fault.type)
         return JSONResponse(body, status_code=fault.status, headers=headers)
@@ -131,8 +131,8 @@ async def spoil_stream(fault: Fault, events: AsyncIterator[Event]) -> AsyncItera
     if kind == "hang-after-partial":
         await anyio.sleep_forever()
     if kind in ("break", "break-after-partial"):
-        await anyio.sleep(0.05)  # what was sent leaves before the connection breaks
-        raise ConnectionAbortedError("The demo upstream was told to break the connection.")
+        await anyio.sleep(0.05)  # let what was sent reach the client before the connection breaks
+        raise ConnectionAbortedError("The demo upstream was set to break the connection.")
 
 
 def _error_event() -> bytes:
@@ -140,12 +140,12 @@ def _error_event() -> bytes:
 
 
 async def _drip(text: bytes) -> AsyncIterator[bytes]:
-    """One byte after the other, fast enough for every timeout that counts from read to read."""
+    """One byte at a time, fast enough for every timeout between two reads."""
     for position in range(len(text)):
         yield text[position : position + 1]
         await anyio.sleep(0.05)
 
 
 async def _break_off(text: bytes) -> AsyncIterator[bytes]:
-    """Half of what was announced."""
+    """Half of the announced bytes."""
     yield text[: len(text) // 2]

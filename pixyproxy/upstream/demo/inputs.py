@@ -20,7 +20,7 @@ FIRST, OTHERS = 1536, 384
 
 @dataclass(frozen=True)
 class Upload:
-    """One file of a request. The API believes the type that the part names."""
+    """One file of a request. The API relies on the type that the part names."""
 
     param: str
     content_type: str
@@ -38,9 +38,9 @@ class Inputs:
     """The images of one edit."""
 
     images: tuple[Image.Image, ...]
-    """Reduced, upright, RGBA."""
+    """Reduced, rotated upright, RGBA."""
     sizes: tuple[tuple[int, int], ...]
-    """Width and height of each as it came."""
+    """Width and height of each before it was reduced."""
     mask: Image.Image | None = None
     """White where the first image is edited."""
     markup: Image.Image | None = None

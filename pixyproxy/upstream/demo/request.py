@@ -1,4 +1,4 @@
-"""What is asked of the demo upstream, and what it refuses as the OpenAI API does."""
+"""The requests of the demo upstream, and the rules that it shares with the OpenAI API."""
 
 import re
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ PARAMETERS = ("stream", *INTEGERS, *CHOICES, *TEXTS, *ONLY_WITH)
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that the API would draw. What it left open has the value that the demo chooses."""
+    """A request that the API would draw. Parameters that it leaves open have the values that the demo chooses."""
 
     prompt: str
     n: int

@@ -27,11 +27,11 @@ from pixyproxy.upstream.demo.refusals import Refusal, error_body
 from pixyproxy.upstream.demo.request import Asked, check
 
 DRAWN_AT_ONCE, READ_AT_ONCE = 4, 2
-"""They bound the memory that pictures and inputs take."""
+"""This bounds the memory of pictures and inputs."""
 
 
 class DemoUpstream:
-    """The server's state: what it was asked, how long it takes, and how it misbehaves.
+    """The server's state: the requests it received, its delay, and its fault.
 
     `requests` keeps each request's path, headers and body; of a form it keeps `form`, the fields in order, with the
     name, type, size and SHA-256 of files instead of their bytes.

@@ -8,16 +8,20 @@ from urllib.request import getproxies, proxy_bypass
 import httpx2
 import openai
 
-from pixyproxy.core import limits
+from pixyproxy.core.limits import UPSTREAM_CONNECT
 from pixyproxy.upstream.openai.in_process import InProcessTransport
 from pixyproxy.upstream.openai.transport import AioHttpTransport
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
-CONNECT_TIMEOUT = limits.UPSTREAM_CONNECT
 
 
 def open_client(
-    *, api_key: str, base_url: str | None, connections: int, asgi_app: Callable[..., Any] | None = None
+    *,
+    api_key: str,
+    base_url: str | None,
+    connections: int,
+    connect_timeout: float = UPSTREAM_CONNECT,
+    asgi_app: Callable[..., Any] | None = None,
 ) -> openai.AsyncOpenAI:
     """A client that sends each request once and follows no redirect; one for the process.
 
@@ -32,7 +36,7 @@ def open_client(
         transport = None  # the SDK's own, which speaks with proxies
     else:
         transport = AioHttpTransport(connections=connections)
-    timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
+    timeout = httpx2.Timeout(None, connect=connect_timeout)
     return openai.AsyncOpenAI(
         api_key=api_key,
         base_url=address,

@@ -1,4 +1,4 @@
-"""Who makes a private request. A private router runs this before anything of the request is read or parsed."""
+"""Authenticates private requests, before anything of the body is read or parsed."""
 
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ SCHEME = HTTPBearer(auto_error=False, description="A PixyProxy API key: `Authori
 
 
 async def authenticate(request: Request) -> Caller:
-    """The caller; `AuthenticationError`, the same for every cause."""
+    """The caller. `AuthenticationError` is the same for every cause."""
     known: Caller | None = request.scope.get("pixyproxy.caller")
     if known is not None:
         return known
@@ -27,7 +27,7 @@ async def authenticate(request: Request) -> Caller:
 
 
 def key_of(request: Request) -> str:
-    """The API key of a request: of its one Authorization header, or else of the dialect's own header."""
+    """The API key of a request: from its only Authorization header, or else from the dialect's own header."""
     values = request.headers.getlist("authorization")
     own_header = dialect_of(request).key_header
     if not values and own_header is not None:

@@ -1,4 +1,4 @@
-"""Routes that nobody reaches without a key."""
+"""Routes that need a key."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -15,7 +15,7 @@ from pixyproxy.web.log.request_log import record_of
 
 
 class PrivateRoute(APIRoute):
-    """A route that nobody reaches without a key: FastAPI reads and parses the body before its dependencies run."""
+    """A route that checks the key first: FastAPI reads and parses the body before its dependencies run."""
 
     body_limit = SMALL_BODY
 

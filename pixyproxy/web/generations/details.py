@@ -1,4 +1,4 @@
-"""What a generation looks like from outside."""
+"""The details of a generation, as answers show them."""
 
 from typing import Any, Self
 from uuid import UUID
@@ -32,9 +32,7 @@ class GenerationDetails(BaseModel):
         "After the last image was deleted the prompt is `[deleted]`."
     )
     images: list[ImageDetails] = Field(description="Those that exist; an image that was deleted is left out.")
-    usage: dict[str, Any] | None = Field(
-        description="What the upstream says that it cost, in the upstream's own terms."
-    )
+    usage: dict[str, Any] | None = Field(description="What it cost, in the upstream's own terms.")
     answer: dict[str, Any] | None = Field(
         description="What the upstream said about what it drew: `size`, `quality`, `background` and `output_format` as "
         "it resolved them, and `revised_prompt`, if it revised the prompt, until the last image is deleted.",

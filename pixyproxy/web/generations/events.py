@@ -17,7 +17,10 @@ PIECE = 3 * 16 * 1024
 async def events_of(
     life: AsyncGenerator[Generation | PartialImage, None], *, base_url: str
 ) -> AsyncGenerator[bytes, None]:
-    """The events, in chunks. Without `end` the process ended before the generation: another one goes on from there."""
+    """The events, in chunks.
+
+    Without `end` the process ended before the generation did: another replica continues the events.
+    """
     async with aclosing(life):
         async for moment in life:
             if isinstance(moment, PartialImage):
@@ -31,7 +34,7 @@ async def events_of(
 
 
 def partial_event(partial: PartialImage) -> Iterator[bytes]:
-    """The event of a partial image, in pieces; none if its bytes are of no type that we keep."""
+    """The event of a partial image, in pieces; none if its bytes are not a PNG, WebP or JPEG."""
     content_type = magic_content_type(partial.data)
     if content_type is None:
         return

@@ -52,8 +52,8 @@ async def list_generations(
 
 
 EVENTS = """`state` with the details, at once and after each change; `partial` with `index`, `content_type` and
-`b64_json`, if this replica runs it and partial images were asked for; `end` with the last details. A stream that ends
-without `end` is to be asked for again."""
+`b64_json`, if this replica runs it and partial images were asked for; `end` with the last details. If a
+stream ends without `end`, request it again."""
 
 
 @router.get(

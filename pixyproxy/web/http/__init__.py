@@ -1,1 +1,1 @@
-"""What HTTP itself asks for: conditions, ranges, preferences, links."""
+"""The parts of HTTP that all routes share: conditions, ranges, preferences, links."""

@@ -14,10 +14,10 @@ from pixyproxy.web.dependencies import Services, services_of
 
 @dataclass(frozen=True)
 class BodyLimit:
-    """`size`: bytes that a body may have. It must come while the service is patient with a client.
+    """`size`: bytes that a body may have. It must arrive within `client_patience`.
 
-    With a `rate` it has longer: no pause may be longer than that, and after `grace` seconds the average must reach so
-    many bytes a second. A process that ends reads no more of it.
+    With a `rate` it may take longer: then no pause may exceed `client_patience`, and after `grace` seconds the average
+    must reach `rate` bytes a second. A process that is ending stops reading it.
     """
 
     size: int = limits.MAX_BODY
@@ -35,7 +35,8 @@ SKIP_WAIT = limits.SKIP_WAIT
 def with_body_limit(request: Request, limit: BodyLimit) -> Request:
     """The request, whose body is bounded.
 
-    `PayloadTooLargeError` at once if it announces more, else when more comes; `RequestTimeoutError`.
+    `PayloadTooLargeError` at once if it announces more, else when more arrives; `RequestTimeoutError` if it is too
+    slow.
     """
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit.size:
@@ -49,7 +50,7 @@ def too_large(limit: BodyLimit) -> PayloadTooLargeError:
 
 
 async def skip_body(request: Request) -> None:
-    """Read what is left of a body that is refused, as far as it is bearable: many clients read no answer before."""
+    """Read the rest of a refused body, up to a limit: many clients read the answer only after sending all."""
     body = request.receive
     if isinstance(body, BoundedBody):
         with anyio.move_on_after(SKIP_WAIT), suppress(PixyProxyException):
@@ -72,7 +73,7 @@ class BoundedBody:
 
     async def __call__(self) -> Message:
         """The next message."""
-        if self.whole:  # from here on it waits for the client to leave
+        if self.whole:  # from now on it waits until the client leaves
             return await self._receive()
         if self._limit.rate is not None and self._services.readiness.ending.is_set():
             raise ShuttingDownError

@@ -1,4 +1,4 @@
-"""The client of a POST: whether it waits, has left, or has its whole answer, as the services want to know it."""
+"""Reports to the services whether the client of a POST waits, has left, or has its whole answer."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -13,18 +13,18 @@ from pixyproxy.web.log.request_log import CLIENT_LEFT
 
 SCOPE_KEY = "pixyproxy.attendance"
 RETRY_COUNT = "x-stainless-retry-count"
-"""OpenAI's SDKs count in it the tries after the first."""
+"""In this header OpenAI's SDKs count the retries."""
 
 
 def client_of(request: Request) -> Client:
-    """The client of a POST, watched from now on. It is a retry if it says so as OpenAI's SDKs do."""
+    """The client of a POST, watched from now on. It is a retry if it has the header of OpenAI's SDKs."""
     attendance: Attendance = request.scope[SCOPE_KEY]
     count = request.headers.get(RETRY_COUNT, "")
     return attendance.watch(retry=count.isdecimal() and int(count[:9]) > 0)
 
 
 class WatchedClients:
-    """Pure ASGI, around all requests: it sees each message of a POST, and so what became of its client."""
+    """An ASGI wrapper around all requests. It sees each message of a POST, and so what became of the client."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,7 +42,7 @@ class WatchedClients:
             await self._app(scope, attendance.receive, attendance.send)
         finally:
             if attendance.end():
-                # In a task of its own: the request has ended.
+                # In a task: the request has ended.
                 task = asyncio.create_task(attendance.confirm())
                 self._confirming.add(task)
                 task.add_done_callback(self._confirming.discard)
@@ -100,7 +100,7 @@ class Attendance:
         return self._client is not None and not self._client.left
 
     async def confirm(self) -> None:
-        """Find out whether the client takes the whole answer, which has been written."""
+        """Find out whether the client takes the whole answer; it has been written."""
         connection: Connection | None = self._scope.get(CONNECTION)
         if self._client is not None:
             if connection is None or await connection.took_all():
@@ -116,7 +116,7 @@ class Attendance:
         with suppress(ConnectionError):
             while (await self._receive())["type"] != "http.disconnect":
                 pass
-        if not self._whole:  # a server says the same after a whole answer
+        if not self._whole:  # a server sends the same message after a complete answer
             self._leave()
 
     def _leave(self) -> None:

@@ -13,7 +13,7 @@ MINIMUM = 1024
 INLINE = 64 * 1024
 """Bytes that are compressed on the event loop, in a millisecond or two. More is compressed in a thread."""
 LEVEL = 5
-"""Half of the CPU of zlib's highest level, for a list that is a twentieth larger."""
+"""Half of the CPU of zlib's highest level; a list is 5 % larger."""
 JSON_TYPES = (b"application/json", b"application/problem+json")
 VARY = (b"vary", b"Accept-Encoding")
 NOT_ACCEPTED = re.compile(r"q=0(\.0{0,3})?")
@@ -28,7 +28,7 @@ class Gzip:
     bytes, so its strong entity tag becomes a weak one (RFC 9110, section 8.8.3.3).
 
     Starlette's middleware does neither: it has up to 40 threads, and keeps the tag. It also costs a small answer 25 µs,
-    and takes `gzip;q=0` for consent.
+    and takes `gzip;q=0` as accepting gzip.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -45,7 +45,7 @@ class Gzip:
             nonlocal start
             if message["type"] == "http.response.start":
                 if may_be_compressed(message["headers"]):
-                    start = message  # its headers depend on the body
+                    start = message  # the headers depend on the body
                     return
                 if message["status"] == 304:
                     headers = with_known_tag(message["headers"], scope["headers"])
@@ -101,7 +101,7 @@ def accepts_gzip(headers: Headers) -> bool:
 
 
 def may_be_compressed(headers: Headers) -> bool:
-    """Whether an answer is JSON that nobody has encoded yet, and is not known to be too small."""
+    """Whether an answer is JSON, not encoded yet, and not known to be too small."""
     is_json = False
     for name, value in headers:
         if name == b"content-type":
@@ -117,7 +117,7 @@ def is_strong_tag(name: bytes, value: bytes) -> bool:
 
 
 def with_known_tag(headers: Headers, requested: Headers) -> Headers:
-    """The headers of a 304. Its tag is weak if that is what the client has: a strong one would name other bytes."""
+    """The headers of a 304. Its tag is weak if the client's is: a strong one would stand for other bytes."""
     known = b",".join([value for name, value in requested if name == b"if-none-match"])
     if b"W/" not in known:
         return headers

@@ -1,4 +1,4 @@
-"""Conditional and range requests (RFC 9110, sections 13 and 14): what a GET or HEAD of known bytes is answered with."""
+"""Conditional and range requests (RFC 9110, sections 13 and 14): how a GET or HEAD of known bytes is answered."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Validators:
-    """What tells one state of a resource from another: a strong entity tag, quoted, and a time (None: unknown)."""
+    """The validators of a resource: a strong entity tag, quoted, and a time (None: unknown)."""
 
     etag: str
     modified_at: datetime | None = None
@@ -50,7 +50,7 @@ def conditions_of(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
 
 
 def not_modified(conditions: Mapping[str, str], validators: Validators) -> bool:
-    """Whether a GET or HEAD is to be answered with 304; `PreconditionFailedError` if with 412.
+    """Whether the answer to a GET or HEAD is 304; `PreconditionFailedError` if it is 412.
 
     The order is that of RFC 9110, section 13.2.2. Invalid dates are ignored; an invalid entity-tag list matches
     nothing.
@@ -68,9 +68,9 @@ def not_modified(conditions: Mapping[str, str], validators: Validators) -> bool:
 
 
 def part_wanted(conditions: Mapping[str, str], validators: Validators, *, size_bytes: int) -> range | None:
-    """The part that a GET is to be answered with (206); None for the whole (200).
+    """The part for the answer to a GET (206); None: the whole (200).
 
-    `RangeNotSatisfiableError` (416) for one that begins behind the end. Invalid ranges and several ranges at once are
+    `RangeNotSatisfiableError` (416) if the part begins after the end. Invalid ranges and several ranges at once are
     ignored (RFC 9110, section 14.2).
     """
     found = ONE_RANGE.fullmatch(conditions.get("range", ""))
@@ -89,7 +89,7 @@ def part_wanted(conditions: Mapping[str, str], validators: Validators, *, size_b
 
 
 def matches(value: str, etag: str, *, weak: bool) -> bool:
-    """Whether the list of entity tags, or `*`, has this one. `weak`: whether a weak tag may stand for it."""
+    """Whether the list of entity tags, or `*`, matches this tag. `weak`: whether weak tags match too."""
     if value == etag:
         return True
     return value.strip() == "*" or any(tag == etag and (weak or not is_weak) for tag, is_weak in entity_tags(value))
@@ -121,7 +121,7 @@ def http_date(value: str | None) -> datetime | None:
 
 
 def still_the_same(if_range: str | None, validators: Validators) -> bool:
-    """Whether If-Range allows a part: there is none, or it is exactly our tag, or exactly our time."""
+    """Whether If-Range allows a part: it is absent, or exactly our tag, or exactly our time."""
     if if_range is None:
         return True
     value = if_range.strip()

@@ -1,4 +1,4 @@
-"""The answer that carries an image's bytes, or says that they are known already."""
+"""The answers with an image's bytes, and the 304 without them."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
-    """What a response wants to know of the client's connection, besides sending."""
+    """The client's connection, as responses use it besides sending."""
 
     @property
     def left(self) -> bool:
@@ -34,7 +34,7 @@ class Connection(Protocol):
 
     @property
     def slow(self) -> bool:
-        """Whether the client has yet to take what it was sent."""
+        """Whether the client has not yet taken what it was sent."""
 
     @property
     def unsent(self) -> int:
@@ -47,17 +47,17 @@ class Connection(Protocol):
         """Whether the client took all it was sent; returns when that is known."""
 
     async def gone(self) -> None:
-        """Return when it is gone; called of one that left, or was aborted."""
+        """Return when it is gone; called for a client that left or was aborted."""
 
     def end(self) -> None:
-        """End it when the client has taken what is on its way, or takes it no longer."""
+        """Close it when the client has taken what is on its way, or stops taking it."""
 
     def abort(self) -> None:
-        """End it at once, without sending what is on its way."""
+        """Close it at once, without sending what is on its way."""
 
 
 def validators_of(image: Image) -> Validators:
-    """What tells the image's bytes from others; they are never modified."""
+    """The validators of an image's bytes, which are never modified."""
     return _validators(image.sha256, image.created_at)
 
 
@@ -90,7 +90,7 @@ def caching_headers(validators: Validators) -> dict[str, str]:
 
 
 def part_headers(part: range, *, size_bytes: int) -> dict[str, str]:
-    """What a 206 says otherwise than a 200."""
+    """The headers of a 206 that differ from those of a 200."""
     return {
         "Content-Length": str(len(part)),
         "Content-Range": f"bytes {part.start}-{part.stop - 1}/{size_bytes}",
@@ -108,7 +108,7 @@ class HeadResponse(Response):
 
 
 def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI wants them."""
+    """Headers in the form of ASGI."""
     return [(raw_name(name), value.encode("latin-1")) for name, value in headers.items()]
 
 
@@ -119,11 +119,11 @@ def raw_name(name: str) -> bytes:
 
 
 class ContentResponse(Response):
-    """Passes an opened object on, as fast as the client takes it, and closes it whatever becomes of the client.
+    """Sends an opened object as fast as the client takes it. The object is closed in any case.
 
-    An object that breaks off ends the connection: its length was announced. So does a client that takes nothing for
-    `patience` seconds: it holds a connection to the storage. No task is made for a response; that the client is gone
-    is seen before the next chunk is asked for.
+    If the object breaks off, the connection is closed: its length was announced. It is also closed if the client takes
+    nothing for `patience` seconds, because it holds a connection to the storage. No task is created for a response; a
+    client that is gone is noticed before the next chunk is read.
     """
 
     def __init__(self, content: StoredObject, *, status: int, headers: dict[str, str], patience: float) -> None:
@@ -175,11 +175,11 @@ class Sending:
 
     @property
     def client_left(self) -> bool:
-        """Whether the client is gone, as far as is known."""
+        """Whether the client is known to be gone."""
         return self._connection is not None and self._connection.left
 
     async def send(self, message: Message) -> None:
-        """Send a message, when the client has taken what it was sent before, however slowly."""
+        """Send a message once the client has taken the earlier ones, however slowly."""
         connection = self._connection
         while connection is not None and connection.slow:
             # The first look is some time after the buffers filled: until then the kernel takes bytes, not the client.

@@ -1,4 +1,4 @@
-"""Which URLs lead to the bytes of a picture. The wrappers around all requests treat those apart."""
+"""Recognizes URLs of the bytes of a picture. The wrappers around all requests treat them differently."""
 
 import re
 

@@ -1,7 +1,7 @@
 """CORS for the public routes (Fetch standard, section 3.2): scripts of other origins may read images and their details.
 
 Starlette's middleware answers only to requests with an Origin, so a shared cache could hand an answer without the
-header to a script. These answers are the same for everybody, so all of them carry `*`.
+header to a script. These answers do not depend on the client, so all of them carry `*`.
 """
 
 from collections.abc import Awaitable

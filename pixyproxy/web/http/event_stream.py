@@ -33,7 +33,7 @@ def accepts_events(request: Request) -> bool:
 
 
 def event_of(name: str, data: str) -> bytes:
-    """An event. The data must be of one line, as JSON is."""
+    """An event. The data must be one line, as JSON is."""
     return f"event: {name}\ndata: {data}\n\n".encode()
 
 
@@ -47,8 +47,8 @@ def event_response(request: Request, chunks: AsyncGenerator[bytes, None], *, pat
 class EventStream:
     """Chunks of events for `ContentResponse`, and a comment whenever none came for `keep_alive` seconds.
 
-    No comment comes between the chunks of one event. At most one chunk waits for a client that is slow, and no other is
-    asked for meanwhile.
+    No comment comes between the chunks of one event. At most one chunk waits for a slow client; the next one is read
+    after it was sent.
     """
 
     size_bytes = 0  # is not known

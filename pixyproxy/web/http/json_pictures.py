@@ -13,13 +13,13 @@ from pixyproxy.core import limits
 from pixyproxy.core.exceptions import MalformedRequestError, PayloadTooLargeError
 
 Take = Callable[[AsyncIterable[bytes]], Awaitable[str]]
-"""Takes the characters of a `data:` URL; returns what stands for it in the JSON."""
+"""Takes the characters of a `data:` URL; returns its replacement in the JSON."""
 PICTURE = re.compile(rb'data:[^,"]{0,200};base64,', re.IGNORECASE)
 LOOK = 256
-"""More characters than `PICTURE` has at most."""
+"""More characters than `PICTURE` can match."""
 SPECIAL = re.compile(rb'["\\]')
 TURN = 500
-"""Quotes and escapes that are read before other requests have their turn."""
+"""Quotes and escapes that are read before other requests may run."""
 MAX_STRINGS = 10_000
 ESCAPE = 6
 """Characters of the longest escape."""
@@ -71,7 +71,7 @@ class PictureCutter:
             end = self._data.find(b'"', self._at)
             piece = self._data[self._at : None if end < 0 else end]
             escape = piece.rfind(b"\\", max(len(piece) - ESCAPE, 0)) if end < 0 else -1
-            if escape >= 0:  # it may not be whole yet
+            if escape >= 0:  # it may be incomplete
                 piece = piece[:escape]
             self._at += len(piece)
             if piece:
@@ -88,7 +88,7 @@ class PictureCutter:
             raise PayloadTooLargeError(f"The body may have {limits.MAX_BODY} bytes besides its pictures.")
 
     async def _look(self, size: int) -> None:
-        """Have so many bytes ahead, if so many come."""
+        """Read until so many bytes are ahead, or the body ends."""
         while len(self._data) - self._at < size and await self._read_on():
             pass
 

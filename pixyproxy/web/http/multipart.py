@@ -23,7 +23,7 @@ BROKEN_OFF = "The form broke off before its end."
 
 @dataclass
 class PartHead:
-    """What the headers of a part say. Clients write any `content_type` to texts, and leave out filenames of files."""
+    """The headers of a part. Clients send any `content_type` with texts, and leave out filenames of files."""
 
     name: str = ""
     has_filename: bool = False
@@ -44,7 +44,7 @@ class Part:
 
 
 class Form:
-    """The parts of a request's body, one after the other. `MalformedRequestError` for what is no form."""
+    """The parts of a request's body, one after the other. `MalformedRequestError` for a body that is not a form."""
 
     def __init__(self, request: Request) -> None:
         self._stream = request.stream()
@@ -69,7 +69,7 @@ class Form:
             max_header_count=MAX_PART_HEADERS,
             max_header_size=MAX_PART_HEADER,
         )
-        self._parser.logger = logging.Logger("forms", logging.CRITICAL)  # it warns of what the client did wrong
+        self._parser.logger = logging.Logger("forms", logging.CRITICAL)  # it warns of mistakes of the client
 
     async def __aiter__(self) -> AsyncIterator[Part]:
         """The parts in their order."""
@@ -81,7 +81,7 @@ class Form:
             pass
 
     async def next_piece(self) -> bytes | None:
-        """The next bytes of the part that is read; None at its end."""
+        """The next bytes of the current part; None at its end."""
         if not await self._fill():
             return None
         event = self._events.popleft()

@@ -1,4 +1,4 @@
-"""What a client prefers of its answer: the `Prefer` header (RFC 7240) as far as we honour it."""
+"""The `Prefer` header (RFC 7240), as far as we support it."""
 
 import re
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from fastapi import Header
 from starlette.requests import Request
 
 PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
-"""What stands between commas, but for those in a quoted string."""
+"""The items between commas; commas in a quoted string do not count."""
 MAX_WAIT = 3600
-"""Seconds; a preference for more is not honoured, as any other that we do not know."""
+"""Seconds; a longer wait is ignored, as an unknown preference is."""
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """`wait`: seconds to wait for the end of a generation, None if nothing was said. `applied`: what was honoured."""
+    """`wait`: seconds to wait for the end of a generation, None if nothing was said. `applied`: what was applied."""
 
     wait: float | None = None
     applied: str | None = None
@@ -24,7 +24,7 @@ class Preferences:
 def preferences_of(request: Request) -> Preferences:
     """The preferences of a request: `respond-async` (section 4.1) and `wait` (section 4.3), which bounds it.
 
-    Of a preference that is given twice the first counts (section 2); what cannot be read is ignored.
+    If a preference is given twice, the first counts (section 2). Invalid ones are ignored.
     """
     known: dict[str, str] = {}
     for preference in PREFERENCE.findall(",".join(request.headers.getlist("prefer"))):

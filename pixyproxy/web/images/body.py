@@ -19,13 +19,13 @@ TRIMMED = {
 
 OF_EDITS = ("mask", "markup", "input_fidelity")
 NOT_ASKED = {"sources", "mask", "markup", "partial_images"}
-"""Fields that are no parameters of a generation: its inputs are recorded as facts, and partial images not at all."""
+"""Fields that are not parameters of a generation: inputs are recorded as facts, and partial images are not recorded."""
 
 
 class CreateImageBody(Model):
-    """What to draw, or what to make of the images in `sources`.
+    """What to draw, or how to edit the images in `sources`.
 
-    A parameter that is not set is not sent to the upstream, but for model and quality.
+    A parameter that is not set is not sent to the upstream, except model and quality.
     """
 
     model_config = ConfigDict(

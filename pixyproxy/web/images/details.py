@@ -1,4 +1,4 @@
-"""What an image looks like from outside."""
+"""The details of an image, as answers show them."""
 
 from typing import Self
 from uuid import UUID

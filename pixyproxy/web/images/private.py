@@ -143,7 +143,7 @@ async def create_image(
 
 
 def accepted_response(generation: Generation, *, base_url: str, headers: dict[str, str]) -> Response:
-    """The 202 of a generation that has not ended."""
+    """The 202 for a generation that is still running."""
     location = f"{path_of(base_url)}/generation/{generation.guid}"
     return Response(
         GenerationDetails.of(generation, base_url=base_url).model_dump_json(),
@@ -184,7 +184,7 @@ async def list_images(
     responses=responses_for(AuthenticationError, ImageNotFoundError, DatabaseUnavailableError),
 )
 async def delete_image(guid: Guid, _: Authenticated, images: Private) -> None:
-    """From a 204 on this process serves the image to nobody, and all others stop within `PIXYPROXY_CACHE_TTL`.
+    """From the 204 on this process no longer serves the image; all others stop within `PIXYPROXY_CACHE_TTL`.
 
     Its bytes are removed too, by a reconciler if the storage is unavailable.
     """

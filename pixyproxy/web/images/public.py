@@ -1,4 +1,4 @@
-"""The public routes: for everybody who has the guid."""
+"""The public routes: for anyone with the guid."""
 
 import hashlib
 from enum import Enum
@@ -51,7 +51,7 @@ async def get_image(request: Request) -> Response:
 
 
 async def get_content(request: Request) -> Response:
-    """The picture's bytes, or a part of them, passed on from the storage."""
+    """The picture's bytes, or a part of them, streamed from the storage."""
     attachment = wants_download(request)
     services = services_of(request)
     image = await image_of(request, services)
@@ -107,9 +107,9 @@ def wants_download(request: Request) -> bool:
 
 
 def add_routes(router: APIRouter) -> None:
-    """Put the routes into the application's own router: of one that is included FastAPI runs a copy of its own."""
+    """Add the routes to the application's own router: FastAPI would run copies of the routes of an included one."""
     tags: list[str | Enum] = ["public"]
-    # Before the route of the details, whose guid would take the extension too.
+    # Before the route of the details, whose guid would match the extension too.
     for path, names, parameters in (
         ("/image/{guid}/content", "", [GUID]),
         ("/image/{guid}.{extension}", ", by the name of its file", [GUID, EXTENSION]),
@@ -142,7 +142,7 @@ def add_routes(router: APIRouter) -> None:
         tags=tags,
         response_model=ImageDetails,
         responses={
-            304: {"description": "The client has them."},
+            304: {"description": "The client has them already."},
             **responses_for(ImageNotFoundError, PreconditionFailedError, DatabaseUnavailableError),
         },
         openapi_extra={"parameters": [GUID, *TAGS]},

@@ -1,4 +1,4 @@
-"""From when on a generation is nobody's, and the index that finds those which equal a request."""
+"""When a generation was abandoned by its client, and the index that finds generations with an equal request."""
 
 import sqlalchemy as sa
 

@@ -1,0 +1,36 @@
+"""What the services need from the outside; the adapters fulfil it, and one contract suite holds each."""
+
+from pixyproxy.core.protocols.adoption import AdoptionRepository, EqualGeneration
+from pixyproxy.core.protocols.records import (
+    ApiKeyRepository,
+    Database,
+    GenerationRepository,
+    ImageRepository,
+    InstanceRepository,
+    ParkedImageRepository,
+)
+from pixyproxy.core.protocols.storage import Chunk, ImageStorage, ParkedFile, ParkingFolder, StoredObject
+from pixyproxy.core.protocols.stores import Stores
+from pixyproxy.core.protocols.uploads import Upload, UploadSpool
+from pixyproxy.core.protocols.upstream import ImageGenerator, PartialSink
+
+__all__ = [
+    "AdoptionRepository",
+    "ApiKeyRepository",
+    "Chunk",
+    "Database",
+    "EqualGeneration",
+    "GenerationRepository",
+    "ImageGenerator",
+    "ImageRepository",
+    "ImageStorage",
+    "InstanceRepository",
+    "ParkedFile",
+    "ParkedImageRepository",
+    "ParkingFolder",
+    "PartialSink",
+    "StoredObject",
+    "Stores",
+    "Upload",
+    "UploadSpool",
+]

@@ -1,0 +1,25 @@
+"""All stores in one value."""
+
+from dataclasses import dataclass
+
+from pixyproxy.core.protocols.adoption import AdoptionRepository
+from pixyproxy.core.protocols.records import (
+    GenerationRepository,
+    ImageRepository,
+    InstanceRepository,
+    ParkedImageRepository,
+)
+from pixyproxy.core.protocols.storage import ImageStorage, ParkingFolder
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Everything that holds records or bytes."""
+
+    instance: InstanceRepository
+    images: ImageRepository
+    generations: GenerationRepository
+    adoption: AdoptionRepository
+    parked: ParkedImageRepository
+    storage: ImageStorage
+    folder: ParkingFolder

@@ -1,0 +1,83 @@
+"""The rows of generations: the columns, and generations from rows and back."""
+
+import logging
+from collections.abc import Collection, Iterable
+from typing import Any
+from uuid import UUID
+
+from pixyproxy.core.generations import Generation, GenerationState, RecordedRequest
+from pixyproxy.core.images import Image
+from pixyproxy.data.conversions import column_to_json, column_to_time, json_to_column, time_to_column
+from pixyproxy.data.database import Row, Transaction
+from pixyproxy.data.images import images_by_generation
+
+SELECT = """
+    SELECT id, guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error,
+           upstream_request_id, `usage`, answer, lease_expires_at, abandoned_at, created_at, updated_at
+    FROM generations
+"""
+INSERT = """
+    INSERT INTO generations
+        (guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error, upstream_request_id,
+         `usage`, answer, lease_expires_at, created_at, updated_at)
+    VALUES
+        (:guid, :api_key_id, :idempotency_key, :fingerprint, :request, :expected_images, :state, :error,
+         :upstream_request_id, :usage, :answer, :lease_expires_at, :created_at, :updated_at)
+"""
+
+logger = logging.getLogger(__name__)
+
+
+def generation_to_row(generation: Generation) -> dict[str, Any]:
+    """The columns of a generation, but for its lease."""
+    return {
+        "guid": str(generation.guid),
+        "api_key_id": generation.api_key_id,
+        "idempotency_key": generation.idempotency_key,
+        "fingerprint": generation.fingerprint,
+        "request": json_to_column(generation.request.values),
+        "expected_images": generation.expected_images,
+        "state": generation.state.value,
+        "error": json_to_column(generation.error),
+        "upstream_request_id": generation.upstream_request_id,
+        "usage": json_to_column(generation.usage),
+        "answer": json_to_column(generation.answer),
+        "created_at": time_to_column(generation.created_at),
+        "updated_at": time_to_column(generation.updated_at),
+    }
+
+
+def row_to_generation(row: Row, *, images: tuple[Image, ...] = ()) -> Generation:
+    """The generation of a row, with these images. `ValueError` for a row that this version cannot read."""
+    return Generation(
+        guid=UUID(row["guid"]),
+        api_key_id=row["api_key_id"],
+        idempotency_key=row["idempotency_key"],
+        fingerprint=row["fingerprint"],
+        request=RecordedRequest(values=column_to_json(row["request"]) or {}),
+        expected_images=row["expected_images"],
+        state=GenerationState(row["state"]),
+        error=column_to_json(row["error"]),
+        upstream_request_id=row["upstream_request_id"],
+        usage=column_to_json(row["usage"]),
+        answer=column_to_json(row["answer"]),
+        images=images,
+        created_at=column_to_time(row["created_at"]),
+        updated_at=column_to_time(row["updated_at"]),
+    )
+
+
+def readable(rows: Iterable[Row], *, images: dict[int, tuple[Image, ...]] | None = None) -> tuple[Generation, ...]:
+    """The generations of the rows. A row that another version wrote and this one cannot read is logged and skipped."""
+    generations = []
+    for row in rows:
+        try:
+            generations.append(row_to_generation(row, images=(images or {}).get(row["id"], ())))
+        except ValueError:
+            logger.exception("generation %s: this version cannot read its record", row["guid"])
+    return tuple(generations)
+
+
+def with_images(transaction: Transaction, rows: Collection[Row]) -> tuple[Generation, ...]:
+    """The generations of the rows, each with its images."""
+    return readable(rows, images=images_by_generation(transaction, [row["id"] for row in rows]))
