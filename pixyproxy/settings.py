@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     public_url: str | None = None
     cors_origins: str = "*"
+    mcp: bool = True
     generation_deadline: float = Field(default=270, gt=0, le=3600)
     max_generations: int = Field(default=64, ge=1, le=100_000)
     finish_slots: int = Field(default=8, ge=1, le=1000)

@@ -11,6 +11,7 @@ import pytest
 
 from pixyproxy.web.log.format import TextFormatter
 from tests import planted
+from tests.certificates import write_certificates
 from tests.servers import ForeignMySQL, MariaDB, MySQL, SeaweedFS, SqlServer
 
 SERVERS = ("mysql", "mariadb", "seaweedfs")
@@ -42,6 +43,18 @@ def own_log(logs: Path) -> Iterator[None]:
     yield
     root.removeHandler(handler)
     handler.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_authorities(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Clients in the test process trust one authority, not all of the world's.
+
+    Each client, and each `httpx2.get`, loads those that it trusts: 42 ms of CPU for the world's, 5 ms for this one.
+    The processes that the tests start know nothing of it.
+    """
+    folder = tmp_path_factory.mktemp("authorities")
+    write_certificates(folder)
+    os.environ["SSL_CERT_FILE"] = str(folder / "ca.pem")
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +114,25 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup: servers wo
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 VERSIONS: dict[str, str] = {}
-LONGEST = ("test_real_stack.py", "test_faults.py", "test_crash_matrix.py", "test_deploy.py", "test_cli.py")
+LONGEST = (
+    "test_real_stack.py",
+    "test_draining.py",
+    "test_storage.py",
+    "test_faults.py",
+    "test_state_machine.py",
+    "test_database_errors.py",
+    "test_cli.py",
+    "test_crash_matrix.py",
+    "test_retries_at_replicas.py",
+    "test_full_disk.py",
+    "test_rolling_upgrade.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than the cores: of the longest files, most time is waiting."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def servers_of(item: pytest.Item) -> list[str]:

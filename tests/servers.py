@@ -24,11 +24,14 @@ from sqlalchemy import make_url
 
 from tests import command, planted
 from tests.certificates import write_certificates
+from tests.command import Forked
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 BIN = Path(sys.executable).parent
+SCRIPT = str(BIN / "pixyproxy")
+"""The console script."""
 MYSQL = BIN.parent / "mysql"
 """Where `make test` unpacks MySQL, and makes a data folder to copy."""
 SHARES = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
@@ -71,7 +74,7 @@ class Process:
     log: Path
     environment: Mapping[str, str] | None = None
     folder: Path | None = None
-    handle: subprocess.Popen[bytes] = field(init=False)
+    handle: subprocess.Popen[bytes] | Forked = field(init=False)
 
     def start(self) -> None:
         """Start it, again if it was stopped."""
@@ -93,8 +96,7 @@ class Process:
                 self.handle.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.handle.kill()
-                self.handle.wait()
-        return self.handle.returncode
+        return self.handle.wait()
 
     def pause(self) -> None:
         """Stop it from doing anything: its port still accepts connections, and nothing ever answers."""
@@ -350,12 +352,36 @@ class SeaweedFS:
         return f"s3://{name}"
 
 
+@dataclass
+class ForkedCommand(Process):
+    """A `pixyproxy` command that the fork server starts, see tests/command.py.
+
+    `installed`: the console script itself is started. So is every command line that does not begin with it.
+    """
+
+    installed: bool = False
+
+    def start(self) -> None:
+        """Start it, again if it was stopped."""
+        script, *arguments = self.command
+        if self.installed or script != SCRIPT:
+            super().start()
+            return
+        assert self.environment is not None
+        assert self.folder is not None
+        self.log.touch()
+        self.handle = Forked(command.run, script, arguments, dict(self.environment), self.folder, self.log, self.log)
+
+
 WITHOUT_DELAY = {"PIXYPROXY_DRAIN_DELAY": "0"}
 """No load balancer stands before what the tests start."""
 
 
 class PixyProxy:
-    """`pixyproxy serve`, or another command that listens, as a process that sees only the environment given."""
+    """`pixyproxy serve`, or another command that listens, as a process that sees only the environment given.
+
+    It is forked, see tests/command.py; with `installed` it is the console script itself.
+    """
 
     def __init__(
         self,
@@ -364,15 +390,17 @@ class PixyProxy:
         *,
         arguments: tuple[str, ...] = ("serve",),
         defaults: Mapping[str, str] = WITHOUT_DELAY,
+        installed: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process = Process(
-            [str(BIN / "pixyproxy"), *arguments, "--port", str(self.port)],
+        self.process = ForkedCommand(
+            [SCRIPT, *arguments, "--port", str(self.port)],
             folder / "pixyproxy.log",
             environment=clean_environment({**defaults, **environment}),
             folder=folder,
+            installed=installed,
         )
 
     def start(self, *, path: str = "/healthz") -> "PixyProxy":
@@ -389,18 +417,15 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_cli(
-    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, installed: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a `pixyproxy` command to its end."""
-    script = str(BIN / "pixyproxy")
+    """Run a `pixyproxy` command to its end. `installed`: the console script itself, not a fork."""
+    variables = clean_environment(environment or {})
+    if installed:
+        return subprocess.run(
+            [SCRIPT, *arguments], env=variables, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
     with TemporaryDirectory() as name:
         stdout, stderr = Path(name, "stdout"), Path(name, "stderr")
-        process = command.FORKS.Process(
-            target=command.run, args=(script, arguments, clean_environment(environment or {}), folder, stdout, stderr)
-        )
-        process.start()
-        process.join(60)
-        assert process.exitcode is not None, f"{arguments} does not end"
-        return subprocess.CompletedProcess(
-            [script, *arguments], process.exitcode, stdout.read_text(), stderr.read_text()
-        )
+        status = Forked(command.run, SCRIPT, arguments, variables, folder, stdout, stderr).wait(60)
+        return subprocess.CompletedProcess([SCRIPT, *arguments], status, stdout.read_text(), stderr.read_text())

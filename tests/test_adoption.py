@@ -231,9 +231,9 @@ async def test_a_retry_gets_the_partial_images_that_are_still_to_come(stage: Sta
     stage.generator.partials = (tiny_picture("1"), tiny_picture("2"))
     asked = GenerationRequest(prompt=planted.PROMPT)
     client = Client()
-    first = await stage.private.stream(asked, caller=CALLER, partial_images=2, client=client)
+    first = (await stage.private.stream(asked, caller=CALLER, partial_images=2, client=client)).events
     client.leave()
-    retry = await stage.private.stream(asked, caller=CALLER, partial_images=2, client=Client(retry=True))
+    retry = (await stage.private.stream(asked, caller=CALLER, partial_images=2, client=Client(retry=True))).events
     events = [event async for event in retry]
     assert [type(event) for event in events] == [PartialImage, PartialImage, Created]
     assert bought(stage) == 1

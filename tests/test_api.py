@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import logging
 import socket
 import time
@@ -482,13 +483,16 @@ async def test_an_edited_image_says_from_what_and_its_generation_what_was_asked_
     async with stage.client() as client:
         (generation,) = (await client.get("/generation")).json()
         (image,) = generation["images"]
-        assert (await client.get(f"/image/{image['guid']}")).json() == image
+        public = (await client.get(f"/image/{image['guid']}")).json()
     known = {"role": "image", "sha256": stored.sha256, "content_type": "image/webp", "size_bytes": 77}
     mask = {"role": "mask", "sha256": upload.sha256, "content_type": "image/png", "size_bytes": 77}
     assert image["sources"] == [
         {**known, "guid": str(stored.guid), "url": f"{BASE_URL}/image/{stored.guid}/content"},
         {**mask, "guid": None, "url": None},
     ]
+    # Whoever was given an image was not given those it was made of.
+    assert public == {**image, "sources": [known, mask]}
+    assert str(stored.guid) not in json.dumps(public)
     assert generation["request"]["inputs"] == [{**known, "guid": str(stored.guid)}, mask]
 
 

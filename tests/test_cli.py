@@ -4,12 +4,15 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -20,7 +23,7 @@ from pixyproxy.service.keys import is_well_formed
 from pixyproxy.service.recovering.findings import Finding
 from tests import planted
 from tests.fakes import tiny_picture
-from tests.servers import BIN, MariaDB, PixyProxy, clean_environment, run_cli, wait_until
+from tests.servers import BIN, MariaDB, PixyProxy, clean_environment, free_ports, run_cli, wait_until
 
 
 @pytest.fixture
@@ -28,8 +31,10 @@ def started(tmp_path: Path, logs: Path) -> Iterator[Callable[..., PixyProxy]]:
     """Starts processes, and ends them."""
     processes: list[PixyProxy] = []
 
-    def start(environment: dict[str, str] | None = None, *arguments: str, path: str = "/healthz") -> PixyProxy:
-        process = PixyProxy(tmp_path, environment or {}, arguments=arguments or ("serve",))
+    def start(
+        environment: dict[str, str] | None = None, *arguments: str, path: str = "/healthz", installed: bool = False
+    ) -> PixyProxy:
+        process = PixyProxy(tmp_path, environment or {}, arguments=arguments or ("serve",), installed=installed)
         process.process.log = logs / f"cli-{len(list(logs.iterdir()))}.log"
         processes.append(process)
         return process.start(path=path)
@@ -56,7 +61,7 @@ def post(server: PixyProxy, key: str, **body: object) -> httpx2.Response:
 
 
 def test_a_first_start_says_all_that_a_newcomer_needs(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
-    server = started()
+    server = started(installed=True)
     said = server.process.output()
     key = key_of(tmp_path)
     assert is_well_formed(key)
@@ -90,7 +95,7 @@ def test_a_second_start_keeps_the_key_and_the_images_and_prints_no_key(
 def test_a_second_start_answers_within_three_seconds(started: Callable[..., PixyProxy]) -> None:
     started().process.stop()
     begin = time.monotonic()
-    started()
+    started(installed=True)
     assert time.monotonic() - begin < 3 * ROOM
 
 
@@ -445,6 +450,50 @@ def test_an_address_that_is_taken_is_said_before_anything_else(
     result = run_cli(tmp_path, "serve", "--port", str(server.port))
     assert (result.returncode, result.stdout) == (2, "")
     assert f"cannot listen on 127.0.0.1:{server.port}" in result.stderr
+
+
+def test_an_address_that_is_taken_while_the_process_starts_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    (number,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as bucket, socket.socket() as taker:
+
+        def take_it_when_the_bucket_is_asked() -> None:
+            with suppress(OSError):
+                bucket.accept()[0].close()
+                taker.bind(("127.0.0.1", number))
+                taker.listen()
+                while True:
+                    bucket.accept()[0].close()
+
+        threading.Thread(target=take_it_when_the_bucket_is_asked, daemon=True).start()
+        environment = {
+            "PIXYPROXY_DATABASE_URL": f"sqlite:///{tmp_path}/pixyproxy.db",
+            "PIXYPROXY_STORAGE_URL": "s3://bucket",
+            "PIXYPROXY_S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket.getsockname()[1]}",
+            "PIXYPROXY_DEMO": "1",
+            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "planted"),
+        }
+        elsewhere = {
+            "PIXYPROXY_DATABASE_URL": environment["PIXYPROXY_DATABASE_URL"],
+            "PIXYPROXY_STORAGE_URL": f"file:{tmp_path}/images",
+        }
+        assert run_cli(tmp_path, "migrate", environment=elsewhere).returncode == 0
+        result = run_cli(tmp_path, "serve", "--port", str(number), environment=environment)
+        bucket.shutdown(socket.SHUT_RDWR)
+    assert result.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{number}" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_the_installed_script_runs_every_other_command(started: Callable[..., PixyProxy], tmp_path: Path) -> None:
+    """As the first start runs `serve`. Elsewhere commands are forks that have imported everything already."""
+    run = partial(run_cli, tmp_path, installed=True)
+    assert run("migrate").returncode == 0
+    assert is_well_formed(run("keys", "create", "laptop").stdout.strip())
+    for command in (["check"], ["reconcile", "--apply"]):
+        result = run(*command)
+        assert (result.returncode, result.stdout) == AGREED
+    upstream = started({}, "demo-upstream", path="/", installed=True)
+    assert upstream.process.stop() in ENDED
 
 
 def test_version_and_help_name_every_command(tmp_path: Path) -> None:

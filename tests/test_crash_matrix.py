@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 import httpx2
@@ -21,7 +21,7 @@ import pytest
 from pixyproxy.upstream.demo.drawing import draw_picture
 from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import crashing, planted
-from tests.command import FORKS
+from tests.command import Forked
 from tests.listening import listening
 from tests.servers import MariaDB, PixyProxy, SeaweedFS, clean_environment, free_ports, run_cli, wait_until
 
@@ -129,20 +129,18 @@ class Stack:
                     httpx2.delete(f"{url}/image/{answer.json()['guid']}", headers=KEY, timeout=20)
             if killed is not None:
                 killed.result()
-            process.join(20)
-            died = process.exitcode in (-signal.SIGKILL, -signal.SIGXFSZ)
+            died = ended(process) in (-signal.SIGKILL, -signal.SIGXFSZ)
         self.upstream.delay = 0
         if arrow.takeover is not None:
             time.sleep(1.1)  # the lease of the dead process
             with self.dying(arrow.takeover) as (process, _):
-                process.join(20)
-                died = process.exitcode == -signal.SIGKILL and died
+                died = ended(process) == -signal.SIGKILL and died
             time.sleep(1.1)
             finished = run_cli(self.folder, "reconcile", "--apply", environment=self.environment)
             assert finished.returncode == 0, finished.stderr
         self.seen[arrow] = Seen(died=died, requests=self.requests(arrow))
 
-    def kill_when_asked(self, arrow: Arrow, process: BaseProcess) -> None:
+    def kill_when_asked(self, arrow: Arrow, process: Forked) -> None:
         """Kill the process when the upstream has its request."""
 
         def asked() -> None:
@@ -164,16 +162,15 @@ class Stack:
         return [json.loads(each["body"])["prompt"] for each in self.upstream.requests].count(arrow.said)
 
     @contextmanager
-    def dying(self, arrow: str) -> Iterator[tuple[BaseProcess, str]]:
+    def dying(self, arrow: str) -> Iterator[tuple[Forked, str]]:
         """A process that will be killed at the arrow."""
         (port,) = free_ports(1)
         url = f"http://127.0.0.1:{port}"
         environment = clean_environment(self.environment)
-        process = FORKS.Process(target=crashing.serve, args=(arrow, port, environment, self.folder, self.log))
-        process.start()
+        process = Forked(crashing.serve, arrow, port, environment, self.folder, self.log)
 
         def answers_or_is_dead() -> None:
-            if process.is_alive():
+            if process.poll() is None:
                 httpx2.get(f"{url}/healthz")
 
         try:
@@ -181,7 +178,7 @@ class Stack:
             yield process, url
         finally:
             process.kill()
-            process.join()
+            process.wait()
 
     @contextmanager
     def serving(self) -> Iterator[str]:
@@ -193,6 +190,13 @@ class Stack:
             yield server.url
         finally:
             server.process.stop()
+
+
+def ended(process: Forked) -> int | None:
+    """The exit status of a process that should have been killed by now."""
+    with suppress(TimeoutExpired):
+        process.wait(20)
+    return process.poll()
 
 
 def body(arrow: Arrow) -> dict[str, str]:

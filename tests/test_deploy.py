@@ -265,7 +265,7 @@ def test_every_size_is_larger_than_the_one_inside_it() -> None:
     small, large = (int(size) * MIB for size in re.findall(r"^ *client_max_body_size (\d+)m;", text, re.M))
     # Slightly more, so that PixyProxy itself answers.
     assert limits.MAX_BODY < small <= 2 * limits.MAX_BODY
-    assert limits.MAX_EDIT_BODY < large <= limits.MAX_EDIT_BODY + 2 * MIB
+    assert limits.MAX_EDIT_BODY < limits.MAX_EDIT_JSON < large <= limits.MAX_EDIT_JSON + 2 * MIB
     (edits,) = re.findall(r"location ~ (\S+) \{([^}]+)\}", text)
     assert "client_max_body_size" in edits[1]
     assert "proxy_request_buffering off;" in edits[1]

@@ -189,7 +189,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 def test_every_route_stands_in_the_docs() -> None:
     api = page("api")
     for method, path in every_route():
-        if path in ("/image/", "/generation/") or (method == "HEAD" and "content" not in path):
+        if path in ("/image/", "/generation/", "/mcp/") or (method == "HEAD" and "content" not in path):
             continue
         path = path.replace(":path}", "}")
         written = rf"`({method}|GET`, `HEAD) {re.escape(path)}[?`]"

@@ -47,7 +47,9 @@ async def test_stored_images_are_edited_by_guid_and_by_each_of_their_urls() -> N
         for role, source in (*(("image", each) for each in (png, png, webp, webp)), ("mask", png))
     ]
     async with stage.client(key=False) as client:
-        assert (await client.get(f"/image/{details['guid']}")).json() == details
+        public = (await client.get(f"/image/{details['guid']}")).json()
+    assert [each.keys() for each in public["sources"]] == [{"role", "sha256", "content_type", "size_bytes"}] * 5
+    assert {**public, "sources": details["sources"]} == details
     assert not {"sources", "mask", "partial_images"} & asked.values().keys()
 
 
@@ -160,13 +162,53 @@ async def test_sources_are_part_of_what_an_idempotency_key_stands_for() -> None:
     assert len(stage.generator.requests) == 3
 
 
+async def test_a_repeated_key_gives_the_recorded_edit_though_its_source_was_deleted() -> None:
+    stage = Stage()
+    guid, other = [(await stage.create(output_format=form))["guid"] for form in ("png", "webp")]
+    once, url = {"Idempotency-Key": "order-1"}, f"{BASE_URL}/image/{guid}.png"
+    first = await post(stage, once, sources=[url], mask=guid)
+    async with stage.client() as client:
+        assert (await client.delete(f"/image/{guid}")).status_code == 204
+    again = await post(stage, once, sources=[url], mask=guid)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["idempotent-replayed"] == "true"
+    # Without the key, for another request, or under another name it is gone.
+    for headers, sources, status in (
+        ({}, [guid], 422),
+        (once, [guid, other], 422),
+        (once, [f"{BASE_URL}/image/{guid}.webp"], 422),
+        ({"Idempotency-Key": "order-2"}, [guid], 422),
+    ):
+        refused = await post(stage, headers, sources=sources)
+        assert refused.status_code == status, refused.text
+    assert len(stage.generator.requests) == 3
+
+
+async def test_a_failed_edit_whose_source_was_deleted_is_not_tried_again() -> None:
+    stage = Stage()
+    guid = (await stage.create())["guid"]
+    once = {"Idempotency-Key": "order-1"}
+    stage.generator.failure = UpstreamRefusedError("no")
+    assert (await post(stage, once, sources=[guid])).status_code == 422
+    stage.generator.failure = None
+    async with stage.client() as client:
+        assert (await client.delete(f"/image/{guid}")).status_code == 204
+    gone = await post(stage, once, sources=[guid])
+    assert (gone.status_code, gone.json()["errors"][0]["pointer"]) == (422, "#/sources/0")
+    assert len(stage.generator.requests) == 2
+
+
 async def test_edited_images_can_be_edited_again_after_their_source_is_gone() -> None:
     stage = Stage()
     first = await stage.create()
     second = (await post(stage, sources=[first["guid"]])).json()
     async with stage.client() as client:
         assert (await client.delete(f"/image/{first['guid']}")).status_code == 204
-        assert (await client.get(f"/image/{second['guid']}")).json() == second
-        assert (await client.get(second["sources"][0]["url"])).status_code == 404
+        public = (await client.get(f"/image/{second['guid']}")).json()
+        for source in second["sources"]:
+            source_url = source.pop("url")
+            del source["guid"]
+        assert public == second
+        assert (await client.get(source_url)).status_code == 404
     third = (await post(stage, sources=[second["guid"]])).json()
     assert third["sources"][0]["guid"] == second["guid"]

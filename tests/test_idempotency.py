@@ -1,11 +1,13 @@
 """One Idempotency-Key buys one picture, whatever happens. Time is virtual here."""
 
 import asyncio
+from io import BytesIO
 from typing import Any, cast
 
 import pytest
 
 from pixyproxy.core.exceptions import (
+    ConflictError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
     GenerationRunningError,
@@ -24,10 +26,12 @@ from pixyproxy.core.exceptions import (
     UpstreamUnknownOutcomeError,
 )
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.inputs import Input, InputFile, InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.generating.begin import fingerprint_of
 from pixyproxy.service.private import Created
 from tests import planted
+from tests.fakes import FakeGenerationRepository, FakeGenerator
 from tests.stage import Stage
 from tests.virtual_time import VirtualTimeLoop
 
@@ -424,3 +428,55 @@ async def test_a_reservation_whose_answer_was_lost_frees_its_place() -> None:
     assert (await create(stage, key="another")).generation.images
     await asyncio.sleep(60)
     assert (await the_generation_with(stage)).state is GenerationState.FAILED, "its failure is recorded in the end"
+
+
+# Inputs
+
+
+def an_input() -> InputFiles:
+    data = b"picture"
+    facts = Input(role="image", sha256="0" * 64, content_type="image/png", size_bytes=len(data))
+    return InputFiles([InputFile(facts, BytesIO(data))])
+
+
+class LateReader(FakeGenerator):
+    """Reads its inputs a while after it was called."""
+
+    async def draw(self, *args: Any, **values: Any) -> Any:
+        await asyncio.sleep(1)
+        return await super().draw(*args, **values)
+
+
+async def test_a_request_that_is_cancelled_while_it_reserves_takes_no_inputs_from_its_generation() -> None:
+    stage, inputs = Stage(generator=LateReader()), an_input()
+    task = asyncio.create_task(create(stage, inputs=inputs))
+
+    def cancel() -> None:
+        task.cancel()
+
+    stage.generations.after_add = cancel
+    await asyncio.wait({task})
+    assert task.cancelled()
+    await stage.runner.drain()
+    assert (await the_generation_with(stage)).state is GenerationState.SUCCEEDED
+    assert stage.generator.inputs == [(b"picture",)]
+    assert [each.file.closed for each in inputs.files] == [True]
+
+
+async def test_a_reservation_that_lost_a_race_leaves_the_inputs_to_the_next_try() -> None:
+    class LosesOnce(FakeGenerationRepository):
+        lost = False
+
+        async def add(self, generation: Generation, **values: Any) -> None:
+            if not self.lost:
+                self.lost = True
+                raise ConflictError("Another replica was faster, and gave up.")
+            await super().add(generation, **values)
+
+    stage, inputs = Stage(), an_input()
+    stage.generations = LosesOnce(stage.images)
+    stage.start()
+    created = await create(stage, inputs=inputs)
+    assert created.generation.state is GenerationState.SUCCEEDED
+    assert stage.generator.inputs == [(b"picture",)]
+    assert [each.file.closed for each in inputs.files] == [True]

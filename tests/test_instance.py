@@ -3,7 +3,7 @@
 from datetime import timedelta
 from functools import partial
 from itertools import count
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio
 import pytest
@@ -11,7 +11,9 @@ import pytest
 from pixyproxy.core.exceptions import GenerationInterruptedError, StorageUnavailableError
 from pixyproxy.service.recovering.compare import Orphans
 from pixyproxy.service.recovering.instance import SAMPLE, find_mismatch, record_instance
+from pixyproxy.storage.instance import parse_instance
 from tests.examples import a_generation, an_image
+from tests.fakes import FakeStorage
 from tests.stage import Stage
 
 pytestmark = pytest.mark.anyio
@@ -125,6 +127,23 @@ async def test_before_the_first_picture_is_drawn_a_storage_that_did_not_answer_a
         asked = stage.storage.asked_for_instance
         await stage.create()
         assert stage.storage.asked_for_instance == asked, "it is asked until it is known, and then no more"
+
+
+async def test_a_damaged_mark_is_said_with_its_remedy_and_nothing_is_bought() -> None:
+    class Damaged(FakeStorage):
+        async def get_instance(self) -> UUID | None:
+            return parse_instance(b"\xff") if self.instance is None else self.instance
+
+    stage = Stage(storage=Damaged(), clock=count().__next__)
+    async with stage.client() as client:
+        refused = await client.post("/image", json={"prompt": "a dot"})
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:pixyproxy:problem:storage-mismatch")
+        assert refused.json()["cost"] == "none"
+        assert ".pixyproxy-instance in the storage holds no instance id: remove it" in refused.json()["detail"]
+        assert stage.generator.requests == []
+        assert await find_mismatch(stage.stores) is not None
+        stage.storage.instance = stage.instance.guid
+        assert (await client.post("/image", json={"prompt": "a dot"})).status_code == 201
 
 
 async def test_the_first_picture_marks_a_storage_that_did_not_answer_at_start() -> None:

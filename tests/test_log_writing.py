@@ -141,7 +141,7 @@ def test_a_service_whose_log_is_full_serves(tmp_path: Path) -> None:
             stderr=full,
         )
     try:
-        wait_until(lambda: httpx2.get(f"{replica.url}/healthz"), seconds=30, what="PixyProxy")
+        wait_until(lambda: httpx2.get(f"{replica.url}/healthz"), seconds=60, what="PixyProxy")
         for _ in range(3):
             assert httpx2.get(f"{replica.url}/readyz").status_code == 200
     finally:
@@ -196,7 +196,7 @@ def test_a_service_whose_log_nobody_reads_serves_and_ends(tmp_path: Path) -> Non
     )
     os.close(writing)
     try:
-        wait_until(lambda: httpx2.get(f"{replica.url}/healthz"), seconds=30, what="PixyProxy")
+        wait_until(lambda: httpx2.get(f"{replica.url}/healthz"), seconds=60, what="PixyProxy")
         with httpx2.Client(timeout=20) as client:
             for _ in range(1500):  # some 300 KB of lines: a pipe holds 64 KB
                 assert client.get(f"{replica.url}/healthz").status_code == 200

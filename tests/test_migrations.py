@@ -1,6 +1,5 @@
 """The schema: the same from every start, migrated once however many start at the same time."""
 
-import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from sqlalchemy import text
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseError, DatabaseUnavailableError
 from pixyproxy.data.init import MIGRATIONS, migrate, open_engine, require_current_schema
+from tests.command import Forked
 from tests.servers import MySQL, SqlServer, free_ports
 
 VERSIONS = {"alembic_version", "schema_version"}
@@ -59,13 +59,8 @@ def test_an_empty_database_is_migrated_to_head_and_again_without_a_change(url: s
 
 
 def test_ten_processes_may_migrate_at_once(url: str) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=migrate, args=(url,)) for _ in range(AT_ONCE)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0] * AT_ONCE
+    processes = [Forked(migrate, url) for _ in range(AT_ONCE)]
+    assert [process.wait(60) for process in processes] == [0] * AT_ONCE
     assert is_current(url)
     assert tables(url) == TABLES
 

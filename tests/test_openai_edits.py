@@ -366,6 +366,17 @@ async def test_a_body_that_announces_too_much_is_not_read(stage: Stage) -> None:
 
 
 @pytest.mark.anyio
+async def test_json_may_be_as_much_larger_than_a_form_as_its_base64_is(stage: Stage) -> None:
+    codes = []
+    async with stage.client() as client:
+        for announced in (limits.MAX_EDIT_BODY * 4 // 3, limits.MAX_EDIT_BODY * 4 // 3 + 1):
+            headers = {"Content-Type": "application/json", "Content-Length": str(announced)}
+            answer = await client.post("/v1/images/edits", content=b"{}", headers=headers)
+            codes.append(answer.json()["error"]["code"])
+    assert codes == ["missing_required_parameter", "payload_too_large"]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     "content_type",
     [

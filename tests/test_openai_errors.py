@@ -1,10 +1,14 @@
 """Errors below /v1: the shape, the status, the code, and what a client may repeat."""
 
+import json
 import logging
+import socket
 from typing import Any
 
+import httpx2
 import openai
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
@@ -24,7 +28,10 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.generations import GenerationState
 from pixyproxy.service.keys import new_key
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.web.app import DIALECTS
+from pixyproxy.web.log.request_log import RequestLog
 from tests import planted
+from tests.listening import listening
 from tests.openai_stage import sdk
 from tests.stage import Stage
 
@@ -393,3 +400,73 @@ def test_the_sdk_raises_the_exceptions_that_its_users_know() -> None:
         assert wrong.value.code == "invalid_api_key"
         with pytest.raises(openai.NotFoundError):
             client.responses.create(model="gpt-5", input="hello")
+
+
+# --- What the server itself refuses
+
+
+def raw(address: str, sent: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and document of the answer to these bytes."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    return (
+        int(status.split()[1]),
+        {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)},
+        json.loads(body),
+    )
+
+
+MANY = b"".join(b"X-%d: y\r\n" % number for number in range(300))
+
+
+@pytest.mark.parametrize("path", [b"/v1/images/generations", b"//v1//models", b"/v1/models?api-version=1"])
+@pytest.mark.parametrize(
+    ("rest", "status", "code"),
+    [
+        (b" HTTP/1.1\r\nHost: x\r\n" + MANY, 431, "header_too_large"),
+        (b" HTTP/1.1\r\n\r\n", 400, "malformed_request"),
+        (b" HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400, "malformed_request"),
+        (b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: br\r\n\r\n", 501, "not_implemented"),
+    ],
+)
+def test_what_the_server_refuses_below_v1_has_openai_s_shape(path: bytes, rest: bytes, status: int, code: str) -> None:
+    with listening(Stage().app) as address:
+        found, headers, document = raw(address, b"POST " + path + rest)
+    assert (found, document["error"]["code"]) == (status, code)
+    assert headers["content-type"] == "application/json"
+    assert headers["connection"] == "close"
+    assert headers["x-request-id"]
+
+
+@pytest.mark.parametrize("sent", [b"no HTTP\r\n\r\n", b"GET /image HTTP/1.1\r\n\r\n"])
+def test_what_the_server_refuses_elsewhere_is_a_problem(sent: bytes) -> None:
+    with listening(Stage().app) as address:
+        status, headers, document = raw(address, sent)
+    assert (status, headers["content-type"]) == (400, "application/problem+json")
+    assert document["request_id"] == headers["x-request-id"]
+
+
+async def test_the_last_resort_speaks_openai_s_shape_with_slashes_too_many() -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ZeroDivisionError
+
+    app = RequestLog(fails, dialects=DIALECTS)
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+        answer = await client.get("http://x//v1//models")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+
+
+@pytest.mark.parametrize("megabytes", [1, 20])
+def test_a_client_that_sends_its_whole_upload_before_it_reads_still_gets_its_401(megabytes: int) -> None:
+    body = bytes(megabytes * 1024 * 1024)
+    head = b"POST /v1/images/edits HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    with listening(Stage().app) as address:
+        status, _, document = raw(address, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    assert (status, document["error"]["code"]) == (401, "invalid_api_key")

@@ -1,5 +1,6 @@
 """Probes and threads: what a part that hangs, fails or comes back does to those who ask."""
 
+import asyncio
 import threading
 import time
 
@@ -159,6 +160,34 @@ async def test_work_that_has_begun_is_finished_though_its_caller_is_cancelled_an
     assert len(finished) == 5
     with anyio.fail_after(2):
         assert await threads.run(lambda: "free") == "free"
+
+
+async def test_what_was_opened_for_a_task_that_is_cancelled_is_in_its_hands_to_be_closed() -> None:
+    threads = Threads(1, patience=1, busy=busy)
+    began, goes_on, closed = threading.Event(), threading.Event(), []
+
+    def opened() -> str:
+        began.set()
+        goes_on.wait(20)
+        return "file"
+
+    async def reading() -> None:
+        file = await threads.run(opened)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            closed.append(file)
+
+    task = asyncio.create_task(reading())
+    await anyio.to_thread.run_sync(began.wait)
+    task.cancel()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(threads.run(lambda: 1, patience=60)), timeout=0.1)
+    goes_on.set()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert closed == ["file"]
+    assert await threads.run(lambda: "free") == "free"
 
 
 async def test_an_error_of_the_work_gives_the_place_back() -> None:

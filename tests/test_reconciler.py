@@ -15,6 +15,7 @@ from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     GenerationInterruptedError,
     ObjectNotFoundError,
+    StorageError,
     StorageUnavailableError,
     UpstreamRefusedError,
 )
@@ -694,6 +695,27 @@ async def test_more_than_a_batch_of_deletions_is_finished() -> None:
         stage.images.deleted[image.guid] = image
     assert (await settled(stage)).fixed == {Finding.DELETION: 250}
     assert stage.images.deleted == {}
+
+
+async def test_deletions_that_the_storage_refuses_for_good_keep_no_other_waiting() -> None:
+    refused: set[str] = set()
+
+    class Refusing(FakeStorage):
+        async def delete(self, key: str) -> None:
+            if key in refused:
+                raise StorageError("This object is locked.")
+            await super().delete(key)
+
+    stage = Stage(storage=Refusing())
+    for number in range(250):
+        image = an_image()
+        stage.images.deleted[image.guid] = image
+        if number < 240:
+            refused.add(image.filename)
+    reconciler = await settled(stage)
+    assert (reconciler.counts, reconciler.fixed) == ({Finding.DELETION: 250}, {Finding.DELETION: 10})
+    refused.clear()
+    assert (await settled(stage)).fixed == {Finding.DELETION: 240}
 
 
 # The comparison

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -119,9 +120,21 @@ def migrated() -> dict[str, str]:
     return {}
 
 
+@pytest.fixture(scope="module")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file to copy, migrated and empty."""
+    file = tmp_path_factory.mktemp("migrated") / "pixyproxy.db"
+    migrate(f"sqlite:///{file}")
+    return file
+
+
 @pytest.fixture(params=["fake", "cached", "sqlite", "mysql", "mariadb"])
 def repositories(
-    request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[], str], migrated: dict[str, str]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    unique: Callable[[], str],
+    migrated: dict[str, str],
+    migrated_file: Path,
 ) -> Iterator[Repositories]:
     """Empty repositories."""
     if request.param in ("fake", "cached"):
@@ -139,7 +152,7 @@ def repositories(
         return
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/pixyproxy.db"
-        migrate(url)
+        shutil.copyfile(migrated_file, tmp_path / "pixyproxy.db")
     else:
         server: SqlServer = request.getfixturevalue(request.param)
         if request.param not in migrated:

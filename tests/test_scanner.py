@@ -435,3 +435,75 @@ def test_of_an_answer_that_arrives_only_its_pictures_are_held() -> None:
         scanner.feed(chunk)
     assert len(scanner._skeleton) < 100
     assert sum(map(len, scanner._picture._parts)) == 3 * MIB
+
+
+# Broken pictures beside good ones
+
+
+ITEM = b'{"b64_json": "aGFsbG8="}'
+
+
+def fed(*chunks: bytes, images: int) -> AnswerScanner:
+    scanner = AnswerScanner(images=images)
+    for chunk in chunks:
+        scanner.feed(chunk)
+    return scanner
+
+
+@pytest.mark.parametrize("size", [100_000, 4 * MIB])
+def test_a_large_broken_picture_loses_none_of_those_beside_it(size: int) -> None:
+    broken = b'{"b64_json": "AAAA%\\"\\\\' + b"A" * 2 * MIB + b'\\"%", "revised_prompt": "broken"}'
+    body = b'{"data": [%s, %s, %s], "usage": {"total_tokens": 7}}' % (ITEM, broken, ITEM)
+    answer = fed(*pieces(body, [size]), images=3).finish()
+    assert (answer.pictures, answer.usage) == ((HALLO, HALLO), {"total_tokens": 7})
+
+
+def test_a_picture_that_is_too_large_loses_none_of_those_beside_it() -> None:
+    large = [b'{"b64_json": "', *[b"A" * 4 * MIB] * 23, b'"}, ']
+    answer = fed(b'{"data": [%s, ' % ITEM, *large, ITEM, b"]}", images=3).finish()
+    assert answer.pictures == (HALLO, HALLO)
+
+
+def test_of_a_broken_picture_nothing_is_held_while_others_may_come() -> None:
+    scanner = JsonScanner(images=2, maximum=2 * MAX_ANSWER_BYTES)
+    for chunk in (b'{"data": [{"b64_json": "', b"A" * MIB, b"%", *[b"A" * 16 * 1024] * 200):
+        scanner.feed(chunk)
+    assert len(scanner._skeleton) < 100
+    assert scanner._picture._parts == []
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_an_answer_is_refused_at_once_when_as_many_pictures_are_broken_as_were_asked_for(images: int) -> None:
+    picture = b'{"b64_json": "%' + b"A" * MIB + b'"},'
+    taken = fed_until_refused(endless(b'{"data": [', again=picture), images=images)
+    assert taken <= 10 + images * len(picture)
+
+
+# An answer that breaks off
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"",
+        b", ",
+        b', {"b64_json": "aGFs',
+        b', {"revised_prompt": "a d',
+        b', {"b64_json": "%%',
+        b'], "usage": {"total_tokens": 7, "inp',
+        b'], "usage": {"total_tokens": 7}',
+        b"]} <html>",
+    ],
+)
+def test_the_whole_pictures_of_an_answer_that_breaks_off_are_there_without_its_usage(rest: bytes) -> None:
+    scanner = fed(b'{"size": "64x64", "data": [%s, %s' % (ITEM, ITEM) + rest, images=3)
+    with pytest.raises(UpstreamAnswerError):
+        scanner.finish()
+    arrived = scanner.arrived()
+    assert arrived is not None
+    assert (arrived.pictures, arrived.usage, arrived.answer) == ((HALLO, HALLO), None, {"size": "64x64"})
+
+
+@pytest.mark.parametrize("body", [b"", b'{"data": [{"b64_json": "aGFs', b'{"x": [%s' % ITEM, b"[%s" % ITEM, b"<html>"])
+def test_an_answer_that_breaks_off_without_a_whole_picture_has_none(body: bytes) -> None:
+    assert fed(body, images=3).arrived() is None

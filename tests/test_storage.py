@@ -10,8 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import boto3
@@ -51,6 +52,9 @@ from tests.fakes import FakeParkingFolder, FakeStorage
 from tests.s3_of_a_region import s3_of_a_region
 from tests.servers import SeaweedFS, free_ports
 
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
 GUID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 """The same in every process that collects these tests."""
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("s3_credentials")]
@@ -84,9 +88,15 @@ def storage_at(url: str, endpoint: str) -> S3ImageStorage:
     return OPEN[-1]
 
 
+@cache
+def client_of(endpoint: str) -> "S3Client":
+    """A client that makes buckets. To make a client takes longer than most tests of this file."""
+    return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1")
+
+
 def bucket_at(endpoint: str, name: str) -> S3ImageStorage:
     """The storage of a fresh bucket, below a prefix."""
-    boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
+    client_of(endpoint).create_bucket(Bucket=name)
     return storage_at(f"s3://{name}/some/prefix", endpoint)
 
 

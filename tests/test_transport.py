@@ -82,7 +82,7 @@ async def breaks_off_a_refusal(connection: Connection, number: int) -> None:
     "script",
     [
         *(closes, resets, breaks_off_in_the_headers, breaks_off_in_the_body, resets_in_the_body),
-        *(breaks_off_in_a_chunk, breaks_off_between_chunks, counts_its_chunks_wrongly, speaks_no_http),
+        *(breaks_off_in_a_chunk, counts_its_chunks_wrongly, speaks_no_http),
         breaks_off_a_refusal,
     ],
 )
@@ -92,6 +92,39 @@ async def test_what_breaks_after_the_request_may_have_been_billed_and_is_not_sen
             await drawer.draw()
     assert type(caught.value) is UpstreamUnknownOutcomeError
     assert caught.value.cost == "unknown"
+    assert len(upstream.requests) == 1
+
+
+async def breaks_off_in_the_third_picture(connection: Connection, number: int) -> None:
+    await connection.send(HEADERS, b"Content-Length: 1000\r\n\r\n", TWO_OF_THREE)
+    connection.writer.close()
+
+
+async def ends_in_the_third_picture(connection: Connection, number: int) -> None:
+    await connection.answer(TWO_OF_THREE)
+
+
+async def stalls_in_the_third_picture(connection: Connection, number: int) -> None:
+    await connection.send(HEADERS, b"Content-Length: 1000\r\n\r\n", TWO_OF_THREE)
+    await connection.reader.read()
+
+
+TWO_OF_THREE = b'{"data": [{"b64_json": "aGFsbG8="}, {"b64_json": "aGFsbG8="}, {"b64_json": "aGFs'
+
+
+@pytest.mark.parametrize(
+    "script", [breaks_off_in_the_third_picture, ends_in_the_third_picture, stalls_in_the_third_picture]
+)
+async def test_of_an_answer_that_breaks_off_the_whole_pictures_are_kept_for_they_are_paid_for(script: Script) -> None:
+    async with drawing(script, deadline=1) as (upstream, drawer):
+        drawn = await drawer.draw(request=REQUEST.model_copy(update={"n": 3}))
+    assert (drawn.pictures, drawn.usage) == (HALLO * 2, None)
+    assert len(upstream.requests) == 1
+
+
+async def test_a_picture_is_kept_though_the_end_of_its_answer_is_missing() -> None:
+    async with drawing(breaks_off_between_chunks) as (upstream, drawer):
+        assert (await drawer.draw()).pictures == HALLO
     assert len(upstream.requests) == 1
 
 

@@ -7,6 +7,7 @@ import random
 import stat
 import struct
 import subprocess
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -50,6 +51,19 @@ def spool(request: pytest.FixtureRequest, tmp_path: Path) -> UploadSpool:
 
 
 # --- The spool
+
+
+async def test_an_upload_in_tiny_chunks_takes_no_more_memory_than_its_bytes(tmp_path: Path) -> None:
+    upload = await UploadFolder(tmp_path, budget=MIB).open()
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            await upload.write(bytes(bytearray(2)))  # an object of its own
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        upload.close()
+    assert peak < MIB
 
 
 async def test_what_was_written_is_read_and_hashed(spool: UploadSpool) -> None:

@@ -394,6 +394,18 @@ def test_a_picture_without_end_is_refused_as_soon_as_it_is_too_large(kind: str) 
     assert taken * 3 / 4 == pytest.approx(MAX_PICTURE_BYTES, abs=2 * MIB)
 
 
+def test_a_large_broken_partial_image_does_not_lose_the_picture_behind_it() -> None:
+    sink = Sink()
+    events = EventScanner(wanted=3, publish=sink.publish)
+    events.feed(b"event: image_generation.partial_image\n")
+    for chunk in (b'data: {"type": "image_generation.partial_image", "b64_json": "%', *[b"A" * MIB] * 3, b'"}\n\n'):
+        events.feed(chunk)
+    events.feed(event(completed()))
+    assert sink.taken == []
+    assert events.completed is not None
+    assert events.completed.pictures == HALLO
+
+
 def test_an_event_without_end_is_refused() -> None:
     events = EventScanner()
     with pytest.raises(UpstreamAnswerError):

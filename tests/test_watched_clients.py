@@ -10,15 +10,54 @@ from contextlib import contextmanager
 
 import pytest
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from pixyproxy.web.http.clients import WatchedClients, client_of
+from pixyproxy.web.http.content import CONNECTION
 from tests.listening import listening
 
 HEAD = b"POST /v1/x HTTP/1.1\r\nHost: pixy\r\nContent-Length: 2\r\n"
 PATIENCE = 10
 BIG = 64 * 1024 * 1024
 """Bytes that no buffer between a server and a client holds."""
+
+
+class SlowConnection:
+    """A connection whose client takes its answer when `took` is set."""
+
+    def __init__(self) -> None:
+        self.took = asyncio.Event()
+
+    async def took_all(self) -> bool:
+        await self.took.wait()
+        return True
+
+
+@pytest.mark.anyio
+async def test_the_application_ends_when_it_is_known_how_every_client_fared() -> None:
+    happened: list[str] = []
+    connection = SlowConnection()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            happened.append((await receive())["type"])
+            return
+        client_of(Request(scope, receive, send)).when_it_ends(lambda served: happened.append(f"served: {served}"))
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Message:
+        return {"type": "lifespan.shutdown"}
+
+    async def send(_: Message) -> None:
+        pass
+
+    watched = WatchedClients(app)
+    await watched({"type": "http", "method": "POST", "headers": [], CONNECTION: connection}, receive, send)
+    ending = asyncio.create_task(watched({"type": "lifespan"}, receive, send))
+    done, _ = await asyncio.wait({ending}, timeout=0.1)
+    connection.took.set()
+    await ending
+    assert (done, happened) == (set(), ["served: True", "lifespan.shutdown"])
 
 
 class Answering:

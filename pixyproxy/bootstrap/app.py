@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from pixyproxy.bootstrap.adapters import open_adapters, open_generator
 from pixyproxy.bootstrap.services import Parts, build_services
 from pixyproxy.settings import Settings, read_settings
-from pixyproxy.web.app import create_app
+from pixyproxy.web.app import DIALECTS, MCP_DIALECT, create_app
 
 GC_THRESHOLDS = (10_000, 20, 20)
 
@@ -28,8 +28,10 @@ def build(settings: Settings) -> Parts:
 def app_from_environment() -> ASGIApp:
     """The application of one worker process."""
     logging.captureWarnings(capture=True)
-    parts = build(read_settings())
-    app = create_app(parts.services, version=version(), background=parts.background)
+    settings = read_settings()
+    parts = build(settings)
+    dialects = DIALECTS if settings.mcp else tuple(each for each in DIALECTS if each is not MCP_DIALECT)
+    app = create_app(parts.services, version=version(), background=parts.background, dialects=dialects)
     # Objects that exist now live until the process ends. Scanning them in each collection cost about a sixth of the
     # CPU of a small answer (measured).
     gc.collect()

@@ -1,21 +1,28 @@
 """Addresses to listen on."""
 
+from socket import socket
+
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.web.server.accepting import bind, close_all
 
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 
 
-def require_free_port(host: str, number: int, *, remedy: str) -> int:
-    """The port, or a free one for 0. `ConfigurationError` if it cannot be bound; `remedy` names the settings."""
+def bound(host: str, number: int, *, remedy: str) -> list[socket]:
+    """Sockets for this address. `ConfigurationError` if it cannot be bound; `remedy` names the settings."""
     try:
-        sockets = bind(host, number)
+        return bind(host, number)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not an address"
         raise ConfigurationError(f"cannot listen on {host}:{number} ({reason}): choose another with {remedy}") from None
-    bound: int = sockets[0].getsockname()[1]
+
+
+def require_free_port(host: str, number: int, *, remedy: str) -> int:
+    """The port, or a free one for 0, which can be bound now; raises as `bound`."""
+    sockets = bound(host, number, remedy=remedy)
+    found: int = sockets[0].getsockname()[1]
     close_all(sockets)
-    return bound
+    return found
 
 
 def url_of(host: str, number: int) -> str:

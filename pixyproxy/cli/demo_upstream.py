@@ -2,11 +2,13 @@
 
 import argparse
 
-from pixyproxy.cli.addresses import require_free_port, url_of
+from pixyproxy.cli.addresses import bound, require_free_port, url_of
 from pixyproxy.cli.arguments import Commands, port, seconds
 from pixyproxy.settings import Settings
 from pixyproxy.web.log.format import log_config
 from pixyproxy.web.server.run import serve_plain
+
+REMEDY = "--host or --port"
 
 
 def add_parser(commands: Commands) -> None:
@@ -28,13 +30,12 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Serve the demo upstream until SIGTERM or SIGINT."""
     from pixyproxy.upstream.demo.server import DemoUpstream  # imports Pillow: no other command waits for it
 
-    number = require_free_port(options.host, options.port, remedy="--host or --port")
+    number = require_free_port(options.host, options.port, remedy=REMEDY)
     address = f"{url_of(options.host, number)}/v1"
     print(f"The demo upstream listens on {address}: set OPENAI_BASE_URL to it, OPENAI_API_KEY to anything.", flush=True)
     serve_plain(
         DemoUpstream(delay=options.delay).app,
-        host=options.host,
-        port=number,
+        sockets=bound(options.host, number, remedy=REMEDY),
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pixyproxy.bootstrap.app import build
-from pixyproxy.cli.addresses import ANY_ADDRESS, require_free_port, url_of
+from pixyproxy.cli.addresses import ANY_ADDRESS, bound, require_free_port, url_of
 from pixyproxy.cli.arguments import Commands, port, positive, program_name
 from pixyproxy.cli.start import prepare, prepare_database
 from pixyproxy.settings import PREFIX, Settings
@@ -15,6 +15,7 @@ from pixyproxy.web.server.run import serve
 
 SAMPLE_KEY = "local-only-api-key-change-me"
 """The key of .env.example."""
+REMEDY = f"{PREFIX}HOST, {PREFIX}PORT, --host or --port"
 
 
 def add_parser(commands: Commands) -> None:
@@ -31,14 +32,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     host, number = options.host or settings.host, settings.port if options.port is None else options.port
     parts = build(settings)
     prepare_database(settings)
-    number = require_free_port(host, number, remedy=f"{PREFIX}HOST, {PREFIX}PORT, --host or --port")
+    number = require_free_port(host, number, remedy=REMEDY)
     key_file = asyncio.run(prepare(settings, parts))
     warn(settings, host=host)
     greet(settings, address=url_of(host, number), key_file=key_file)
     serve(
         "pixyproxy.bootstrap.app:app_from_environment",
-        host=host,
-        port=number,
+        sockets=bound(host, number, remedy=REMEDY),
         workers=options.workers,
         max_connections=settings.max_connections,
         drain_delay=settings.drain_delay,

@@ -40,17 +40,31 @@ class InputFile:
 
 
 class InputFiles:
-    """All inputs of a request. Whoever is given them closes them; closing twice does no harm."""
+    """All inputs of a request. Whoever is given them, or shares them, closes them; closing twice does no harm.
 
-    def __init__(self, files: Sequence[InputFile] = ()) -> None:
+    `refusal`: why they cannot be drawn. Such inputs only say which recorded generation they belong to.
+    """
+
+    def __init__(self, files: Sequence[InputFile] = (), *, refusal: Exception | None = None) -> None:
         self.files = tuple(files)
+        self.refusal = refusal
+        self._holders: set[object] = {self}
 
     @property
     def facts(self) -> tuple[Input, ...]:
         """What a record has of them."""
         return tuple(each.facts for each in self.files)
 
+    def share(self) -> "InputFiles":
+        """The same files for another holder."""
+        shared = InputFiles(self.files, refusal=self.refusal)
+        shared._holders = self._holders
+        shared._holders.add(shared)
+        return shared
+
     def close(self) -> None:
-        """Free the files, and their room on the disk."""
-        for each in self.files:
-            each.file.close()
+        """Free the files, and their room on the disk, unless another holder has yet to close them."""
+        self._holders.discard(self)
+        if not self._holders:
+            for each in self.files:
+                each.file.close()

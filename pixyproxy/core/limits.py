@@ -132,6 +132,8 @@ MAX_INPUT_PIXELS = 80_000_000
 """Decoded, such a picture takes 320 MB. Pillow warns of pictures over 89 megapixels."""
 MAX_EDIT_BODY = (MAX_INPUTS + 1) * MAX_INPUT + MAX_MASK + MAX_BODY
 """All images, markup, mask, and the texts."""
+MAX_EDIT_JSON = MAX_EDIT_BODY * 4 // 3
+"""The same as JSON, in which base64 needs four characters for three bytes."""
 MAX_SKIPPED = 64 * 1024 * 1024
 """Of a body that is refused."""
 MAX_ANSWER = 100 * 1024 * 1024

@@ -1,8 +1,9 @@
 """Bounded concurrency: a gate, and threads for a driver that blocks."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -46,8 +47,9 @@ class Gate:
 class Threads:
     """A fixed number of threads for one use of one adapter, so that a slow adapter starves no other.
 
-    Work that finds no free thread within `patience` seconds is refused with the exception that `busy` makes. A timeout
-    never abandons work that has begun: its outcome is known when `run` returns. The driver's own timeouts end it.
+    Work that finds no free thread within `patience` seconds is refused with what `busy` makes. Neither a
+    timeout nor the cancellation of the task abandons work that has begun: `run` returns its outcome, so that the caller
+    can close what was opened, and the next wait of the caller is cancelled. The driver's own timeouts end the work.
     """
 
     def __init__(self, size: int, *, patience: float, busy: Callable[[], Exception]) -> None:
@@ -59,6 +61,26 @@ class Threads:
         # The deadline is for the wait alone: around the thread it could lose the result of a finished commit.
         await self._gate.acquire(patience=patience)
         try:
-            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+            return await uninterrupted(anyio.to_thread.run_sync(work, limiter=self._limiter))
         finally:
             self._gate.release()
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work, which runs to its end; if the task is cancelled meanwhile, its next wait is.
+
+    anyio's shield alone does not hold up `asyncio.Task.cancel`.
+    """
+    running = asyncio.create_task(work)
+    cancelled = False
+    with anyio.CancelScope(shield=True):
+        while not running.done():
+            try:
+                await asyncio.wait({running})
+            except asyncio.CancelledError:
+                cancelled = True
+    task = asyncio.current_task()
+    if cancelled and task is not None:
+        task.uncancel()  # `cancel` counts it again
+        task.cancel()
+    return running.result()

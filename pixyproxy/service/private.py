@@ -10,15 +10,9 @@ from uuid import UUID
 from pydantic import ConfigDict, TypeAdapter
 
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
-from pixyproxy.core.generations import (
-    Generation,
-    GenerationPage,
-    GenerationRequest,
-    GenerationState,
-    PartialImage,
-)
+from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState, PartialImage
 from pixyproxy.core.images import ImagePage
-from pixyproxy.core.inputs import InputFiles
+from pixyproxy.core.inputs import Input, InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.defaults import Defaults
@@ -45,6 +39,14 @@ class Created:
 
     generation: Generation
     replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A generation, and its events: partial images as they arrive, if any, then the end."""
+
+    guid: UUID
+    events: AsyncGenerator[PartialImage | Created, None]
 
 
 class PrivateImageService:
@@ -126,19 +128,20 @@ class PrivateImageService:
         caller: Caller,
         idempotency_key: str | None = None,
         inputs: InputFiles = NO_INPUTS,
-        partial_images: int = 0,
+        partial_images: int | None = 0,
         client: Client | None = None,
-    ) -> AsyncGenerator[PartialImage | Created, None]:
-        """Like `create`, without a time limit: partial images as they arrive, if any, then the end.
+    ) -> Streamed:
+        """Like `create`, without a time limit. `partial_images` None: the upstream is not asked for a stream.
 
-        What `create` raises before anything is spent is raised here, and the rest by the iterator. A caller that is
-        slow misses partial images. Closing the iterator ends nothing.
+        What `create` raises before anything is spent is raised here, and the rest by the events. A caller that is
+        slow misses partial images. Closing the events ends nothing.
         """
-        partials = Partials(partial_images)
+        partials = None if partial_images is None else Partials(partial_images)
         begun = await self._begin(
             request, caller=caller, idempotency_key=idempotency_key, inputs=inputs, partials=partials, client=client
         )
-        return self._events(begun, adopter=client if idempotency_key is None else None)
+        guid = begun.guid if isinstance(begun, Generation) else begun.generation.guid
+        return Streamed(guid, self._events(begun, adopter=client if idempotency_key is None else None))
 
     async def _events(
         self, begun: RunningGeneration | Generation, *, adopter: Client | None
@@ -166,22 +169,25 @@ class PrivateImageService:
         client: Client | None = None,
     ) -> RunningGeneration | Generation:
         """A new generation that runs here, the recorded one of this Idempotency-Key, or one that a retry adopts."""
-        begun: RunningGeneration | Generation | None = None
         try:
             request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
             filled = self._defaults.fill_in(request, caller=caller)
             begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
             if idempotency_key is not None:
                 key = parse_idempotency_key(idempotency_key)
-                begun = await self._beginner.begin(begin, caller=caller, key=key, asked=request)
-            elif client is not None:
-                begun = await self._adopting.begin(begin, caller=caller, client=client, asked=request)
-            else:
-                begun = await begin()
+                return await self._beginner.begin(begin, caller=caller, key=key, asked=request)
+            if client is not None:
+                return await self._adopting.begin(begin, caller=caller, client=client, asked=request)
+            return await begin()
         finally:
-            if not isinstance(begun, RunningGeneration):
-                inputs.close()
-        return begun
+            inputs.close()
+
+    async def recorded_inputs(self, *, caller: Caller, idempotency_key: str) -> tuple[Input, ...]:
+        """What the generation edits that this Idempotency-Key began; `InvalidIdempotencyKeyError`."""
+        known = await self._stores.generations.find(
+            api_key_id=caller.api_key_id, idempotency_key=parse_idempotency_key(idempotency_key)
+        )
+        return () if known is None else known.request.inputs
 
     async def drain(self) -> None:
         """Return when all deliveries are recorded. Called when all requests have ended."""

@@ -2,16 +2,17 @@
 
 import re
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from io import BytesIO
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import ImageContentLostError, ImageNotFoundError, ObjectNotFoundError
 from pixyproxy.core.images import SUFFIXES, Image
-from pixyproxy.core.inputs import InputFile, InputFiles, Role
+from pixyproxy.core.inputs import Input, InputFile, InputFiles, Role
 from pixyproxy.core.protocols import Chunk, ImageRepository, ImageStorage, UploadSpool
 from pixyproxy.service.data_urls import decoded, pieces_of
 from pixyproxy.service.input_files import InputReceiver, invalid, require_size, require_type
@@ -23,6 +24,8 @@ IMAGE_PATH = re.compile(rf"/image/({GUID})(?:/content|\.([a-z]{{3,4}}))?/?")
 """The public names of an image's details and content."""
 SOMEWHERE = "#"
 """The pointer of an input whose role is not known yet."""
+
+Recall = Callable[[], Awaitable[tuple[Input, ...]]]
 
 NOT_FOUND = "names no image that is stored here; it may have been deleted"
 NO_IMAGE = "is a URL of this service, but not of an image or its content"
@@ -45,10 +48,14 @@ class Uploads:
         self._storage = storage
         self._public_url = public_url
 
-    def collect(self, *, base_url: str | None = None) -> "InputCollector":
-        """A collector for one request. `base_url`: the beginning of the URL that the client used."""
+    def collect(self, *, base_url: str | None = None, recall: Recall | None = None) -> "InputCollector":
+        """A collector for one request. `base_url`: with which the client reached this service.
+
+        `recall`: the inputs that are recorded for the request's Idempotency-Key. An image among them may have been
+        deleted since: the inputs then have a `refusal`, and are good for finding that record.
+        """
         own = [urlsplit(url) for url in (self._public_url, base_url) if url is not None]
-        return InputCollector(self._receiver, images=self._images, storage=self._storage, base_urls=own)
+        return InputCollector(self._receiver, images=self._images, storage=self._storage, base_urls=own, recall=recall)
 
 
 class InputCollector:
@@ -65,11 +72,14 @@ class InputCollector:
         images: ImageRepository,
         storage: ImageStorage,
         base_urls: list[SplitResult],
+        recall: Recall | None = None,
     ) -> None:
         self._receiver = receiver
         self._images = images
         self._storage = storage
         self._base_urls = base_urls
+        self._recall = recall
+        self._refusal: Exception | None = None
         self._files: list[InputFile] = []
         self._held: dict[str, InputFile] = {}
 
@@ -78,9 +88,22 @@ class InputCollector:
         self._require_place(role, pointer)
         self._files.append(await self._receiver.receive(role, chunks, pointer=pointer))
 
-    async def stored(self, role: Role, guid: UUID, *, pointer: str) -> None:
+    async def stored(self, role: Role, guid: UUID, *, pointer: str, suffix: str | None = None) -> None:
         """An image that is stored here; `ImageContentLostError` if its bytes are lost."""
-        await self._take_stored(role, await self._find(guid, pointer), pointer)
+        self._require_place(role, pointer)
+        try:
+            image = await self._images.get(guid, fresh=True)  # no money is spent on an image that was deleted
+        except ImageNotFoundError as error:
+            self._refusal = invalid(NOT_FOUND, pointer)
+            for recorded in () if self._recall is None else await self._recall():
+                if (recorded.role, recorded.guid) == (role, guid) and suffix in (None, SUFFIXES[recorded.content_type]):
+                    self._files.append(InputFile(recorded, BytesIO()))
+                    return
+            raise self._refusal from error
+        if suffix not in (None, SUFFIXES[image.content_type]):
+            raise invalid(NOT_FOUND, pointer)
+        async with aclosing(self._content(image)) as content:
+            self._files.append(await self._receiver.receive(role, content, pointer=pointer, image=image))
 
     async def data_url(self, role: Role, characters: AsyncIterable[bytes], *, pointer: str) -> None:
         """Take a `data:` URL, as its characters arrive."""
@@ -108,10 +131,7 @@ class InputCollector:
             found = IMAGE_PATH.fullmatch(self._own_path(text, pointer))
             if found is None:
                 raise invalid(NO_IMAGE, pointer)
-            image = await self._find(UUID(found[1]), pointer)
-            if found[2] not in (None, SUFFIXES[image.content_type]):
-                raise invalid(NOT_FOUND, pointer)
-            await self._take_stored(role, image, pointer)
+            await self.stored(role, UUID(found[1]), pointer=pointer, suffix=found[2])
 
     def require_resolved(self) -> None:
         """`InvalidRequestError` if an input is held that was not resolved."""
@@ -125,7 +145,8 @@ class InputCollector:
     def inputs(self) -> InputFiles:
         """All inputs, the images first. From now on the caller closes them."""
         files, self._files = self._files, []
-        return InputFiles(sorted(files, key=lambda each: ORDER.index(each.facts.role)))
+        ordered = sorted(files, key=lambda each: ORDER.index(each.facts.role))
+        return InputFiles(ordered, refusal=self._refusal)
 
     def close(self) -> None:
         """Free what was taken; safe to call twice."""
@@ -150,17 +171,6 @@ class InputCollector:
                 return await self._receiver.receive(role, chunks, pointer=pointer)
             except ValueError as error:
                 raise invalid(NO_DATA_URL, pointer) from error
-
-    async def _find(self, guid: UUID, pointer: str) -> Image:
-        try:
-            return await self._images.get(guid, fresh=True)  # do not buy an edit of a deleted image
-        except ImageNotFoundError as error:
-            raise invalid(NOT_FOUND, pointer) from error
-
-    async def _take_stored(self, role: Role, image: Image, pointer: str) -> None:
-        self._require_place(role, pointer)
-        async with aclosing(self._content(image)) as content:
-            self._files.append(await self._receiver.receive(role, content, pointer=pointer, image=image))
 
     async def _content(self, image: Image) -> AsyncGenerator[Chunk, None]:
         try:

@@ -2,15 +2,17 @@
 
 from uuid import UUID
 
-from pixyproxy.core.exceptions import StorageError
+from pixyproxy.core.exceptions import DamagedMarkError
 
 NAME = ".pixyproxy-instance"
 """The file in the folder, or the object below the prefix. No image has such a key."""
 
 
 def parse_instance(data: bytes) -> UUID:
-    """The id in that object; `StorageError` if it has other content."""
+    """The id in that object; `DamagedMarkError` if it has other content."""
     try:
         return UUID(data.decode().strip())
     except ValueError as error:
-        raise StorageError(f"{NAME} in the storage holds no instance id: remove it, and it is written anew.") from error
+        raise DamagedMarkError(
+            f"{NAME} in the storage holds no instance id: remove it, and it is written anew."
+        ) from error

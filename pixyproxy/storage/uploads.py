@@ -77,15 +77,13 @@ class FolderUpload:
         self._file = SpooledFile(raw, budget)
         self._threads = threads
         self._digest = hashlib.sha256()
-        self._waiting: list[Chunk] = []
-        self._waiting_bytes = 0
+        self._waiting = bytearray()  # chunks of one byte would each be an object
 
     async def write(self, chunk: Chunk) -> None:
         """Append bytes."""
         self._file.take(len(chunk))
-        self._waiting.append(chunk)
-        self._waiting_bytes += len(chunk)
-        if self._waiting_bytes >= CHUNK:
+        self._waiting += chunk
+        if len(self._waiting) >= CHUNK:
             await self._flush()
 
     async def finish(self) -> tuple[SpooledFile, str]:
@@ -100,10 +98,10 @@ class FolderUpload:
         self._file.close()
 
     async def _flush(self) -> None:
-        chunks, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        chunks, self._waiting = self._waiting, bytearray()
 
         def append() -> None:
-            data = memoryview(b"".join(chunks))
+            data = memoryview(chunks)
             self._digest.update(data)
             while data:
                 data = data[self._raw.write(data) :]

@@ -13,7 +13,7 @@ from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.web import documentation, health
 from pixyproxy.web.api_document import complete_document
 from pixyproxy.web.dependencies import Services
-from pixyproxy.web.dialects import Dialect
+from pixyproxy.web.dialects import Dialect, render_in
 from pixyproxy.web.generations import routes as generations
 from pixyproxy.web.http.clients import WatchedClients
 from pixyproxy.web.http.compression import Gzip
@@ -21,6 +21,8 @@ from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
 from pixyproxy.web.images import private, public
 from pixyproxy.web.log.request_log import RequestLog, record_route
+from pixyproxy.web.mcp import routes as mcp
+from pixyproxy.web.mcp.errors import render_rpc_error
 from pixyproxy.web.openai import edits
 from pixyproxy.web.openai import routes as openai
 from pixyproxy.web.openai.errors import render_error
@@ -28,6 +30,7 @@ from pixyproxy.web.openai.paths import PREFIX, SinglePaths
 from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
+from pixyproxy.web.server.refusals import RENDER
 
 DESCRIPTION = """
 Every image you pay an image model for, kept in your own bucket, recorded in your own database, served at a URL that
@@ -46,7 +49,8 @@ OWN_DIALECT = Dialect(
 OPENAI_DIALECT = Dialect(
     prefix=PREFIX, routers=(openai.router, edits.router), render=render_error, key_header=openai.API_KEY_HEADER
 )
-DIALECTS = (OWN_DIALECT, OPENAI_DIALECT)
+MCP_DIALECT = Dialect(prefix=mcp.PREFIX, routers=(mcp.router,), render=render_rpc_error, key_header=mcp.API_KEY_HEADER)
+DIALECTS = (OWN_DIALECT, OPENAI_DIALECT, MCP_DIALECT)
 """Every dialect. A new one has a folder of its own beside `images/` and `generations/`, and an entry here."""
 
 
@@ -60,10 +64,10 @@ def create_api(
     """The FastAPI application; `background` is what runs while it serves."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, DrainingSteps]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         steps = DrainingSteps(announce=services.readiness.announce_end, finish=services.runner.drain)
         async with nullcontext() if background is None else background():
-            yield {STEPS: steps}
+            yield {STEPS: steps, RENDER: partial(render_in, dialects)}
 
     api = FastAPI(
         title="PixyProxy",

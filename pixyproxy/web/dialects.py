@@ -1,5 +1,6 @@
 """Dialects: routes below a prefix, and the form of their errors."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions import PixyProxyException
 
+SLASHES = re.compile("/{2,}")
 Render = Callable[[PixyProxyException, Request], Response]
 """The answer to a problem of a request, in a dialect's own form."""
 
@@ -34,5 +36,11 @@ def dialect_of(request: Request) -> Dialect:
 
 
 def dialect_at(path: str, dialects: Iterable[Dialect]) -> Dialect:
-    """The dialect of a URL; `ValueError` if it belongs to none of them."""
+    """The dialect of a URL, which may have slashes too many; `ValueError` if it belongs to none of them."""
+    path = SLASHES.sub("/", path)
     return max((each for each in dialects if each.speaks(path)), key=lambda each: len(each.prefix))
+
+
+def render_in(dialects: Iterable[Dialect], problem: PixyProxyException, request: Request) -> Response:
+    """The answer to a problem in the dialect of the request's path."""
+    return dialect_at(request.scope["path"], dialects).render(problem, request)

@@ -49,6 +49,7 @@ PixyProxyException
  └─ InternalError                      500  a fault of ours
      ├─ DatabaseError                       the database refused a statement
      └─ StorageError                        the storage refused a request
+         └─ DamagedMarkError                its mark holds no id of a database
 
 Each class carries the HTTP status, the problem's name (the last part of its RFC 9457 `type`) and its title, and
 where it can end a generation, what that cost.
@@ -64,6 +65,7 @@ from pixyproxy.core.exceptions.idempotency import (
 )
 from pixyproxy.core.exceptions.internal import (
     ConfigurationError,
+    DamagedMarkError,
     DatabaseError,
     ImageContentLostError,
     InternalError,
@@ -123,6 +125,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "Cost",
+    "DamagedMarkError",
     "DatabaseError",
     "DatabaseUnavailableError",
     "GenerationInterruptedError",

@@ -35,3 +35,7 @@ class DatabaseError(InternalError):
 
 class StorageError(InternalError):
     """The storage refused a request in a way that waiting does not fix."""
+
+
+class DamagedMarkError(StorageError):
+    """The mark of the storage holds no id of a database, so that nobody knows to which one its objects belong."""

@@ -1,8 +1,7 @@
 """A retry without an Idempotency-Key joins the generation that its client's earlier attempt began.
 
-That is one that was asked for in the same words under the same API key, and whose own client has left. Equal requests
-whose clients all wait are side by side and are never merged. What this process cannot see, it takes from the records:
-`AdoptionRepository` says which generations are abandoned.
+Such a generation has an equal request and the same API key, and its own client has left. Equal requests whose clients
+all wait are never merged. `AdoptionRepository` has what other processes know: which generations are abandoned.
 """
 
 import asyncio
@@ -25,17 +24,17 @@ from pixyproxy.service.generating.store import pause_unless, pauses
 from pixyproxy.service.generating.wait import POLLS, RunningGeneration
 
 WITHIN = 600.0
-"""Seconds since a generation began in which a retry may adopt it."""
+"""Seconds after its beginning in which a retry may adopt a generation."""
 RECORDING = 300.0
-"""Seconds for which it is tried to record how a client fared."""
+"""Seconds for which recording the outcome for a client is tried."""
 
 logger = logging.getLogger(__name__)
 
 
 class AdoptingBeginner:
-    """Begins generations for clients that may leave, or finds what a retry adopts.
+    """Begins generations for clients that may leave, or finds the one that a retry adopts.
 
-    It records how each client fares, in tasks of its own. `ending`: from then on no request waits for a decision.
+    Tasks record whether each client got its answer. Once `ending` is set, no request waits for a decision.
     """
 
     def __init__(self, adoption: AdoptionRepository, *, runner: GenerationRunner, ending: asyncio.Event) -> None:
@@ -71,9 +70,9 @@ class AdoptingBeginner:
         return begun
 
     async def _adopt(self, client: Client, *, api_key_id: int, fingerprint: str) -> Generation | None:
-        """An abandoned generation, which from now on is this client's; None if there is none.
+        """An abandoned generation, which now belongs to this client; None if there is none.
 
-        It waits while another replica has an equal generation of which nobody can know yet whether its client is there:
+        Waits while another replica has an equal generation and it is not known whether that one's client still waits:
         the replica may have died. Either its lease is renewed, or a reconciler claims the generation; an answer is
         recorded as delivered, or it is late.
         """
@@ -101,7 +100,7 @@ class AdoptingBeginner:
         return None
 
     def _is_undecided(self, each: EqualGeneration, *, lease: datetime | None) -> bool:
-        """Whether it may still turn out that the generation is abandoned. `lease`: as it was seen first."""
+        """Whether the generation may still turn out to be abandoned. `lease`: its end at the first reading."""
         guid = each.generation.guid
         if guid in self._recording:
             return True
@@ -124,7 +123,7 @@ class AdoptingBeginner:
         client.when_it_ends(end)
 
     def _record(self, guid: UUID, *, served: bool) -> None:
-        """Record how the client of a generation fared, in a task, after what is being recorded of an earlier one."""
+        """Record in a task whether the client got its answer, after the records of earlier clients."""
         before, running = self._recording.get(guid), self._runner.get(guid)
 
         async def record() -> None:
@@ -137,7 +136,7 @@ class AdoptingBeginner:
                 try:
                     await (self._adoption.deliver(guid) if served else self._adoption.abandon(guid))
                 except PixyProxyException as error:
-                    logger.warning("generation %s: how its client fared is not recorded: %s", guid, error.name)
+                    logger.warning("generation %s: the state of its client is not recorded: %s", guid, error.name)
                 else:
                     return
                 if self._ending.is_set() or anyio.current_time() > until:
@@ -153,7 +152,7 @@ class AdoptingBeginner:
         task.add_done_callback(forget)
 
     async def drain(self) -> None:
-        """Return when it is recorded how every client fared that has its answer or has left."""
+        """Return when the outcome is recorded for every client that has its answer or has left."""
         while self._recording:
             await asyncio.wait(set(self._recording.values()))
 
@@ -167,12 +166,12 @@ def is_worth_it(each: EqualGeneration) -> bool:
 
 
 def failed(each: EqualGeneration) -> bool:
-    """Whether it ended without a picture: such a one is adopted last."""
+    """Whether it ended without a picture: such generations are adopted last."""
     return each.generation.state is GenerationState.FAILED
 
 
 def require_end(generation: Generation, client: Client) -> None:
-    """`ShuttingDownError` for an adopted generation that runs on elsewhere: the client's next try adopts it there."""
+    """`ShuttingDownError` for an adopted generation that continues elsewhere: the client's next try adopts it there."""
     if generation.state is GenerationState.RUNNING:
         client.leave()
         known = {"generation": str(generation.guid)}

@@ -27,10 +27,10 @@ POLL_AFTER = 2
 TURN = 15.0
 """Seconds that a request waits for other requests of this process with the same Idempotency-Key."""
 ATTEMPTS = 3
-"""How often a request tries to begin its generation while other replicas begin theirs with the same key."""
+"""Attempts of a request to begin its generation while other replicas use the same key."""
 
 Begin = Callable[..., Awaitable[RunningGeneration]]
-"""`GenerationRunner.begin` with its request, caller, inputs and partials; the rest is added."""
+"""`GenerationRunner.begin` with request, caller, inputs and partials already given."""
 
 
 class IdempotentBeginner:
@@ -105,5 +105,5 @@ def fingerprint_of(request: GenerationRequest) -> str:
 
 
 def cost_nothing(generation: Generation) -> bool:
-    """Whether the generation failed in a way that provably cost nothing, so that it may be tried again."""
+    """Whether the generation failed and certainly cost nothing, so that it may be tried again."""
     return generation.state is GenerationState.FAILED and (generation.error or {}).get("cost") == "none"

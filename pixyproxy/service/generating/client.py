@@ -6,8 +6,7 @@ from collections.abc import Callable
 class Client:
     """Waits for the answer of one request, until it has it or has left. `retry`: it asked for the same before.
 
-    Who serves the request calls `leave` at the moment when the client leaves, or `serve` when it has its whole answer.
-    The first of the calls counts.
+    The web layer calls `leave` when the client leaves, or `serve` when it has its whole answer. The first call counts.
     """
 
     def __init__(self, *, retry: bool = False) -> None:

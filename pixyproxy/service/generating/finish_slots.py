@@ -1,7 +1,7 @@
 """Finish slots: how many generations read, put and commit their pictures at once.
 
-All others wait with the beginning of their answer, and the rest of it with the kernel and the upstream: however many
-end together, memory and CPU are those of a few.
+All others hold only the beginning of their answer; the rest waits in the kernel and at the upstream. So however many
+end together, they take the memory and CPU of a few.
 """
 
 import asyncio
@@ -11,14 +11,15 @@ import anyio
 from pixyproxy.core import limits
 
 LONGEST_WAIT = limits.FINISH_SLOT_WAIT
-"""Seconds for a slot, after which a generation goes on without: common proxies cut off who takes nothing for 60 s."""
+"""Seconds that a generation waits for a slot before it continues without one: common proxies disconnect clients that
+read nothing for 60 s."""
 LONGEST_USE = limits.FINISH_SLOT_USE
-"""Seconds after which a slot is lent to the next: what takes longer waits, for an upstream or a storage, and needs
-little of our own."""
+"""Seconds after which a slot goes to the next one: a generation that takes longer waits for an upstream or a storage,
+and needs little memory or CPU."""
 
 
 class FinishSlots:
-    """`number` slots, for those who wait in the order in which they came."""
+    """`number` slots, given in the order of the requests."""
 
     def __init__(self, number: int) -> None:
         self._free = anyio.Semaphore(number)
@@ -42,7 +43,7 @@ class FinishSlot:
             self._end_of_use = asyncio.get_running_loop().call_later(LONGEST_USE, self.give_back)
 
     def give_back(self) -> None:
-        """Let the next one have the slot. Nothing happens if it was not taken, or was given back."""
+        """Release the slot. Nothing happens if it was not taken, or was released already."""
         if self._end_of_use is not None:
             self._end_of_use.cancel()
             self._end_of_use = None

@@ -1,4 +1,4 @@
-"""What a request is answered when its generation has ended."""
+"""The answer to a request whose generation has ended."""
 
 from pixyproxy.core.exceptions import (
     ImageDeletedError,

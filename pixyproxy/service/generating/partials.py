@@ -1,6 +1,6 @@
 """Partial images of a generation that this process runs, for every request that watches it.
 
-Few are held: a watcher that is slower than the upstream misses the oldest, and delays nobody.
+Few are held: a watcher that is slower than the upstream misses the oldest, and delays nothing.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Partials:
         self._ended = False
 
     def publish(self, partial: PartialImage) -> None:
-        """Show a partial image to whoever watches."""
+        """Show a partial image to all watchers."""
         self._published += 1
         self._held.append((self._published, partial))
         while len(self._held) > 1 and sum(len(each.data) for _, each in self._held) > MAX_HELD_BYTES:
@@ -34,7 +34,7 @@ class Partials:
         self._wake()
 
     def end(self) -> None:
-        """There are no more. Whoever watches still sees what is held."""
+        """No more will come. Watchers still see what is held."""
         self._ended = True
         self._wake()
 

@@ -1,4 +1,4 @@
-"""The check of what the upstream drew: is it a picture that we keep, and what are its facts?"""
+"""Checks what the upstream drew: whether it is a picture that we keep, and its facts."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What a picture's bytes say of it: sizes in bytes and pixels, SHA-256 in hexadecimal."""
+    """Facts from a picture's bytes: sizes in bytes and pixels, SHA-256 in hexadecimal."""
 
     content_type: ContentType
     size_bytes: int
@@ -60,9 +60,9 @@ def examine(picture: Picture) -> PictureFacts:
 
 
 def keep_valid(drawing: Drawing) -> tuple[Drawing, tuple[PictureFacts, ...]]:
-    """The drawing without what is not a picture, and the facts of its pictures.
+    """The drawing without invalid pictures, and the facts of the others.
 
-    `UpstreamAnswerError` if nothing of it is a picture; else the rest is logged and left out.
+    Invalid ones are logged and left out; `UpstreamAnswerError` if all are invalid.
     """
     facts: dict[int, PictureFacts] = {}
     failure: UpstreamAnswerError | None = None

@@ -1,7 +1,8 @@
-"""The life of a generation: Reserve, Draw, Check, Put, Commit, in this order and never another.
+"""The life of a generation: Reserve, Draw, Check, Put, Commit, always in this order.
 
-Money is spent at Draw. Before it, everything is known to answer. From it on the generation belongs to no client's
-connection: it runs in a task of its own to its end, and its lease tells the other replicas that it is in good hands.
+Money is spent at Draw. Before Draw, database and storage have answered. From Draw on the generation does not depend on
+a client's connection: it runs in its own task to its end, and its lease shows the other replicas that its owner is
+alive.
 """
 
 import asyncio
@@ -13,7 +14,6 @@ from uuid import UUID, uuid4
 import anyio
 
 from pixyproxy.core.exceptions import (
-    ConflictError,
     DatabaseUnavailableError,
     InternalError,
     PixyProxyException,
@@ -25,26 +25,28 @@ from pixyproxy.core.generations import Generation, GenerationRequest, Generation
 from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
+from pixyproxy.service.generating.failures import record_failure
 from pixyproxy.service.generating.finish_slots import FinishSlot, FinishSlots
 from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.pictures import keep_valid
-from pixyproxy.service.generating.store import Keeper, build_images, pause_unless, pauses
+from pixyproxy.service.generating.store import Keeper, build_images
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, mark_retrieved
 from pixyproxy.service.readiness import Readiness
 
 RENEWALS = 3
-"""How often a lease is renewed in its life: two may fail."""
+"""Renewals per lease: two of them may fail."""
 TRIES = 2
-"""Generations that may run while the storage answers probes and refuses pictures: to find out when it takes them."""
+"""Generations that may run while the storage answers probes but refuses pictures. They show when it takes pictures
+again."""
 RENEW_AGAIN = 1.0
-"""Seconds after which a renewal that failed is tried again: no reconciler is to be faster when the database is back."""
+"""Seconds after which a failed renewal is repeated: when the database is back, it must come before any reconciler."""
 logger = logging.getLogger(__name__)
 
 
 class GenerationRunner:
     """Runs generations, at most `maximum` at once in this process, of which `finish_slots` are finished at once.
 
-    `lease` is in seconds, and so is `patience`: how long a failure that cannot be recorded is tried to be.
+    `lease` is in seconds, and so is `patience`: how long recording a failure is tried.
     """
 
     def __init__(
@@ -83,12 +85,14 @@ class GenerationRunner:
         inputs: InputFiles = NO_INPUTS,
         partials: Partials | None = None,
     ) -> RunningGeneration:
-        """A generation that is reserved, durably, and runs. Once it runs it closes its inputs.
+        """A generation that is reserved, durably, and runs. It shares its inputs, which the caller closes too.
 
         Raises `TooManyGenerationsError`, `ShuttingDownError` and the other kinds of `UnavailableError` before anything
         is spent, and `ConflictError` for an Idempotency-Key that another generation has (see
-        `GenerationRepository.add`).
+        `GenerationRepository.add`), and the refusal of inputs that cannot be drawn.
         """
+        if inputs.refusal is not None:
+            raise inputs.refusal
         self._readiness.require_process()
         with nothing_spent():
             await self._readiness.require_parts()
@@ -110,7 +114,7 @@ class GenerationRunner:
             updated_at=now,
         )
         self._admitted.add(generation.guid)
-        running = RunningGeneration(generation, request, inputs=inputs, partials=partials)
+        running = RunningGeneration(generation, request, inputs=inputs.share(), partials=partials)
         reserved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         reserved.add_done_callback(mark_retrieved)
         task = asyncio.create_task(self._live(running, reserved, instead_of=instead_of))
@@ -124,7 +128,7 @@ class GenerationRunner:
         return self._running.get(guid)
 
     async def drain(self) -> None:
-        """Begin nothing more, and return when everything that runs here has ended."""
+        """Begin no more generations, and return when all that run here have ended."""
         self._readiness.ending.set()
         while self._tasks:
             logger.info("generations that are still running: %d", len(self._tasks))
@@ -156,7 +160,7 @@ class GenerationRunner:
         except PixyProxyException as error:
             document = error.document()
             error.extra.setdefault("generation", str(generation.guid))
-            # The caller is informed at once, however long the record of the failure takes.
+            # The caller is informed at once, however long recording takes.
             running.outcome.set_exception(error)
             await self._record_failure(generation, document)
         except Exception as error:
@@ -202,7 +206,7 @@ class GenerationRunner:
 
         def on_failed_try() -> None:
             if running.partials is not None:
-                running.partials.forget()  # from here on it may take long: only the pictures are held
+                running.partials.forget()  # from now on it may take long: hold only the pictures
             self._admitted.discard(generation.guid)
             slot.give_back()
 
@@ -236,16 +240,6 @@ class GenerationRunner:
 
     async def _record_failure(self, generation: Generation, document: dict[str, Any]) -> None:
         self._admitted.discard(generation.guid)
-        until = anyio.current_time() + self._patience
-        for pause in pauses():
-            try:
-                await self._generations.fail(generation, error=document)
-            except ConflictError:
-                return  # an earlier try was committed, though its answer was lost; or it was never reserved
-            except PixyProxyException as failure:
-                logger.warning("generation %s: its failure was not recorded: %s", generation.guid, failure.name)
-            else:
-                return
-            if self._readiness.ending.is_set() or anyio.current_time() > until:
-                return  # its lease runs out, and a reconciler records it
-            await pause_unless(self._readiness.ending, pause)
+        await record_failure(
+            self._generations, generation, document, ending=self._readiness.ending, patience=self._patience
+        )

@@ -1,7 +1,8 @@
 """Put and Commit: what was paid for is kept, however long storage and database are unavailable.
 
-A picture that cannot be put is parked in the database, and if that is unavailable too when the process must end, in
-a folder. What is put but not recorded waits: the replica that takes the generation over finds it under its derived key.
+A picture that cannot be put is parked in the database, or, if that is unavailable too when the process must end, in a
+folder. A picture that is put but not recorded waits: the replica that takes over the generation finds it under its
+derived key.
 """
 
 import asyncio
@@ -64,7 +65,7 @@ def pauses() -> Iterator[float]:
 
 
 def report(generation: Generation, what: str, error: Exception) -> None:
-    """A line about what will be tried again; with its place in the code if the error is not one of ours."""
+    """Log an error after which the step is tried again; with a traceback if the error is not one of ours."""
     if isinstance(error, PixyProxyException):
         logger.warning("generation %s: %s: %s", generation.guid, what, error.name)
     else:
@@ -72,7 +73,7 @@ def report(generation: Generation, what: str, error: Exception) -> None:
 
 
 async def pause_unless(event: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until the event."""
+    """Wait so many seconds, or until the event is set."""
     happening = asyncio.create_task(event.wait())
     await asyncio.wait({happening}, timeout=seconds)
     happening.cancel()
@@ -89,7 +90,7 @@ class Keeper:
         self._ending = ending
         self._patience = patience
         self.refused = False
-        """Whether the storage did not take the last picture that it was given."""
+        """Whether the storage refused the last picture."""
 
     async def keep(
         self,
@@ -100,7 +101,7 @@ class Keeper:
         on_failed_try: Callable[[], None],
         on_patience_over: Callable[[], None],
     ) -> Generation:
-        """The generation as it is recorded: succeeded, or still running when its pictures wait for a reconciler.
+        """The generation as it is recorded: succeeded, or still running if its pictures wait for a reconciler.
 
         `on_failed_try` is called after each failed try, `on_patience_over` when the patience is over too. Between the
         tries only the pictures are held. Once the pictures are put, Commit is tried until the process ends; another
@@ -120,7 +121,7 @@ class Keeper:
                 except GenerationNotFoundError:
                     logger.error("generation %s: its record was removed: its objects belong to nobody", generation.guid)
                     return generation
-                except Exception as error:  # noqa: BLE001 -- of whatever type: the pictures are paid for
+                except Exception as error:  # noqa: BLE001 -- any exception: the pictures are paid for
                     report(generation, "its pictures are not kept yet", error)
                 on_failed_try()
                 ending = self._ending.is_set()
@@ -151,7 +152,7 @@ class Keeper:
     async def _put(self, images: tuple[Image, ...], pictures: tuple[Picture, ...]) -> None:
         """Put the pictures; while the process ends, only if that takes no longer than `LAST_PUT`.
 
-        A put that is left behind does no harm if it comes to its end: the same key, the same bytes.
+        A put that is left running does no harm if it succeeds later: same key, same bytes.
         """
 
         async def put() -> None:
@@ -197,7 +198,7 @@ class Keeper:
             await self._parked.add(generation, drawing)
         except ConflictError:
             logger.info("generation %s: it was settled elsewhere", generation.guid)
-        except Exception as error:  # noqa: BLE001 -- of whatever type: the file is left
+        except Exception as error:  # noqa: BLE001 -- any exception: the file remains as the last resort
             report(generation, "its pictures cannot be parked", error)
             return False
         else:

@@ -17,7 +17,7 @@ POLLS = (0.25, 0.5, 1.0, 2.0)
 """Seconds between reads of a generation that another replica runs; the last one repeats."""
 
 SHORTEST_PAUSE = 0.001
-"""Seconds; what is left of a wait below it, such as the rest of a rounding, is no time to read in."""
+"""Seconds; a remaining wait below this, such as a rounding error, is too short for another read."""
 
 
 class RunningGeneration:

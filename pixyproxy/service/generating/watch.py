@@ -1,4 +1,4 @@
-"""The life of a generation for whoever watches it: its state, its partial images, its end."""
+"""The life of a generation for watchers: its state, its partial images, its end."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,7 +7,7 @@ from pixyproxy.core.generations import Generation, GenerationState, PartialImage
 from pixyproxy.service.generating.wait import RunningGeneration
 
 LONGEST_LOOK = 15.0
-"""Seconds after which a change is seen at the latest that does not end the generation; its end is seen sooner."""
+"""The longest delay in seconds until a change of state is seen; the end is seen sooner."""
 
 Join = Callable[[Generation, float | None], Awaitable[Generation]]
 """The generation when it has ended, or after so many seconds (None: never), or when the process ends."""

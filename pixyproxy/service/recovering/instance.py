@@ -1,6 +1,8 @@
 """Whether this database and this storage belong together: both hold the id of the database."""
 
-from pixyproxy.core.exceptions import StorageMismatchError
+from contextlib import suppress
+
+from pixyproxy.core.exceptions import DamagedMarkError, StorageMismatchError
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.recovering.compare import Orphans
 
@@ -22,14 +24,18 @@ async def require_match(stores: Stores) -> None:
 
     Raises what database and storage raise.
     """
-    await record_instance(stores)
+    with suppress(DamagedMarkError):  # which is the mismatch
+        await record_instance(stores)
     if mismatch := await find_mismatch(stores):
         raise StorageMismatchError(f"{mismatch[0].upper()}{mismatch[1:]}.")
 
 
 async def find_mismatch(stores: Stores) -> str | None:
     """A sentence that says why the storage seems to belong to another database; None if it does not."""
-    recorded, ours = await stores.storage.get_instance(), await stores.instance.get()
+    try:
+        recorded, ours = await stores.storage.get_instance(), await stores.instance.get()
+    except DamagedMarkError as error:
+        return error.detail.rstrip(".")
     if recorded == ours:
         return None
     if recorded is not None:

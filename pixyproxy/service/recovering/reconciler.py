@@ -7,8 +7,9 @@ the same time: none undoes the work of another.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
+from uuid import UUID
 
 import anyio
 
@@ -174,15 +175,15 @@ class Reconciler:
             self._findings.add(Finding.INTERRUPTED, str(generation.guid), fixed=self._apply)
 
     async def _finish_deletions(self) -> None:
-        while marked := await self._list_deleted():
+        refused: set[UUID] = set()  # in this turn: what the storage refuses for good keeps no other deletion waiting
+        while marked := await self._list_deleted(besides=refused):
             if not self._apply:
                 await asyncio.sleep(IN_PROGRESS)
-                left = {image.guid for image in await self._list_deleted()}
+                left = {image.guid for image in await self._list_deleted(besides=refused)}
                 for image in marked:
                     if image.guid in left:
                         self._findings.add(Finding.DELETION, str(image.guid), fixed=False)
                 return
-            fixed = 0
             for image in marked:
                 try:
                     await self._storage.delete(image.filename)
@@ -192,16 +193,17 @@ class Reconciler:
                     self._findings.add(Finding.DELETION, str(image.guid), fixed=False)
                     if isinstance(error, StorageUnavailableError):
                         return
+                    refused.add(image.guid)
                 else:
-                    fixed += 1
                     self._findings.add(Finding.DELETION, str(image.guid), fixed=True)
-            if fixed < BATCH:
+            if len(marked) < BATCH:
                 return
 
-    async def _list_deleted(self) -> tuple[DeletedImage, ...]:
-        """The first `BATCH` deletions to finish. A dry run, which finishes none, gets all of them."""
-        limit, found = BATCH, await self._images.list_deleted(limit=BATCH)
+    async def _list_deleted(self, *, besides: Collection[UUID]) -> tuple[DeletedImage, ...]:
+        """The first `BATCH` deletions to finish. A dry run, which leaves each where it is, gets all of them."""
+        limit = BATCH + len(besides)
+        found = await self._images.list_deleted(limit=limit)
         while not self._apply and len(found) == limit:
             limit *= 4
             found = await self._images.list_deleted(limit=limit)
-        return found
+        return tuple(image for image in found if image.guid not in besides)

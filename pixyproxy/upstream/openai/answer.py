@@ -1,7 +1,7 @@
 """What an ImagesResponse says: its pictures, what they cost, and how they were drawn."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pixyproxy.core.exceptions import UpstreamAnswerError
@@ -33,7 +33,7 @@ class AnswerScanner:
     """
 
     def __init__(self, *, images: int = 1) -> None:
-        self._scanner = JsonScanner(maximum=images * MAX_ANSWER_BYTES)
+        self._scanner = JsonScanner(maximum=images * MAX_ANSWER_BYTES, images=images)
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; `UpstreamAnswerError` as soon as there are too many of them."""
@@ -46,10 +46,19 @@ class AnswerScanner:
         without a picture is left out, and so are those behind the first `MAX_IMAGES`.
         """
         try:
-            document = self._scanner.document()
-            drawn = self._drawn(document.get("data"))[:MAX_IMAGES]
+            return self._answer(self._scanner.document())
         except ValueError as error:
             raise UpstreamAnswerError("The upstream's answer is not an ImagesResponse with base64.") from error
+
+    def arrived(self) -> Answer | None:
+        """The pictures that came whole of an answer that broke off; None if there is none. Its usage is not known."""
+        try:
+            return replace(self._answer(self._scanner.arrived()), usage=None)
+        except ValueError:
+            return None
+
+    def _answer(self, document: dict[str, Any]) -> Answer:
+        drawn = self._drawn(document.get("data"))[:MAX_IMAGES]
         return Answer(
             pictures=tuple(picture for picture, _ in drawn),
             usage=storable_usage(document.get("usage")),

@@ -25,15 +25,16 @@ def open_client(
 ) -> openai.AsyncOpenAI:
     """A client that sends each request once and follows no redirect; one for the process.
 
-    It has no timeout but for connecting, since every other one would run while nobody reads: the deadline is
-    `OpenAIImageGenerator`'s. `asgi_app` answers instead of the network: the demo upstream inside the process.
+    Its only timeout is for connecting. Any other would also run while the answer is deliberately not read;
+    `OpenAIImageGenerator` has the deadline. `asgi_app` answers instead of the network: the demo upstream inside the
+    process.
     """
     address = base_url or OPENAI_BASE_URL
     transport: httpx2.AsyncBaseTransport | None
     if asgi_app is not None:
         transport = InProcessTransport(asgi_app)
     elif is_behind_a_proxy(address):
-        transport = None  # the SDK's own, which speaks with proxies
+        transport = None  # the SDK's own transport, which supports proxies
     else:
         transport = AioHttpTransport(connections=connections)
     timeout = httpx2.Timeout(None, connect=connect_timeout)
@@ -42,7 +43,7 @@ def open_client(
         base_url=address,
         max_retries=0,
         timeout=timeout,
-        default_headers={"Accept-Encoding": "identity"},  # base64 that is inflated costs more than it saves
+        default_headers={"Accept-Encoding": "identity"},  # decompressing base64 costs more than it saves
         http_client=openai.DefaultAsyncHttpx2Client(
             follow_redirects=False,
             timeout=timeout,

@@ -1,4 +1,4 @@
-"""What an error of the upstream, or of the way to it, means: was anything billed?"""
+"""Translates errors of the upstream and of the connection to it: was anything billed?"""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ WORDS = {"type": r"[A-Za-z0-9_.-]{1,64}", "code": r"[A-Za-z0-9_.-]{1,64}", "para
 
 
 def connection_error(cause: BaseException) -> PixyProxyException:
-    """Whether the request can have reached the upstream decides what a broken connection means."""
+    """The exception for a broken connection. It depends on whether the request can have reached the upstream."""
     if isinstance(cause, NEVER_SENT):
         return UpstreamUnavailableError("The upstream cannot be reached; nothing was drawn.")
     if isinstance(cause, httpx2.DecodingError):
@@ -46,7 +46,7 @@ def connection_error(cause: BaseException) -> PixyProxyException:
 
 
 def status_error(error: openai.APIStatusError, *, api_key: str) -> PixyProxyException:
-    """What an answer with another status than 200 means. `api_key`: our own, which no text repeats."""
+    """The exception for an answer with another status than 200. `api_key`: our own, which no text may repeat."""
     status = error.status_code
     body = error.body if isinstance(error.body, dict) else {}
     known = {"upstream_status": status, **words_of(body, api_key=api_key)}
@@ -77,10 +77,10 @@ def status_error(error: openai.APIStatusError, *, api_key: str) -> PixyProxyExce
 
 
 def stream_error(error: Mapping[str, Any], *, drawn: bool, api_key: str) -> PixyProxyException:
-    """What an error inside an event stream means; `drawn`: whether a partial image came before it.
+    """The exception for an error inside an event stream. `drawn`: whether a partial image came before it.
 
-    Such an error has no status. One that blames the request, before anything is drawn, is the refusal that would
-    otherwise have been a 400. Nobody knows what any other one cost.
+    Such an error has no status. If it blames the request before anything is drawn, it is a refusal, like a 400. The
+    cost of any other error is unknown.
     """
     known = words_of(error, api_key=api_key)
     blames_the_request = known.get("upstream_type") in REFUSALS or known.get("upstream_code") == "moderation_blocked"
@@ -107,10 +107,7 @@ def refusal(error: Mapping[str, Any], *, status: int, api_key: str) -> UpstreamR
 
 
 def words_of(error: Mapping[str, Any], *, api_key: str) -> dict[str, Any]:
-    """The `type`, `code` and `param` of an OpenAI error that are what they should be: words, not sentences.
-
-    Some gateways answer with a number as the code.
-    """
+    """The `type`, `code` and `param` of an OpenAI error, if they are words. Some gateways send a number as the code."""
     found = {name: str(error[name]) if type(error.get(name)) is int else error.get(name) for name in WORDS}
     return {
         f"upstream_{name}": value

@@ -83,7 +83,7 @@ class EventScanner:
 
     def _take_data(self, text: bytes) -> None:
         if self._json is None:
-            self._json = JsonScanner()
+            self._json = JsonScanner(images=2 if self._event in PARTIAL else 1)  # beside a partial image comes another
         self._json.feed(text)
 
     def _end_line(self) -> None:

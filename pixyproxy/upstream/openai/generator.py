@@ -1,5 +1,6 @@
 """The upstream: one request, a total deadline, an answer that is checked."""
 
+import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,6 +12,8 @@ import httpx2
 import openai
 
 from pixyproxy.core.exceptions import (
+    PixyProxyException,
+    UpstreamAnswerError,
     UpstreamDeadlineError,
     UpstreamError,
     UpstreamUnknownOutcomeError,
@@ -24,6 +27,8 @@ from pixyproxy.upstream.openai.events import EventScanner
 from pixyproxy.upstream.openai.parameters import parameters_of, uploads_of
 
 Turn = Callable[[], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
 
 
 class OpenAIImageGenerator:
@@ -41,7 +46,11 @@ class OpenAIImageGenerator:
         inputs: Sequence[InputFile] = (),
         partials: PartialSink | None = None,
     ) -> Drawing:
-        """Have the request drawn, or the inputs edited, once; see `ImageGenerator.draw`."""
+        """Have the request drawn, or the inputs edited, once; see `ImageGenerator.draw`.
+
+        Every picture was paid for: of an answer that breaks off, or comes too late, those are kept that came whole.
+        """
+        scanner = AnswerScanner(images=request.n or 1)
         try:
             with anyio.fail_after(self._deadline) as clock:
 
@@ -52,16 +61,17 @@ class OpenAIImageGenerator:
                     clock.deadline = anyio.current_time() + left
 
                 async with self._send(request, inputs=inputs, partials=partials) as response:
+                    request_id = response.headers.get("x-request-id")
                     if is_event_stream(response.headers):
                         answer = await self._read_events(response, turn=untimed_turn, partials=partials)
                     else:
                         await untimed_turn()
-                        answer = await read_json(response, images=request.n or 1)
-                    request_id = response.headers.get("x-request-id")
+                        answer = await read_json(response, scanner)
         except TimeoutError as error:
-            raise UpstreamDeadlineError(
+            late = UpstreamDeadlineError(
                 f"The upstream did not answer within {self._deadline:g} seconds. It may have drawn and billed."
-            ) from error
+            )
+            answer = arrived(scanner, late, cause=error)
         except openai.APIStatusError as error:
             raise status_error(error, api_key=self._client.api_key) from error
         except openai.APIConnectionError as error:
@@ -124,9 +134,22 @@ def is_event_stream(headers: httpx2.Headers) -> bool:
     return content_type.partition(";")[0].strip().lower() == "text/event-stream"
 
 
-async def read_json(response: Any, *, images: int) -> Answer:
+async def read_json(response: Any, scanner: AnswerScanner) -> Answer:
     """The pictures of an ImagesResponse."""
-    scanner = AnswerScanner(images=images)
-    async for chunk in response.iter_bytes():
-        scanner.feed(chunk)
-    return scanner.finish()
+    try:
+        async for chunk in response.iter_bytes():
+            scanner.feed(chunk)
+        return scanner.finish()
+    except httpx2.HTTPError as error:
+        return arrived(scanner, connection_error(error), cause=error)
+    except UpstreamAnswerError as error:
+        return arrived(scanner, error, cause=error.__cause__)
+
+
+def arrived(scanner: AnswerScanner, failure: PixyProxyException, *, cause: BaseException | None) -> Answer:
+    """The pictures that came whole of an answer that failed; the failure if there is none."""
+    answer = scanner.arrived()
+    if answer is None:
+        raise failure from cause
+    logger.warning("the upstream's answer is not whole: %d of its pictures are: %s", len(answer.pictures), failure.name)
+    return answer

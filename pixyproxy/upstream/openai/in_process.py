@@ -1,6 +1,6 @@
 """HTTP to an ASGI app inside the process.
 
-httpx2 has such a transport too, but it waits for the whole answer: no partial image would be seen before the picture.
+httpx2 has such a transport too, but it waits for the complete answer: partial images would come only with the picture.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import httpx2
 
 
 class InProcessTransport(httpx2.AsyncBaseTransport):
-    """Answers with what the app sends, as it sends it. The app waits for whoever reads."""
+    """Passes on what the app sends, as it sends it. The app waits for the reader."""
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self._app = app
@@ -86,7 +86,7 @@ class Exchange(httpx2.AsyncByteStream):
 
     async def _receive(self) -> dict[str, Any]:
         if self._body is None:
-            await asyncio.Event().wait()  # there is nothing more, and nobody disconnects but by `aclose`
+            await asyncio.Event().wait()  # nothing more is received; only `aclose` disconnects
         try:
             body = await anext(self._body)  # type: ignore[arg-type]
         except StopAsyncIteration:

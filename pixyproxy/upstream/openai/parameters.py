@@ -1,4 +1,4 @@
-"""The parameters of the OpenAI Images API for what was asked (API reference, «Create image», «Create image edit»)."""
+"""The parameters of the OpenAI Images API for a request (API reference, «Create image», «Create image edit»)."""
 
 from collections.abc import Sequence
 from typing import Any, BinaryIO
@@ -14,8 +14,8 @@ Upload = tuple[str, BinaryIO, str]
 def parameters_of(request: GenerationRequest, *, partials: int | None = None) -> dict[str, Any]:
     """The parameters by name. What the caller left open is not sent: None would be sent as JSON null.
 
-    `partials`: how many partial images a stream is to have; None: no stream. All but the prompt go past the openai
-    package, whose list of parameters is that of one version: the upstream judges them.
+    `partials`: how many partial images a stream is to have; None: no stream. All but the prompt bypass the parameter
+    list of the openai package, which is that of one version: the upstream validates them.
     """
     known = request.model_dump(exclude_none=True, exclude={"inputs", "prompt"})
     streaming = {} if partials is None else {"stream": True, "partial_images": partials}
@@ -33,7 +33,7 @@ def uploads_of(inputs: Sequence[InputFile]) -> dict[str, Any]:
 
 
 def upload(each: InputFile, name: str) -> Upload:
-    """The file under a plain name: the caller's own may be a path, or tell something about its user."""
+    """The file under a neutral name: the caller's own may be a path, or reveal something about its user."""
     each.file.seek(0)  # this also writes what a buffer still holds, and the size of the file is its length
     content_type = each.facts.content_type
     return f"{name}.{SUFFIXES[content_type]}", each.file, content_type

@@ -11,7 +11,7 @@ BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 class ArrivingPicture:
-    """A picture on its way. Both methods raise `ValueError` for what is no strict base64."""
+    """A picture that is arriving. Both methods raise `ValueError` for invalid base64."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -23,7 +23,7 @@ class ArrivingPicture:
     def feed(self, text: bytes) -> None:
         """Take the next characters; `UpstreamAnswerError` if the picture is too large."""
         if self._padded and text:
-            raise ValueError("base64 goes on behind its padding")
+            raise ValueError("there are characters after the padding")
         text = self._rest + text
         whole = len(text) - len(text) % 4
         self._rest = text[whole:]

@@ -5,36 +5,47 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from pydantic_core import from_json
+
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import UpstreamAnswerError
 from pixyproxy.core.generations import MAX_IMAGES
 from pixyproxy.core.images import Picture
+from pixyproxy.upstream.openai.json_strings import (
+    LONGEST_MEMBER,
+    is_key,
+    trailing_backslashes,
+    unescaped,
+    without_begun_escape,
+)
 from pixyproxy.upstream.openai.pictures import ArrivingPicture
 
 MAX_ANSWER_BYTES = limits.MAX_ANSWER
 """Of an answer, for each picture that was asked for: the base64 of the largest one that we keep, and its JSON."""
 MAX_SKELETON_BYTES = 1024 * 1024
 """Of JSON without its base64."""
-MEMBER = b"b64_json"
-LONGEST_MEMBER = 6 * len(MEMBER)
-"""Bytes of the key when each of its letters is escaped."""
-LONGEST_BEGUN_ESCAPE = 5
-"""Bytes of an escape that lacks its last one, such as `\\u002`."""
+MAX_BROKEN_BYTES = 64 * 1024
+"""Of a string that is no base64, which is judged as JSON while other pictures may come."""
 SPACE = b" \t\r\n"
+NO_BASE64 = f"The upstream sent over {MAX_BROKEN_BYTES} bytes that are no base64 where a picture belongs."
 
 
 class JsonScanner:
-    """Takes one JSON document, in chunks of any size. `maximum`: its bytes.
+    """Takes one JSON document, in chunks of any size. `maximum`: its bytes; `images`: how many were asked for.
 
     Every string that is the value of a `b64_json` is decoded. All the rest is the skeleton, in which a placeholder
     that nobody can guess stands for each of them. The skeleton is parsed at the end, and shows which of the strings
     are pictures: those in the wrong place, and those that a second `b64_json` replaces, are not. A string that turns
     out to be no base64 goes on as a part of the skeleton, so that it is judged as JSON first, and then as no picture.
     Of more than `MAX_IMAGES` strings the first ones are decoded.
+
+    A picture that is too large, or far too much that is no base64, is left out: up to its quote nothing of it is held.
+    If no image can come beside it, for so many were left out as were asked for, the document is refused at once.
     """
 
-    def __init__(self, *, maximum: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(self, *, maximum: int = MAX_ANSWER_BYTES, images: int = 1) -> None:
         self._maximum = maximum
+        self._images = images
         self._secret = secrets.token_hex(16)
         self._size = 0
         self._skeleton = bytearray()
@@ -47,9 +58,11 @@ class JsonScanner:
         self._backslashes = 0
         self._picture = ArrivingPicture()
         self._escape = b""
+        self._left_out = 0
+        self._before = 0  # the size of the skeleton where a broken picture begins
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes; `UpstreamAnswerError` as soon as they, or those of a picture, are too many."""
+        """Take the next bytes; `UpstreamAnswerError` as soon as they, or those of the last picture, are too many."""
         self._size += len(chunk)
         if self._size > self._maximum:
             raise UpstreamAnswerError(f"The upstream's answer is over {self._maximum} bytes.")
@@ -66,6 +79,13 @@ class JsonScanner:
             document = json.loads(self._skeleton.decode())
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
+        if not isinstance(document, dict):
+            raise ValueError("it is no object")
+        return document
+
+    def arrived(self) -> dict[str, Any]:
+        """Like `document`, of one that broke off: what came of it. The value of its last member may not be whole."""
+        document = from_json(bytes(self._skeleton), allow_partial=True)
         if not isinstance(document, dict):
             raise ValueError("it is no object")
         return document
@@ -156,44 +176,49 @@ class JsonScanner:
             placeholder = f"{self._secret}:{self._begun}"
             self._pictures[placeholder] = self._picture.finish()
         except ValueError:
-            self._keep(text)
-            self._backslashes = trailing_backslashes(text)
-            self._scan = JsonScanner._scan_string
+            self._break(text)
+            return stop
+        except UpstreamAnswerError as error:
+            self._break(text, too_large=error)
             return stop
         self._keep(placeholder.encode() + b'"')
         self._scan = JsonScanner._scan_between
         return stop + 1
 
+    def _break(self, text: bytes, *, too_large: UpstreamAnswerError | None = None) -> None:
+        """The picture is none, as this part of its text shows."""
+        self._picture = ArrivingPicture()
+        self._before = len(self._skeleton)
+        self._backslashes = trailing_backslashes(text)
+        if too_large is not None:
+            self._leave_out(too_large)
+        elif self._images == 1:
+            self._keep(text)
+            self._scan = JsonScanner._scan_string
+        elif len(text) > MAX_BROKEN_BYTES:
+            self._leave_out(UpstreamAnswerError(NO_BASE64))
+        else:
+            self._keep(text)
+            self._scan = JsonScanner._scan_broken
+
+    def _scan_broken(self, chunk: bytes, start: int) -> int:
+        """In a string that is no base64: as in one of the skeleton, while it is small."""
+        quote = chunk.find(b'"', start)
+        stop = len(chunk) if quote < 0 else quote
+        if len(self._skeleton) - self._before + stop - start > MAX_BROKEN_BYTES:
+            self._leave_out(UpstreamAnswerError(NO_BASE64))
+            return start
+        return self._scan_string(chunk, start)
+
+    def _leave_out(self, refusal: UpstreamAnswerError) -> None:
+        """Forget a broken picture, and skip the rest of it; the refusal if no image can come beside it."""
+        self._left_out += 1
+        if self._left_out >= self._images:
+            raise refusal
+        del self._skeleton[self._before :]
+        self._scan = JsonScanner._skip_string
+
     def _keep(self, text: bytes) -> None:
         self._skeleton += text
         if len(self._skeleton) > MAX_SKELETON_BYTES:
             raise UpstreamAnswerError(f"The upstream's answer is over {MAX_SKELETON_BYTES} bytes without its base64.")
-
-
-def is_key(string: bytearray) -> bool:
-    """Whether the inside of a JSON string, or its beginning, means the key of a picture."""
-    if b"\\" not in string or len(string) > LONGEST_MEMBER:
-        return string == MEMBER
-    try:
-        return unescaped(bytes(string)) == MEMBER
-    except ValueError:
-        return False
-
-
-def unescaped(text: bytes) -> bytes:
-    """What the inside of a JSON string means (RFC 8259, section 7); `ValueError` for a wrong escape."""
-    if b"\\" not in text:
-        return text
-    meaning: str = json.loads(f'"{text.decode()}"')
-    return meaning.encode()
-
-
-def trailing_backslashes(text: bytes) -> int:
-    """How many backslashes the text ends with."""
-    return len(text) - len(text.rstrip(b"\\"))
-
-
-def without_begun_escape(text: bytes) -> int:
-    """The length of the inside of a JSON string without an escape that its end cuts off."""
-    backslash = text.rfind(b"\\", max(len(text) - LONGEST_BEGUN_ESCAPE, 0))
-    return len(text) if backslash < 0 or text[backslash + 1 : backslash + 2] not in (b"", b"u") else backslash

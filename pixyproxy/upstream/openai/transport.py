@@ -1,7 +1,7 @@
 """HTTP to the upstream over aiohttp, for the openai client: half the CPU of its own transport.
 
-The openai package has such a transport too. This one knows what a broken connection means for the bill, has no limit
-of 100 connections, takes the body in the pieces in which it came, and sends files from disk.
+The openai package has such a transport too. This one distinguishes whether a broken connection can have been billed,
+has no limit of 100 connections, passes the body on in the pieces that arrive, and sends files from disk.
 """
 
 import re
@@ -15,13 +15,13 @@ import anyio.to_thread
 import httpx2
 
 READ_BUFFER = 16 * 1024
-"""Bytes of a body that nobody reads, after which no more are taken from its connection. What one read of the socket
-brings comes on top of twice that. A larger one saves no CPU."""
+"""aiohttp stops reading a connection when twice so many bytes of a body are unread; the last read of the socket comes
+on top. A larger buffer saves no CPU."""
 KEEP_ALIVE = 2.0
-"""Seconds for which an idle connection is used again: well under the 5 after which common servers close theirs, for a
-request that meets a closed one has an unknown outcome."""
+"""Seconds for which an idle connection is used again: well under the 5 after which common servers close theirs. A
+request on a closed connection has an unknown outcome."""
 PIECE = 256 * 1024
-"""Bytes of a file that are read at once: one change of threads for each."""
+"""Bytes of a file per read: each read is one switch of threads."""
 READING_THREADS = 4
 CANNOT_BE_SENT = re.compile(rb"[\r\n\0]")
 
@@ -39,7 +39,10 @@ class AioHttpTransport(httpx2.AsyncBaseTransport):
         self._reading = anyio.CapacityLimiter(READING_THREADS)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer, of which the headers have come. Whatever fails once a body is on its way may have been drawn."""
+        """The answer, once its headers have arrived.
+
+        If sending the body has begun, a failed request may have been drawn.
+        """
         if any(CANNOT_BE_SENT.search(part) for header in request.headers.raw for part in header):
             raise httpx2.LocalProtocolError("A header holds a line break.", request=request)
         body = self._pieces(request.stream) if is_file_stream(request.stream) else await request.aread()
@@ -63,13 +66,13 @@ class AioHttpTransport(httpx2.AsyncBaseTransport):
             await self._session.close()
 
     async def _pieces(self, stream: httpx2.SyncByteStream) -> AsyncIterator[bytes]:
-        """The stream, read in threads: a slow disk holds up nothing else."""
+        """The stream, read in threads: a slow disk delays nothing else."""
         chunks = iter(stream)
         while piece := await anyio.to_thread.run_sync(next_piece, chunks, limiter=self._reading):
             yield piece
 
     def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:  # a session belongs to the loop that runs
+        if self._session is None:  # a session belongs to the running event loop
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self._connections, keepalive_timeout=KEEP_ALIVE, ssl=httpx2.create_ssl_context()
@@ -82,13 +85,13 @@ class AioHttpTransport(httpx2.AsyncBaseTransport):
 
 
 class AnswerStream(httpx2.AsyncByteStream):
-    """The body of an answer. What nobody reads stays in the kernel's buffers, and with the upstream."""
+    """The body of an answer. Unread bytes stay in the kernel's buffers and at the upstream."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body in the pieces in which it came."""
+        """The body in the pieces that arrive."""
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
@@ -118,7 +121,7 @@ def next_piece(chunks: Iterator[bytes]) -> bytes:
 
 @contextmanager
 def errors_before_the_answer() -> Iterator[None]:
-    """The errors of aiohttp as those of httpx2: whether anything can have been sent decides."""
+    """Translates errors of aiohttp to those of httpx2, by whether anything can have been sent."""
     try:
         yield
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:

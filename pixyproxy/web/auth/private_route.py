@@ -10,23 +10,25 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
-from pixyproxy.web.http.body_limit import EDIT_BODY, SMALL_BODY, with_body_limit
+from pixyproxy.web.http.body_limit import EDIT_BODY, EDIT_JSON, SMALL_BODY, BodyLimit, with_body_limit
 from pixyproxy.web.log.request_log import record_of
 
 
 class PrivateRoute(APIRoute):
     """A route that checks the key first: FastAPI reads and parses the body before its dependencies run."""
 
-    body_limit = SMALL_BODY
+    def body_limit(self, request: Request) -> BodyLimit:  # noqa: ARG002 -- for the subclass
+        """The limit of the body of this request."""
+        return SMALL_BODY
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind the key and the limit of the body."""
-        handle, limit = super().get_route_handler(), self.body_limit
+        handle = super().get_route_handler()
 
         async def handle_authenticated(request: Request) -> Response:
             with nothing_spent():
                 await authenticate(request)
-            inner = with_body_limit(request, limit)
+            inner = with_body_limit(request, self.body_limit(request))
             response = await handle(inner)
             if await inner.is_disconnected():
                 record_of(request.scope).facts["aborted"] = "yes"
@@ -38,7 +40,10 @@ class PrivateRoute(APIRoute):
 class PrivateUploadRoute(PrivateRoute):
     """A private route whose body may have images."""
 
-    body_limit = EDIT_BODY
+    def body_limit(self, request: Request) -> BodyLimit:
+        """JSON may be larger than a form, for its images are base64."""
+        is_json = request.headers.get("content-type", "").lower().startswith("application/json")
+        return EDIT_JSON if is_json else EDIT_BODY
 
 
 def private_router(route_class: type[PrivateRoute] = PrivateRoute) -> APIRouter:

@@ -28,6 +28,7 @@ class BodyLimit:
 SMALL_BODY = BodyLimit()
 """A prompt of 32,000 emoji, escaped as JSON, has 384 KB."""
 EDIT_BODY = BodyLimit(size=limits.MAX_EDIT_BODY, rate=limits.UPLOAD_RATE)
+EDIT_JSON = BodyLimit(size=limits.MAX_EDIT_JSON, rate=limits.UPLOAD_RATE)
 MAX_SKIPPED = limits.MAX_SKIPPED
 SKIP_WAIT = limits.SKIP_WAIT
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,11 +17,14 @@ RETRY_COUNT = "x-stainless-retry-count"
 """In this header OpenAI's SDKs count the retries."""
 
 
-def client_of(request: Request) -> Client:
-    """The client of a POST, watched from now on. It is a retry if it has the header of OpenAI's SDKs."""
+def client_of(request: Request, *, may_repeat: bool = False) -> Client:
+    """The client of a POST, watched from now on. It is a retry if it has the header of OpenAI's SDKs.
+
+    `may_repeat`: it may always be a retry, because clients of this kind send no such header.
+    """
     attendance: Attendance = request.scope[SCOPE_KEY]
     count = request.headers.get(RETRY_COUNT, "")
-    return attendance.watch(retry=count.isdecimal() and int(count[:9]) > 0)
+    return attendance.watch(retry=may_repeat or (count.isdecimal() and int(count[:9]) > 0))
 
 
 class WatchedClients:
@@ -31,7 +35,9 @@ class WatchedClients:
         self._confirming: set[asyncio.Task[None]] = set()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request."""
+        """Serve one request. The application hears that the process ends when it is known how every client fared."""
+        if scope["type"] == "lifespan":
+            return self._app(scope, partial(self._receive_lifespan, receive), send)
         if scope["type"] != "http" or scope["method"] != "POST":
             return self._app(scope, receive, send)
         return self._watched(scope, receive, send)
@@ -46,6 +52,12 @@ class WatchedClients:
                 task = asyncio.create_task(attendance.confirm())
                 self._confirming.add(task)
                 task.add_done_callback(self._confirming.discard)
+
+    async def _receive_lifespan(self, receive: Receive) -> Message:
+        message = await receive()
+        while message["type"] == "lifespan.shutdown" and self._confirming:
+            await asyncio.wait(set(self._confirming))
+        return message
 
 
 class Attendance:

@@ -18,24 +18,10 @@ TRIMMED = {
 """JSON Schema has no trimming: a maximum here would refuse a prompt whose white space makes it too long."""
 
 OF_EDITS = ("mask", "markup", "input_fidelity")
-NOT_ASKED = {"sources", "mask", "markup", "partial_images"}
-"""Fields that are not parameters of a generation: inputs are recorded as facts, and partial images are not recorded."""
 
 
-class CreateImageBody(Model):
-    """What to draw, or how to edit the images in `sources`.
-
-    A parameter that is not set is not sent to the upstream, except model and quality.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"prompt": "a lighthouse at dawn, watercolour"},
-                {"prompt": "a lighthouse at dawn", "size": "1024x1024", "output_format": "webp"},
-            ]
-        }
-    )
+class DrawParameters(Model):
+    """What to draw. A parameter that is not set is not sent to the upstream, except model and quality."""
 
     prompt: Annotated[Prompt, WithJsonSchema(TRIMMED)]
     model: Token | None = Field(default=None, description="The upstream's model; default `PIXYPROXY_MODEL`.")
@@ -48,6 +34,29 @@ class CreateImageBody(Model):
     complexity: Token | None = Field(default=None, description="A word of the upstream.")
     user: EndUser | None = Field(default=None, description="Your name for your own user, for the upstream.")
     safety_identifier: EndUser | None = Field(default=None, description="The same, for the upstream's safety checks.")
+    partial_images: Annotated[int, Field(strict=True, ge=0, le=3)] | None = Field(
+        default=None,
+        description="How many unfinished pictures the upstream is asked for, for those who watch the generation. They "
+        "are not kept, and this is not part of what is asked for.",
+    )
+
+    def to_request(self) -> GenerationRequest:
+        """What the caller asks for. Inputs are recorded as facts, and partial images are no part of it."""
+        return GenerationRequest(**self.model_dump(include=set(GenerationRequest.model_fields)))
+
+
+class CreateImageBody(DrawParameters):
+    """What to draw, or how to edit the images in `sources`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "a lighthouse at dawn, watercolour"},
+                {"prompt": "a lighthouse at dawn", "size": "1024x1024", "output_format": "webp"},
+            ]
+        }
+    )
+
     sources: Annotated[tuple[str, ...], Field(min_length=1, max_length=limits.MAX_INPUTS)] | None = Field(
         default=None,
         description="The images to edit: each the guid of an image that is stored here, a URL of it, or a `data:` URL. "
@@ -56,18 +65,9 @@ class CreateImageBody(Model):
     mask: str | None = Field(default=None, description="Where to edit the first source; named as a source is.")
     markup: str | None = Field(default=None, description="A drawing over the first source; named as a source is.")
     input_fidelity: Token | None = Field(default=None, description="How close to the sources: `low`, `high`.")
-    partial_images: Annotated[int, Field(strict=True, ge=0, le=3)] | None = Field(
-        default=None,
-        description="How many unfinished pictures the upstream is asked for, for those who watch the generation. They "
-        "are not kept, and this is not part of what is asked for.",
-    )
 
     @model_validator(mode="after")
     def _require_sources(self) -> Self:
         if self.sources is None and any(getattr(self, name) is not None for name in OF_EDITS):
             raise ValueError("mask, markup and input_fidelity need sources")
         return self
-
-    def to_request(self) -> GenerationRequest:
-        """What the caller asks for, without the inputs."""
-        return GenerationRequest(**self.model_dump(exclude=NOT_ASKED))

@@ -1,5 +1,6 @@
 """The private routes of images: for callers with an API key."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -123,7 +124,12 @@ async def create_image(
         caller=caller,
         idempotency_key=key,
         wait=preference.wait,
-        inputs=await inputs_of(body, uploads=uploads, base_url=base_url),
+        inputs=await inputs_of(
+            body,
+            uploads=uploads,
+            base_url=base_url,
+            recall=None if key is None else partial(images.recorded_inputs, caller=caller, idempotency_key=key),
+        ),
         partial_images=body.partial_images or 0,
     )
     generation = answer.generation

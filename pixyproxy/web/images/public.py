@@ -32,7 +32,7 @@ from pixyproxy.web.http.content import (
 )
 from pixyproxy.web.http.content_paths import EXTENSIONS
 from pixyproxy.web.http.guids import EXAMPLE, CanonicalGuid
-from pixyproxy.web.images.details import ImageDetails
+from pixyproxy.web.images.details import PublicImageDetails
 from pixyproxy.web.plain_route import PlainRoute
 from pixyproxy.web.problems import responses_for
 
@@ -42,7 +42,7 @@ DETAILS_CACHING = "public, max-age=60"
 async def get_image(request: Request) -> Response:
     """The details of an image, for whoever has its guid."""
     image = await services_of(request).public.get(guid_of(request))
-    body = ImageDetails.of(image, base_url=base_url(request)).model_dump_json().encode()
+    body = PublicImageDetails.of(image, base_url=base_url(request)).model_dump_json().encode()
     validators = Validators(etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
     headers = {"ETag": validators.etag, "Cache-Control": DETAILS_CACHING}
     if not_modified(conditions_of(request.scope["headers"]), validators):
@@ -140,7 +140,7 @@ def add_routes(router: APIRouter) -> None:
         get_image,
         summary="An image's details",
         tags=tags,
-        response_model=ImageDetails,
+        response_model=PublicImageDetails,
         responses={
             304: {"description": "The client has them already."},
             **responses_for(ImageNotFoundError, PreconditionFailedError, DatabaseUnavailableError),

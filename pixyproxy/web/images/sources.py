@@ -2,13 +2,18 @@
 
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.core.inputs import InputFiles
-from pixyproxy.service.uploads import Uploads
+from pixyproxy.service.uploads import Recall, Uploads
 from pixyproxy.web.images.body import CreateImageBody
 
 
-async def inputs_of(body: CreateImageBody, *, uploads: Uploads, base_url: str) -> InputFiles:
-    """The inputs that the body names, for the caller to close; raises what `InputCollector` raises."""
-    collector = uploads.collect(base_url=base_url)
+async def inputs_of(
+    body: CreateImageBody, *, uploads: Uploads, base_url: str, recall: Recall | None = None
+) -> InputFiles:
+    """The inputs that the body names, for the caller to close; raises what `InputCollector` raises.
+
+    `recall`: see `Uploads.collect`.
+    """
+    collector = uploads.collect(base_url=base_url, recall=recall)
     try:
         with nothing_spent():
             for number, source in enumerate(body.sources or ()):

@@ -1,7 +1,7 @@
-"""Writes log lines in a thread of their own, those of one turn of the event loop together.
+"""Writes log lines in a thread, those of one turn of the event loop together.
 
-A system call a line would cost more than the line. A thread, because a pipe that nobody reads blocks its writer: the
-service must not stop with it.
+A system call per line would cost more than the line itself. A pipe that is not read blocks its writer: in a thread it
+does not block the service.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from contextlib import suppress
 from pixyproxy.core import limits
 
 AT_ONCE = 4096
-"""Characters that are written at once: so many bytes of one process stay together in a pipe that several share
-(PIPE_BUF of Linux; pipe(7)). Our lines are ASCII but for warnings of libraries."""
+"""Characters per write: writes of so many bytes are atomic in a pipe that several processes share (PIPE_BUF of Linux;
+pipe(7)). Our lines are ASCII, except for warnings of libraries."""
 MAX_WAITING = limits.MAX_LOG_WAITING
 """Characters that wait for the thread. Lines beyond it are dropped, and counted."""
 PAUSE = 0.02
-"""Seconds between two writes: waking the thread for each line would cost half as much CPU as the line."""
+"""Seconds between two writes: waking the thread for each line would take half as much CPU as the line."""
 LAST_WORDS = 1.0
 """Seconds that a process waits at its end, and a command after each line, until the lines are written."""
 
@@ -70,7 +70,7 @@ class LogWriter:
             with self._lock:
                 lines, self._lines = self._lines, []
                 dropped, self._dropped = self._dropped, 0
-            with suppress(Exception):  # the thread must not end: nothing would be written any more
+            with suppress(Exception):  # the thread must not end, or nothing more would be written
                 if dropped:
                     lines.append(self._describe_dropped(dropped))
                 for piece in pieces(lines):
@@ -83,17 +83,17 @@ class LogWriter:
 
 
 class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Gives to a `LogWriter` what is logged in a turn of the event loop when that turn ends, and all else at once.
+    """Collects the lines of one turn of the event loop and gives them to a `LogWriter` at its end; other lines at once.
 
-    A warning, and every more severe line, does not wait for the end of the turn, and takes along what came before. Only
-    a process that is killed loses lines: those of its last milliseconds.
+    A warning or worse does not wait for the end of the turn, and takes earlier lines along. Only a killed process loses
+    lines: those of its last milliseconds.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._turn: list[str] = []
         self._writer = LogWriter(self._write, describe_dropped=self._describe_dropped)
-        # `logging` asks the system for these at every line, and no line of ours has them.
+        # `logging` would query these from the system for every line, and our lines do not contain them.
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -105,7 +105,7 @@ class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
             return
         if record.levelno >= logging.WARNING:
             self._hand_over()
-        elif len(self._turn) == 1:  # else a turn that has not ended hands it over
+        elif len(self._turn) == 1:  # else it is handed over at the end of the turn
             loop = asyncio._get_running_loop()
             if loop is not None:
                 loop.call_soon(self._hand_over)
@@ -129,7 +129,10 @@ class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
             self._writer.put(lines)
 
     def _write(self, piece: str) -> None:
-        """Write a piece. What cannot be written is lost: a full disk, a closed pipe or no stderr stops nothing else."""
+        """Write a piece.
+
+        It is lost if it cannot be written: a full disk, a closed pipe or no stderr must not stop the service.
+        """
         with suppress(Exception):  # without stderr the stream is None: AttributeError
             self.stream.write(piece)
             self.stream.flush()
@@ -141,7 +144,7 @@ class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def pieces(lines: list[str]) -> Iterator[str]:
-    """The lines, as many together as stay together; a longer one alone."""
+    """The lines in pieces that are written atomically; a longer line is a piece of its own."""
     start = length = 0
     for position, line in enumerate(lines):
         if length + len(line) > AT_ONCE and position > start:

@@ -1,1 +1,1 @@
-"""OpenAI's dialect below /v1: it translates, and everything else is the services'."""
+"""OpenAI's dialect below /v1. It only translates; the services do the work."""

@@ -5,9 +5,10 @@ from binascii import b2a_base64
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
+import anyio
 from starlette.responses import Response
 
-from pixyproxy.core.exceptions import PixyProxyException
+from pixyproxy.core.exceptions import PixyProxyException, StorageUnavailableError
 from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import Image
 from pixyproxy.core.protocols import Chunk, StoredObject
@@ -18,7 +19,10 @@ from pixyproxy.web.openai.facts import complete_usage, own_facts, resolved_facts
 
 PIECE = 96 * 1024
 """Bytes that are encoded at once; a multiple of 3."""
-Open = Callable[[Image], Awaitable[StoredObject]]
+PAUSES = (0.1, 0.5, 2.0)
+"""Seconds before a picture whose reading broke off is opened again."""
+Open = Callable[..., Awaitable[StoredObject]]
+"""`PublicImageService.open_content`."""
 
 
 @contextmanager
@@ -59,7 +63,7 @@ async def answer_of(
     pieces.append(b"], " + json.dumps(tail)[1:].encode())
     content = EncodedImages(pieces, opening=public.open_content)
     with paid_for(generation):
-        await content.open_first()
+        await content.open_all()
     return ContentResponse(
         content,
         status=200,
@@ -76,27 +80,60 @@ class EncodedImages:
         self._pieces = pieces
         self._opening = opening
         self._open: StoredObject | None = None
+        self._read: AsyncGenerator[Chunk, None] | None = None
 
-    async def open_first(self) -> None:
-        """Open the first image, so that a storage that does not answer is known before the answer begins."""
-        self._open = await self._opening(next(each for each in self._pieces if isinstance(each, Image)))
+    async def open_all(self) -> None:
+        """Open each image, so that one that cannot be read is known before the answer begins.
+
+        The first one stays open; the others would each hold a connection of the storage while the client reads.
+        """
+        first, *others = [each for each in self._pieces if isinstance(each, Image)]
+        for image in others:
+            await (await self._opening(image)).aclose()
+        self._open = await self._opening(first)
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         for piece in self._pieces:
             if isinstance(piece, bytes):
                 yield piece
                 continue
-            content = self._open = self._open or await self._opening(piece)
-            async with aclosing(encoded(content)) as chunks:
+            self._read = content_of(piece, self._open, opening=self._opening)
+            self._open = None
+            async with aclosing(encoded(self._read)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-            self._open = None
-            await content.aclose()
 
     async def aclose(self) -> None:
         """Close what is open."""
+        if self._read is not None:
+            await self._read.aclose()
         if self._open is not None:
             await self._open.aclose()
+
+
+async def content_of(image: Image, content: StoredObject | None, *, opening: Open) -> AsyncGenerator[Chunk, None]:
+    """The image's bytes, from `content` on, which is closed. Where they break off it is opened again behind them.
+
+    An answer that breaks off in its middle is no error to act on: some clients would send the request again, and buy.
+    """
+    read = failures = 0
+    while read < image.size_bytes:
+        try:
+            if content is None:
+                content = await opening(image, part=range(read, image.size_bytes))
+            async for chunk in content:
+                read += len(chunk)
+                yield chunk
+            return
+        except StorageUnavailableError:
+            failures += 1
+            if failures > len(PAUSES):
+                raise
+        finally:
+            if content is not None:
+                await content.aclose()
+        content = None
+        await anyio.sleep(PAUSES[failures - 1])
 
 
 def encoded_size(image: Image) -> int:

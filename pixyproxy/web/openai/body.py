@@ -19,16 +19,16 @@ from pixyproxy.web.problems import RULES
 ResponseFormat = Literal["url", "b64_json"]
 MAX_PARTIAL_IMAGES = 3
 DALL_E_QUALITIES = ("standard", "hd")
-"""Qualities of the retired models, which clients still send and no model knows."""
+"""Qualities of retired models: clients still send them, and no current model knows them."""
 NOT_KEPT = ("frame_count", "frame_duration_ms", "svg")
 """Parameters of GIF and SVG output."""
 PICTURES_ONLY = "PixyProxy keeps PNG, WebP and JPEG; it has no GIF or SVG output"
 OWN = ("n", "stream", "partial_images", "response_format", "style")
-"""Parameters that the upstream is not sent as they came: those of the answer, and those that no model knows."""
+"""Parameters that are not passed on to the upstream unchanged: those of the answer, and those that no model knows."""
 
 
 def none_if_empty(value: object) -> object:
-    """OpenAI takes an empty name of an end user for none."""
+    """OpenAI takes an empty name of an end user as absent."""
     return None if value == "" else value
 
 
@@ -36,7 +36,7 @@ EndUserOrNone = Annotated[EndUser | None, BeforeValidator(none_if_empty)]
 
 
 class Parameters(Model):
-    """What generations and edits have in common."""
+    """The parameters that generations and edits share."""
 
     prompt: Prompt
     model: Token | None = Field(default=None, description="One of `GET /v1/models`; default `PIXYPROXY_MODEL`.")
@@ -80,7 +80,7 @@ P = TypeVar("P", bound=Parameters)
 
 
 def validated(kind: type[P], values: dict[str, Any]) -> P:
-    """The parameters; `InvalidRequestError` with the code that OpenAI has for what is wrong."""
+    """The parameters; `InvalidRequestError` with OpenAI's code for the broken rule."""
     given = {name: value for name, value in values.items() if value is not None}
     for name in NOT_KEPT:
         if name in given and name not in kind.model_fields:

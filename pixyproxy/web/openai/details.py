@@ -1,4 +1,4 @@
-"""What models and answers look like from outside."""
+"""Models and answers in OpenAI's shape."""
 
 from typing import Literal, Self
 
@@ -40,7 +40,7 @@ class ModelList(BaseModel):
 
 
 class OwnFacts(BaseModel):
-    """What only PixyProxy has."""
+    """The member that OpenAI's API does not have."""
 
     guid: str
     url: str = Field(description="Where the picture is; it does not expire.")
@@ -64,7 +64,7 @@ class TokenDetails(BaseModel):
 
 
 class Usage(BaseModel):
-    """What the upstream counted; what it did not say is 0."""
+    """The tokens that the upstream counted; a missing figure is 0."""
 
     input_tokens: int
     input_tokens_details: TokenDetails

@@ -32,7 +32,7 @@ async def draw(
     key: str | None,
     inputs: InputFiles = NO_INPUTS,
 ) -> Response:
-    """Have the parameters drawn, or the inputs edited; the request is held until the end. It closes the inputs."""
+    """Have the parameters drawn, or the inputs edited, and answer at the end. Closes the inputs."""
     services = services_of(request)
     try:
         services.models.require(parameters.model)
@@ -42,7 +42,7 @@ async def draw(
         raise
     client = client_of(request)
     if parameters.stream:
-        events = await services.private.stream(
+        streamed = await services.private.stream(
             asked,
             caller=caller,
             idempotency_key=key,
@@ -51,7 +51,7 @@ async def draw(
             client=client,
         )
         chunks = events_of(
-            events,
+            streamed.events,
             kind=kind,
             asked=asked.values(),
             base_url=base_url(request),
@@ -74,10 +74,10 @@ async def draw(
 
 
 def drawn(created: Created, request: Request, *, key: str | None) -> Generation:
-    """The generation of a request, which has ended. An answer without pictures would be taken for a success.
+    """The generation of a request, which has ended. Clients would take an answer without pictures as a success.
 
-    Raises `GenerationRunningError` for one that the same request, sent again, finds and waits for, and else
-    `StorageUnavailableError`: its pictures are paid for and wait, and the request would buy others.
+    Raises `GenerationRunningError` if the same request, sent again, would find and await the generation. Else
+    `StorageUnavailableError`: the pictures are paid for, and the same request would buy others.
     """
     generation = created.generation
     facts = record_of(request.scope).facts

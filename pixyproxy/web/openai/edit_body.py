@@ -1,4 +1,4 @@
-"""The bodies of edits: forms as clients really send them, and JSON. Images go to the collector while they arrive."""
+"""The bodies of edits: forms, as clients really send them, and JSON. Images go to the collector as they arrive."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -27,7 +27,7 @@ ROLE = re.compile(r"(image|mask|markup)(?:\[[0-9]*\])?")
 INTEGERS = ("n", "output_compression", "partial_images")
 BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "1": True, "0": False}
 PREFIX = 12
-"""The first bytes, by which a picture and a `data:` URL are known."""
+"""First bytes that show a picture or a `data:` URL."""
 
 
 class EditBody(Parameters):
@@ -58,7 +58,7 @@ async def edit_values(request: Request, collector: InputCollector) -> dict[str, 
 
 
 async def form_values(form: Form, collector: InputCollector) -> dict[str, Any]:
-    """The values of a form: numbers and booleans are texts there. An empty value is none."""
+    """The values of a form: numbers and booleans are texts there. An empty value counts as absent."""
     values: dict[str, Any] = {}
     room = limits.MAX_BODY
     async for part in form:
@@ -85,7 +85,7 @@ def role_of(name: str) -> Role | None:
 
 
 async def take_part(part: Part, role: Role, collector: InputCollector) -> None:
-    """An upload, a `data:` URL, a guid, or a URL of a stored image. A part without a byte is none."""
+    """An upload, a `data:` URL, a guid, or a URL of a stored image. An empty part is ignored."""
     pointer = f"#/{role}"
     pieces = aiter(part)
     head = b""
@@ -105,7 +105,7 @@ async def take_part(part: Part, role: Role, collector: InputCollector) -> None:
 
 
 async def joined(head: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """What was read already, and the rest."""
+    """The bytes that were read already, then the rest."""
     yield head
     async for piece in pieces:
         yield piece
@@ -125,7 +125,7 @@ async def text_of(pieces: Any, room: int) -> str:
 
 
 def value_of(name: str, text: str) -> Any:
-    """The value that a text stands for; the text itself if it stands for none, which is then refused as such."""
+    """The value that a text stands for; the text itself if it is invalid, which validation then refuses."""
     if name in INTEGERS and re.fullmatch(r"-?[0-9]{1,9}", text):
         return int(text)
     return BOOLEANS.get(text, text) if name == "stream" else text

@@ -1,5 +1,6 @@
 """The route of edits below /v1."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -66,7 +67,11 @@ async def edit_images(
     key: Annotated[str | None, Depends(idempotency_key)],
 ) -> Response:
     """As OpenAI's `POST /v1/images/edits`. An image may be one that is stored here: its guid, or its URL."""
-    collector = services_of(request).uploads.collect(base_url=str(request.base_url).rstrip("/"))
+    services = services_of(request)
+    collector = services.uploads.collect(
+        base_url=str(request.base_url).rstrip("/"),
+        recall=None if key is None else partial(services.private.recorded_inputs, caller=caller, idempotency_key=key),
+    )
     try:
         with nothing_spent():
             values = await edit_values(request, collector)

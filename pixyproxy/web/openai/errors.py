@@ -1,7 +1,7 @@
 """Errors in OpenAI's shape: every problem has a status, a type and a code that its clients act on.
 
 A client of OpenAI's repeats 408, 409, 429 and everything from 500 on by itself, unless `x-should-retry` forbids it. So
-what may have been billed is a 424, and what cost nothing and may work next time is a 503 or a 429.
+an error that may have been billed is a 424. One that cost nothing, and may not occur again, is a 503 or a 429.
 """
 
 import json
@@ -32,11 +32,11 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.web.log.request_log import printable
 
 LONGEST_RETRY_AFTER = 60
-"""Seconds. Node's client replaces a longer wait by one of its own, of up to 8 s."""
+"""Seconds. Node's client replaces a longer wait by its own, of up to 8 s."""
 INVALID, SERVER = "invalid_request_error", "server_error"
 NEVER_AGAIN = {"x-should-retry": "false"}
 RETRIED_STATUSES = (401, 403, 408, 409, 429)
-"""Statuses of a refusal that a client would repeat, or take for one of its own key: they become 400."""
+"""Statuses of a refusal after which a client would repeat the request, or blame its own key: they become 400."""
 
 STATUSES: dict[type[PixyProxyException], int] = {
     InvalidRequestError: 400,
@@ -48,11 +48,11 @@ STATUSES: dict[type[PixyProxyException], int] = {
     OutcomeUnknownError: 424,
     InternalError: 500,
 }
-"""For OpenAPI: statuses that are others than in our own dialect. Whatever else may have been billed is a 424."""
+"""For OpenAPI: statuses that differ from those of our own dialect. All others that may have been billed are 424."""
 
 
 class ErrorMember(BaseModel):
-    """What happened, as OpenAI's clients read it."""
+    """The error object that OpenAI's clients read."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -95,7 +95,7 @@ def render_error(problem: PixyProxyException, request: Request) -> Response:
 
 def described(problem: PixyProxyException, request: Request) -> tuple[int, dict[str, Any], dict[str, str]]:
     """The status, the error, and the headers of a problem."""
-    bought = request.method == "POST"  # no other method buys
+    bought = request.method == "POST"  # no other method buys a picture
     status, kind, code, signals = signals_of(problem, bought=bought)
     refused = problem.extra if isinstance(problem, UpstreamRefusedError) else {}
     generation = problem.extra.get("generation")
@@ -168,7 +168,7 @@ def param_of(problem: PixyProxyException) -> str | None:
 
 
 def message_of(problem: PixyProxyException, request: Request) -> str:
-    """What a person reads. Of these errors many clients show nothing else."""
+    """The text for people. Many clients show nothing else of an error."""
     param = param_of(problem)
     if isinstance(problem, InvalidRequestError) and param is not None:
         rule = first_rule(problem)

@@ -10,7 +10,7 @@ from pixyproxy.core.generations import Generation, PartialImage
 from pixyproxy.core.protocols import Chunk
 from pixyproxy.service.private import Created
 from pixyproxy.web.http.event_stream import event_of
-from pixyproxy.web.openai.answers import Open, encoded, paid_for
+from pixyproxy.web.openai.answers import Open, content_of, encoded, paid_for
 from pixyproxy.web.openai.facts import complete_usage, event_facts, own_facts, resolved_facts, revised_prompt
 
 Kind = Literal["image_generation", "image_edit"]
@@ -52,12 +52,10 @@ async def events_of(
                 async for chunk in picture_event(f"{kind}.partial_image", one(event.data), facts):
                     yield chunk
                 continue
-            try:
-                facts = completed_facts(generation, base_url=base_url)
-                async for chunk in picture_event(f"{kind}.completed", content, facts):
+            facts = completed_facts(generation, base_url=base_url)
+            async with aclosing(content_of(generation.images[0], content, opening=opening)) as picture:
+                async for chunk in picture_event(f"{kind}.completed", picture, facts):
                     yield chunk
-            finally:
-                await content.aclose()
             return
 
 

@@ -1,4 +1,4 @@
-"""What an answer says about a generation besides its pictures."""
+"""The facts of an answer besides its pictures."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ DETAILS = ("text_tokens", "image_tokens")
 
 
 def resolved_facts(generation: Generation, image: Image) -> dict[str, str]:
-    """Size, quality, background and format as they are, never `auto`; what is not known is left out.
+    """Size, quality, background and format as they are, never `auto`; unknown ones are left out.
 
     The format and, if the upstream did not say it, the size are those of the picture.
     """
@@ -27,7 +27,7 @@ def resolved_facts(generation: Generation, image: Image) -> dict[str, str]:
 
 
 def said_or_asked(name: str, said: dict[str, Any], asked: dict[str, Any]) -> str | None:
-    """A fact as the upstream resolved it, or else as it was asked for."""
+    """A fact as the upstream resolved it, or else as requested."""
     return known(said.get(name)) or known(asked.get(name))
 
 
@@ -37,7 +37,7 @@ def known(value: object) -> str | None:
 
 
 def event_facts(said: dict[str, Any], asked: dict[str, Any]) -> dict[str, str]:
-    """What an event must say, which may be `auto`."""
+    """The facts that an event must have; they may be `auto`."""
     return {
         "background": said_or_asked("background", said, asked) or "auto",
         "output_format": said_or_asked("output_format", said, asked) or "png",
@@ -47,7 +47,7 @@ def event_facts(said: dict[str, Any], asked: dict[str, Any]) -> dict[str, str]:
 
 
 def complete_usage(usage: dict[str, Any] | None) -> dict[str, Any]:
-    """The usage with every member that clients read; what the upstream did not say is 0."""
+    """The usage with every member that clients read; a missing figure is 0."""
     given = usage or {}
     parts: dict[str, Any] = {}
     for name in (INPUT_TOKENS, OUTPUT_TOKENS):
@@ -68,12 +68,12 @@ def tokens(value: object) -> int:
 
 
 def own_facts(image: Image, *, base_url: str) -> dict[str, str]:
-    """What only PixyProxy has: the image's guid, its permanent URL, and which model drew it."""
+    """PixyProxy's own member: the image's guid, its permanent URL, and the model that drew it."""
     return {"guid": str(image.guid), "url": content_url(image, base_url=base_url), "model": image.model}
 
 
 def revised_prompt(generation: Generation, index: int) -> dict[str, str]:
-    """The prompt that the upstream made of it, if it did."""
+    """The revised prompt of the upstream, if there is one."""
     revised = (generation.answer or {}).get("revised_prompt")
     if isinstance(revised, list):
         revised = revised[index] if index < len(revised) else None

@@ -1,7 +1,7 @@
-"""Accepts connections on listening sockets that the worker processes share, so that each takes its part.
+"""Accepts connections on listening sockets that the worker processes share, so that each gets its share.
 
-Not SO_REUSEPORT: there every process has a queue of its own, and the kernel resets what waits in the queue of a process
-that ends. In a shared queue a connection waits for whichever process accepts it.
+SO_REUSEPORT would give every process its own queue, and when a process ends the kernel resets the connections in its
+queue. In a shared queue a connection waits until any process accepts it.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ SHORTAGE = 1.0
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 MISSING_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 ACCEPTS_NONE = 2**31
-"""The load of a process to which nothing is left: it drains, has not started, or is gone."""
+"""The load of a process that takes no connections: it drains, has not started, or has ended."""
 
 Address = tuple[int, int, int, str, tuple[Any, ...]]
-"""What `socket.getaddrinfo` answers: family, kind, protocol, name, address."""
+"""A result of `socket.getaddrinfo`: family, kind, protocol, name, address."""
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def close_all(sockets: Iterable[socket.socket]) -> None:
 
 
 class Loads:
-    """How many connections each process has, in memory that they share."""
+    """The number of connections of each process, in shared memory."""
 
     def __init__(self, processes: int) -> None:
         self._loads = get_context("spawn").RawArray("l", [ACCEPTS_NONE] * processes)
@@ -106,8 +106,8 @@ class Loads:
 class Listener:
     """Accepts connections for one process. `connections` counts those that it has.
 
-    A process that has more connections than another leaves the next ones to that one for `YIELD` seconds. If that one
-    takes none, because it is busy or frozen, this one takes one, after the next such pause two, then four, and so on.
+    A process with more connections than another leaves new ones to the other for `YIELD` seconds. If the other takes
+    none, because it is busy or frozen, this process takes one, after the next pause two, then four, and so on.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Listener:
         self._process = process
         self._draining = False
         self._batch = 1
-        """Connections that it takes next if the others take none."""
+        """Connections to take next if the others take none."""
         self._connecting: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -144,12 +144,12 @@ class Listener:
         return load
 
     def leave_to_others(self) -> None:
-        """Accept only what no other process accepts."""
+        """Accept only connections that no other process accepts."""
         self._draining = True
         self.publish()
 
     def close(self) -> None:
-        """Accept what waits by now, and listen no more."""
+        """Accept the waiting connections, and stop listening."""
         self.leave_to_others()
         while self._sockets:
             listening = self._sockets.pop()

@@ -1,4 +1,4 @@
-"""The client's connection: how far the client is with what it was sent, and ways to end it."""
+"""The client's connection: how much of the sent bytes the client has taken, and ways to close it."""
 
 import asyncio
 import fcntl
@@ -13,14 +13,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from pixyproxy.core import limits
 
 FLUSH_PATIENCE = limits.FLUSH_WAIT
-"""Seconds that a client has to take the rest of an answer once its connection is to be closed. Also the time between
-two looks at a client that is slow: one that took nothing in between is disconnected."""
+"""Seconds that a client has to take the rest of an answer before its connection is closed. Also the time between two
+checks of a slow client: one that took nothing in between is disconnected."""
 FIRST_LOOK, LAST_LOOK = 0.005, 0.2
-"""Seconds between looks at what the client has yet to take of a whole answer: they double, up to the last."""
+"""Seconds between checks of whether the client has taken its whole answer: they double, up to the last."""
 LINGER_SECONDS = limits.LINGER
 LINGER_BYTES = 2 * 1024 * 1024
-"""What a client may still send after the last answer of its connection. A connection that is closed before is reset by
-the system, and the client may lose the answer (RFC 9112, section 9.6)."""
+"""Bytes that a client may still send after the last answer of its connection. If the connection were closed before, the
+system would reset it, and the client could lose the answer (RFC 9112, section 9.6)."""
 
 
 class ClientConnection(HttpToolsProtocol):
@@ -34,9 +34,10 @@ class ClientConnection(HttpToolsProtocol):
     _lost: asyncio.Event | None = None
     _closing_timer: asyncio.TimerHandle | None = None
     _lingering = False
-    _lingered = 0
+    _may_linger = LINGER_BYTES
+    """Bytes that it may still send and have discarded."""
     _cut_off = False
-    """Whether the connection ended while the client had yet to take something."""
+    """Whether the connection ended before the client had taken everything."""
 
     @property
     def left(self) -> bool:
@@ -45,7 +46,7 @@ class ClientConnection(HttpToolsProtocol):
 
     @property
     def slow(self) -> bool:
-        """Whether the client has yet to take what it was sent."""
+        """Whether the client has not yet taken what it was sent."""
         return self.flow.write_paused
 
     @property
@@ -82,7 +83,7 @@ class ClientConnection(HttpToolsProtocol):
         return not self._cut_off
 
     async def gone(self) -> None:
-        """Return when uvicorn knows that the client is gone: it reports an answer that ends before that as a fault."""
+        """Return when uvicorn knows that the client is gone: earlier it would report the answer as a fault."""
         if self in self.connections:
             self._lost = self._lost or asyncio.Event()
             await self._lost.wait()
@@ -101,21 +102,21 @@ class ClientConnection(HttpToolsProtocol):
         self._cut_off = True
         self.transport.abort()
 
-    def linger(self) -> None:
-        """Close the connection for writing, and discard what the client still sends, up to a bound."""
+    def linger(self, *, seconds: float = LINGER_SECONDS, size: int = LINGER_BYTES) -> None:
+        """Close the connection for writing, and discard what the client still sends, so many bytes for so long."""
         if self._lingering or self.transport.is_closing():
             return
-        self._lingering = True
+        self._lingering, self._may_linger = True, size
         self.flow.resume_reading()
         with suppress(OSError, RuntimeError, NotImplementedError):
             self.transport.write_eof()
         self._cancel_timer()
-        self._closing_timer = self.loop.call_later(LINGER_SECONDS, self.end)
+        self._closing_timer = self.loop.call_later(seconds, self.end)
 
     def discard(self, data: bytes) -> None:
         """Count what a client sends to a connection that lingers; too much ends it."""
-        self._lingered += len(data)
-        if self._lingered > LINGER_BYTES:
+        self._may_linger -= len(data)
+        if self._may_linger < 0:
             self.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -160,7 +161,7 @@ class ClientConnection(HttpToolsProtocol):
             self._stall_timer = None
 
     def _abort_later(self) -> None:
-        # A transport that is closed first sends what it holds, for as long as the client takes.
+        # A closed transport first sends what it holds, however long the client takes.
         if self.transport.is_closing() and self in self.connections:
             self._cancel_timer()
             self._closing_timer = self.loop.call_later(self.flush_patience, self.abort)

@@ -1,4 +1,4 @@
-"""uvicorn's server, which drains at SIGTERM, SIGHUP and SIGINT: a load balancer first learns that it ends.
+"""uvicorn's server, which drains at SIGTERM, SIGHUP and SIGINT, so that a load balancer notices before it ends.
 
 Of uvicorn.Server it overrides startup, on_tick, shutdown, handle_exit and capture_signals, and uses server_state,
 lifespan.state, should_exit and force_exit.
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 class DrainingSteps:
     """What the application does while the server drains.
 
-    `announce`: report that this process ends, and go on as before. `finish`: begin nothing more, and return when
+    `announce`: report that this process ends, and continue as before. `finish`: begin nothing more, and return when
     everything that runs has ended.
     """
 
@@ -46,9 +46,9 @@ class DrainingServer(uvicorn.Server):
     """Serves on sockets that it may share with other processes, until a signal, and then drains.
 
     SIGTERM and SIGHUP: the application announces the end, and requests are served for `drain_delay` seconds more, the
-    answers with `Connection: close`. Then the listening sockets close, and what runs ends. SIGINT skips the delay: no
-    load balancer stands before a terminal. A SIGINT while it drains ends the process without waiting; other signals
-    then change nothing.
+    answers with `Connection: close`. Then the listening sockets close, and the running requests end. SIGINT skips the
+    delay: it comes from a terminal, where there is no load balancer. A SIGINT while it drains ends the process without
+    waiting; other signals then change nothing.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class DrainingServer(uvicorn.Server):
             await steps.finish()
 
     def _close_after_answers(self) -> None:
-        # A connection that is idle stays open until its next answer: a request may be on its way.
+        # An idle connection stays open until its next answer: a request may be on its way.
         self.config.encoded_headers.append(CONNECTION_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, CONNECTION_CLOSE]
         for connection in self._connections():

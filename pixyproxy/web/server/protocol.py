@@ -1,9 +1,9 @@
 """uvicorn's HTTP protocol with our bounds, and problems for what never becomes a request.
 
 It is a subclass of uvicorn's and uses its internals: `parser`, `scope`, `headers`, `url`, `pipeline`, `flow`,
-`connections`, `tasks`, `server_state.default_headers`, `limit_concurrency`, `_unset_keepalive_if_required`; it replaces
-`_start_asgi_task`. Of `cycle` it uses `run_asgi`, `scope`, `more_body`, `keep_alive`, `transport`, `disconnected`,
-`response_complete`, `message_event`.
+`app_state`, `connections`, `tasks`, `server_state.default_headers`, `limit_concurrency`,
+`_unset_keepalive_if_required`; it replaces `_start_asgi_task`. Of `cycle` it uses `run_asgi`, `scope`, `more_body`,
+`keep_alive`, `transport`, `disconnected`, `response_complete`, `message_event`.
 pyproject.toml pins uvicorn below the next minor version; tests/test_connections.py fails when one of these changes.
 """
 
@@ -18,7 +18,7 @@ from pixyproxy.core.exceptions import MalformedRequestError, PixyProxyException,
 from pixyproxy.web.log.request_log import CLIENT_LEFT
 from pixyproxy.web.server.heads import BODY_HEADERS, parser_problem, without_upgrade
 from pixyproxy.web.server.reading import BoundedReading
-from pixyproxy.web.server.refusals import ConnectionsOverLimit, logged_refusal
+from pixyproxy.web.server.refusals import RENDER, ConnectionsOverLimit, logged_refusal
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
 MAX_PIPELINED = limits.MAX_PIPELINED
@@ -167,11 +167,13 @@ class HttpProtocol(BoundedReading):
 
     def _stop(self, error: PixyProxyException) -> None:
         """Read nothing more. Without an answer under way, refuse; else close after it."""
+        path = self._path if self._in_head or self._deaf is not None else None
         self._deaf = error
         self._stop_head_timer()
         self._forget_head()
         if self._running is None or self._running.response_complete:
-            self.transport.write(logged_refusal(error, defaults=self.server_state.default_headers))
+            defaults, render = self.server_state.default_headers, self.app_state.get(RENDER)
+            self.transport.write(logged_refusal(error, defaults=defaults, path=path, render=render))
             self.linger()
             return
         newest = self.pipeline[0][0] if self.pipeline else self._running
@@ -182,6 +184,11 @@ class HttpProtocol(BoundedReading):
             newest.keep_alive = False
             newest.transport = LingeringTransport(self, newest)  # type: ignore[assignment]
         self.flow.pause_reading()
+
+    @property
+    def _path(self) -> str | None:
+        """The path of the request whose head is read, or its beginning; None if nothing of it has come."""
+        return self.url.partition(b"?")[0].decode("latin-1") or None
 
     def _watch_head(self) -> None:
         """A timer runs unless a request is answered, or a whole head has come."""

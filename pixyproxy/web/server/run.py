@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pixyproxy.core import limits
-from pixyproxy.web.server.accepting import Loads, bind
+from pixyproxy.web.server.accepting import Loads
 from pixyproxy.web.server.client import FLUSH_PATIENCE
 from pixyproxy.web.server.draining import DrainingServer
 from pixyproxy.web.server.protocol import HttpProtocol
@@ -38,14 +38,13 @@ def allow_open_files() -> None:
 def serve(
     application: str,
     *,
-    host: str,
-    port: int,
+    sockets: Sequence[socket],
     workers: int,
     drain_delay: float,
     max_connections: int,
     log_config: dict[str, Any],
 ) -> None:
-    """Serve the application that the named factory makes, in `workers` processes, until a signal ends them.
+    """Serve the application that the named factory makes on the sockets, in `workers` processes, until a signal.
 
     They drain as `DrainingServer` describes; then clients have `FLUSH_PATIENCE` seconds to take their answers.
     `SystemExit` if the application cannot start.
@@ -58,13 +57,12 @@ def serve(
         max_connections=max_connections,
         log_config=log_config,
     )
-    sockets = bind(host, port)
     if workers == 1:
         with suppress(KeyboardInterrupt):
             serve_on(sockets, Loads(1), 0)
     else:
         logging.config.dictConfig(log_config)
-        Workers(serve_on, sockets, number=workers).run()
+        Workers(serve_on, list(sockets), number=workers).run()
 
 
 def _serve_on(
@@ -96,7 +94,7 @@ def _serve_on(
     server.run()
 
 
-def serve_plain(application: ASGIApp, *, host: str, port: int, log_config: dict[str, Any]) -> None:
+def serve_plain(application: ASGIApp, *, sockets: Sequence[socket], log_config: dict[str, Any]) -> None:
     """Serve another ASGI application, in this process."""
     config = uvicorn.Config(application, log_config=log_config, access_log=False, ws="none")
-    uvicorn.Server(config).run(sockets=bind(host, port))
+    uvicorn.Server(config).run(sockets=list(sockets))

@@ -1,10 +1,11 @@
-"""Requests with a body: what happens when an answer leaves it unread, and when it breaks."""
+"""Requests whose body is left unread by the answer, or is invalid."""
 
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import MalformedRequestError
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ class LingeringTransport:
         return self._protocol.transport.is_closing()
 
     def close(self) -> None:
-        """Close, at once if everything that came was read."""
-        if self._cycle.more_body or self._protocol.is_deaf:
+        """Close, at once if everything that came was read. Many clients read no answer before they have sent all."""
+        if self._cycle.more_body and not self._protocol.is_deaf:
+            self._protocol.linger(seconds=limits.SKIP_WAIT, size=limits.MAX_SKIPPED)
+        elif self._cycle.more_body or self._protocol.is_deaf:
             self._protocol.linger()
         else:
             self._protocol.transport.close()
@@ -37,8 +40,8 @@ class LingeringTransport:
 class ReadOrClose:
     """Runs the application for a request with a body.
 
-    An answer that leaves the body unread says `Connection: close`. Reading a body that breaks
-    raises `MalformedRequestError`.
+    An answer that leaves the body unread says `Connection: close`. Reading an invalid body raises
+    `MalformedRequestError`.
     """
 
     def __init__(self, app: ASGIApp, protocol: "HttpProtocol", cycle: RequestResponseCycle) -> None:

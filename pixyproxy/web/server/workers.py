@@ -20,7 +20,7 @@ from pixyproxy.web.server.accepting import ACCEPTS_NONE, Loads
 WORKER_PATIENCE = 60.0
 """Seconds for which a worker may be frozen before the parent process kills it, with the pictures in its memory."""
 BEAT = 1.0
-"""Seconds between a worker's signs of life."""
+"""Seconds between a worker's heartbeats."""
 SPAWN = multiprocessing.get_context("spawn")
 
 logger = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ Serve = Callable[[Sequence[socket], Loads, int], None]
 
 
 class Beats:
-    """Each worker counts its signs of life in memory that the parent process reads."""
+    """Heartbeats: each worker counts in memory that the parent process reads."""
 
     def __init__(self, workers: int) -> None:
         self._counts = SPAWN.RawArray("L", workers)
 
     def count(self, worker: int) -> int:
-        """The signs of life of a worker so far."""
+        """The count of a worker."""
         return int(self._counts[worker])
 
     def send_until_the_parent_ends(self, worker: int) -> None:
@@ -48,7 +48,7 @@ class Beats:
 
 
 def work(serve: Serve, sockets: Sequence[socket], loads: Loads, beats: Beats, worker: int) -> None:
-    """What a worker process does."""
+    """The main function of a worker process."""
     os.setpgrp()  # a terminal's Ctrl-C reaches the parent process only, which passes it on once
     threading.Thread(target=beats.send_until_the_parent_ends, args=(worker,), daemon=True).start()
     with suppress(KeyboardInterrupt):
@@ -80,10 +80,10 @@ class Workers:
             while self._processes:
                 wait([signals, *(process.sentinel for process in self._processes.values())], timeout=0.5)
                 for number in _read(signals):
-                    # Workers take SIGINT for Ctrl-C, of which the second does not wait.
+                    # Workers take SIGINT as Ctrl-C; a second one ends them without waiting.
                     self._end(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
                 now = time.monotonic()
-                self._kill_frozen(min(now - last, 1.0))  # not the time for which this process was stopped itself
+                self._kill_frozen(min(now - last, 1.0))  # without the time for which this process itself was stopped
                 last = now
                 self._look_for_ended()
         if self._failed:

@@ -1,0 +1,112 @@
+"""The tools that draw: they wait for the end, and report how long it takes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import anyio
+from mcp.types import CallToolResult
+
+from pixyproxy.core.exceptions import PixyProxyException, ShuttingDownError
+from pixyproxy.core.generations import Generation, PartialImage
+from pixyproxy.core.inputs import InputFiles
+from pixyproxy.service.generating.wait import NO_INPUTS
+from pixyproxy.service.private import Created
+from pixyproxy.web.generations.details import GenerationDetails
+from pixyproxy.web.http.clients import client_of
+from pixyproxy.web.images.sources import inputs_of
+from pixyproxy.web.log.request_log import record_of
+from pixyproxy.web.mcp.answers import about_generation, about_image, standing
+from pixyproxy.web.mcp.arguments import EditImage, GenerateImage
+from pixyproxy.web.mcp.call import Call, parsed
+
+REPORT_EVERY = 2.0
+"""Seconds between two reports of progress. Clients give up 60 s after the last one."""
+LEAST_STEP = 0.001
+"""Progress must increase with each report."""
+
+
+async def generate_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
+    """Draw a prompt."""
+    return await draw(call, parsed(GenerateImage, arguments), NO_INPUTS)
+
+
+async def edit_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
+    """Edit stored images."""
+    asked = parsed(EditImage, arguments)
+    return await draw(call, asked, await inputs_of(asked, uploads=call.services.uploads, base_url=call.base_url))
+
+
+async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles) -> CallToolResult:
+    """Have it drawn, and wait for the end. It closes the inputs."""
+    with anyio.CancelScope(shield=True):  # a client that leaves now must not close the inputs of what has begun
+        streamed = await call.services.private.stream(
+            asked.to_request(),
+            caller=call.caller,
+            idempotency_key=asked.idempotency_key,
+            inputs=inputs,
+            partial_images=asked.partial_images or None,
+            client=client_of(call.request),
+        )
+    facts = record_of(call.request.scope).facts
+    facts["generation"] = str(streamed.guid)
+    try:
+        generation = await end_of(streamed.guid, streamed.events, progress=Progress(call))
+    except ShuttingDownError:  # it runs on in another replica
+        generation = await call.services.private.generation(streamed.guid)
+    except PixyProxyException as error:
+        error.extra.setdefault("generation", str(streamed.guid))
+        raise
+    if not generation.images:
+        return about_generation(call, generation)
+    image = generation.images[0]
+    facts["guid"] = str(image.guid)
+    return await about_image(
+        call,
+        image,
+        text=standing(generation, base_url=call.base_url),
+        document=GenerationDetails.of(generation, base_url=call.base_url),
+        preview=asked.inline_preview,
+    )
+
+
+async def end_of(
+    guid: UUID, events: AsyncGenerator[PartialImage | Created, None], *, progress: "Progress"
+) -> Generation:
+    """The generation at its end, or as it stands when this process ends. Closes the events."""
+    upcoming: asyncio.Future[PartialImage | Created] | None = None
+    try:
+        await progress.report(f"Generation {guid} has begun.")
+        while True:
+            upcoming = upcoming or asyncio.ensure_future(anext(events))
+            await asyncio.wait({upcoming}, timeout=REPORT_EVERY)
+            if not upcoming.done():
+                await progress.report(f"Generation {guid} is being drawn.")
+                continue
+            moment, upcoming = upcoming.result(), None
+            if isinstance(moment, Created):
+                return moment.generation
+            await progress.report(f"Generation {guid} has an unfinished picture, number {moment.index + 1}.")
+    finally:
+        with anyio.CancelScope(shield=True):
+            if upcoming is not None and not upcoming.done():
+                upcoming.cancel()
+                with suppress(asyncio.CancelledError):
+                    await upcoming
+            await events.aclose()
+
+
+class Progress:
+    """Reports the seconds since it was made, to a client that has asked for progress."""
+
+    def __init__(self, call: Call) -> None:
+        self._session = call.session
+        self._began = anyio.current_time()
+        self._last = -LEAST_STEP
+
+    async def report(self, message: str) -> None:
+        """Report."""
+        self._last = max(anyio.current_time() - self._began, self._last + LEAST_STEP)
+        await self._session.report_progress(round(self._last, 3), message=message)
