@@ -136,6 +136,8 @@ MAX_EDIT_JSON = MAX_EDIT_BODY * 4 // 3
 """The same as JSON, in which base64 needs four characters for three bytes."""
 MAX_SKIPPED = 64 * 1024 * 1024
 """Of a body that is refused."""
+MAX_DISCARDED = 32 * 1024 * 1024
+"""Of a body whose answer came before it was read, for instance a 401."""
 MAX_ANSWER = 100 * 1024 * 1024
 """Of the upstream, for each picture that was asked for."""
 MAX_LOG_WAITING = 1024 * 1024

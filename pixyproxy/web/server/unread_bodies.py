@@ -30,7 +30,7 @@ class LingeringTransport:
     def close(self) -> None:
         """Close, at once if everything that came was read. Many clients read no answer before they have sent all."""
         if self._cycle.more_body and not self._protocol.is_deaf:
-            self._protocol.linger(seconds=limits.SKIP_WAIT, size=limits.MAX_SKIPPED)
+            self._protocol.linger(seconds=limits.SKIP_WAIT, size=limits.MAX_DISCARDED)
         elif self._cycle.more_body or self._protocol.is_deaf:
             self._protocol.linger()
         else:
