@@ -20,7 +20,9 @@ def listening(app: ASGIApp, *, patient: bool = False, protocol: type[HttpProtoco
     """
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, http=protocol, ws="none")
+    config = uvicorn.Config(
+        app, interface="asgi3", log_config=None, access_log=False, server_header=False, http=protocol, ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
     thread.start()

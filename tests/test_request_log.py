@@ -219,6 +219,20 @@ async def test_concurrent_requests_keep_their_own_ids(log: Lines) -> None:
         ]
 
 
+async def test_a_formatter_of_the_standard_library_reads_the_lines_of_requests(log: Lines) -> None:
+    lines = log(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(filename)s:%(lineno)d %(process)s %(message)s"))
+    async with Stage().client() as client:
+        await client.get("/healthz")
+    assert len(lines) == 2
+    for line in lines:
+        assert re.search(
+            r" INFO pixyproxy\.web\.log\.request_log request_log\.py:\d+ \S+ REQUEST (START|END) GET /h", line
+        )
+    assert len({line.split("request_log.py:")[1].split()[0] for line in lines}) == 2, (
+        "each has its own place in the code"
+    )
+
+
 def test_request_ids_are_host_datetime_and_thread_and_never_repeat() -> None:
     ids = RequestIds("web 1.example")
     made = [ids.new() for _ in range(5000)]

@@ -53,7 +53,7 @@ async def test_the_application_ends_when_it_is_known_how_every_client_fared() ->
 
     watched = WatchedClients(app)
     await watched({"type": "http", "method": "POST", "headers": [], CONNECTION: connection}, receive, send)
-    ending = asyncio.create_task(watched({"type": "lifespan"}, receive, send))
+    ending = asyncio.ensure_future(watched({"type": "lifespan"}, receive, send))
     done, _ = await asyncio.wait({ending}, timeout=0.1)
     connection.took.set()
     await ending

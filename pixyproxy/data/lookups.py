@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from cachetools import FIFOCache, LRUCache, TLRUCache
+from cachetools import FIFOCache, LRUCache
 
 from pixyproxy.core.exceptions import NotFoundError
 from pixyproxy.core.threads import Gate
@@ -55,17 +55,18 @@ class Memory(Generic[K, V]):
         self._gate = gate
         self._ttl = ttl
         self._clock = clock
-        self._found: TLRUCache[K, Found[V]] = TLRUCache(
-            capacity, ttu=lambda _, found, __: found.until, timer=clock, getsizeof=lambda found: size_of(found.value)
-        )
+        self._found: LRUCache[K, Found[V]] = LRUCache(capacity, getsizeof=lambda found: size_of(found.value))
         self._absent: FIFOCache[K, float] = FIFOCache(ABSENT)
         self._seen: LRUCache[K, None] = LRUCache(SEEN)
         self._looking_up: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K) -> V:
         """The value. Raises what `absent` makes if there is none, and what the gate or the lookup raises."""
-        found = self._found.get(key)
-        if found is not None:
+        try:
+            found = self._found[key]
+        except KeyError:
+            found = None
+        if found is not None and self._clock() < found.until:
             return found.value
         if self._absent.get(key, 0.0) > self._clock():
             raise self._not_found()
@@ -123,4 +124,4 @@ class Memory(Generic[K, V]):
             if key not in self._seen:
                 self._looking_up.pop(key, None)  # it may have begun before the key existed
                 self._absent.pop(key, None)
-            self._seen[key] = None
+                self._seen[key] = None

@@ -1,10 +1,12 @@
 """The services that the routes call, as dependencies."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import Request
+from starlette.types import Scope
 
 from pixyproxy.core import limits
 from pixyproxy.service.generating.run import GenerationRunner
@@ -56,7 +58,21 @@ async def _readiness(request: Request) -> Readiness:
 
 def base_url(request: Request) -> str:
     """The beginning of the URLs in an answer."""
-    return services_of(request).public_url or str(request.base_url).rstrip("/")
+    return services_of(request).public_url or requested_url(request.scope)
+
+
+def requested_url(scope: Scope) -> str:
+    """The URL at which a request came, without its path."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), None)
+    return _url(scope["scheme"], scope.get("server"), scope.get("root_path", ""), host)
+
+
+@lru_cache(maxsize=64)
+def _url(scheme: str, server: tuple[str, int] | None, root_path: str, host: bytes | None) -> str:
+    # As Starlette makes it, for which it parses the Host header anew each time.
+    headers = [] if host is None else [(b"host", host)]
+    scope = {"type": "http", "scheme": scheme, "server": server, "root_path": root_path, "headers": headers}
+    return str(Request(scope).base_url).rstrip("/")
 
 
 async def _base_url(request: Request) -> str:

@@ -1,6 +1,7 @@
 """Reports to the services whether the client of a POST waits, has left, or has its whole answer."""
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 
@@ -33,14 +34,15 @@ class WatchedClients:
         self._app = app
         self._confirming: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request. The application hears that the process ends when it is known how every client fared."""
         if scope["type"] == "lifespan":
-            await self._app(scope, partial(self._receive_lifespan, receive), send)
-            return
+            return self._app(scope, partial(self._receive_lifespan, receive), send)
         if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._watched(scope, receive, send)
+
+    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         attendance = scope[SCOPE_KEY] = Attendance(scope, receive, send)
         try:
             await self._app(scope, attendance.receive, attendance.send)

@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from collections.abc import Awaitable
 
 import anyio.to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,11 +35,10 @@ class Gzip:
         self._app = app
         self._busy = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] != "http" or is_content(scope["path"]):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         start: Message | None = None
 
         async def send_compressed(message: Message) -> None:
@@ -56,7 +56,7 @@ class Gzip:
                 await send(held)
             await send(message)
 
-        await self._app(scope, receive, send_compressed)
+        return self._app(scope, receive, send_compressed)
 
     async def _compressed(self, start: Message, body: Message, *, accepted: bool) -> tuple[Message, Message]:
         data: bytes = body.get("body", b"")

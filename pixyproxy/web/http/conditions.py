@@ -90,6 +90,8 @@ def part_wanted(conditions: Mapping[str, str], validators: Validators, *, size_b
 
 def matches(value: str, etag: str, *, weak: bool) -> bool:
     """Whether the list of entity tags, or `*`, matches this tag. `weak`: whether weak tags match too."""
+    if value == etag:
+        return True
     return value.strip() == "*" or any(tag == etag and (weak or not is_weak) for tag, is_weak in entity_tags(value))
 
 

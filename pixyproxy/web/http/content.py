@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from datetime import UTC
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 from starlette.responses import Response
@@ -57,7 +58,12 @@ class Connection(Protocol):
 
 def validators_of(image: Image) -> Validators:
     """The validators of an image's bytes, which are never modified."""
-    return Validators(etag=f'"{image.sha256}"', modified_at=image.created_at.astimezone(UTC))
+    return _validators(image.sha256, image.created_at)
+
+
+@lru_cache(maxsize=1024)
+def _validators(sha256: str, created_at: datetime) -> Validators:
+    return Validators(etag=f'"{sha256}"', modified_at=created_at.astimezone(UTC))
 
 
 def content_headers(image: Image, validators: Validators, *, attachment: bool) -> dict[str, str]:
@@ -103,7 +109,13 @@ class HeadResponse(Response):
 
 def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers in the form of ASGI."""
-    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return [(raw_name(name), value.encode("latin-1")) for name, value in headers.items()]
+
+
+@lru_cache(maxsize=128)
+def raw_name(name: str) -> bytes:
+    """The name of a header, one of the few that we send, as ASGI wants it."""
+    return name.lower().encode()
 
 
 class ContentResponse(Response):

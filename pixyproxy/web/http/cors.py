@@ -4,12 +4,19 @@ Starlette's middleware answers only to requests with an Origin, so a shared cach
 header to a script. These answers do not depend on the client, so all of them carry `*`.
 """
 
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from collections.abc import Awaitable
 
-EXPOSED = (
-    b"Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Retry-After, X-Request-ID, Accept-Ranges"
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pixyproxy.web.log.request_log import record_of
+
+EXPOSE = (
+    b"access-control-expose-headers",
+    b"Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Retry-After, X-Request-ID, "
+    b"Accept-Ranges",
 )
+ALLOW_ALL = (b"access-control-allow-origin", b"*")
 REQUEST_HEADERS = "Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, X-Request-ID"
 MAX_AGE = "86400"
 """Seconds for which a browser remembers the answer to a preflight; browsers cap it."""
@@ -23,31 +30,22 @@ class PublicCors:
         self._all = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] != "http" or not self._origins or not is_public(scope):
-            await self._app(scope, receive, send)
-            return
-        headers = self._headers(scope)
+            return self._app(scope, receive, send)
+        record_of(scope).answer_headers += self._headers(scope)
         if scope["method"] == "OPTIONS" and any(n == b"access-control-request-method" for n, _ in scope["headers"]):
-            await preflight(headers)(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *headers]}
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
+            return preflight()(scope, receive, send)
+        return self._app(scope, receive, send)
 
     def _headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        exposed = (b"access-control-expose-headers", EXPOSED)
         if self._all:
-            return [(b"access-control-allow-origin", b"*"), exposed]
+            return [ALLOW_ALL, EXPOSE]
         origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
         if origin not in self._origins:
             return [(b"vary", b"Origin")]
-        return [(b"access-control-allow-origin", origin), (b"vary", b"Origin"), exposed]
+        return [(b"access-control-allow-origin", origin), (b"vary", b"Origin"), EXPOSE]
 
 
 def is_public(scope: Scope) -> bool:
@@ -56,9 +54,9 @@ def is_public(scope: Scope) -> bool:
     return scope["method"] in ("GET", "HEAD", "OPTIONS") and path.startswith("/image/") and path != "/image/"
 
 
-def preflight(headers: list[tuple[bytes, bytes]]) -> Response:
+def preflight() -> Response:
     """The answer to a preflight: reading is allowed, with the headers of ranges and conditions."""
-    response = Response(
+    return Response(
         status_code=204,
         headers={
             "Access-Control-Allow-Methods": "GET, HEAD",
@@ -66,5 +64,3 @@ def preflight(headers: list[tuple[bytes, bytes]]) -> Response:
             "Access-Control-Max-Age": MAX_AGE,
         },
     )
-    response.raw_headers += headers
-    return response

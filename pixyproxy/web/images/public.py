@@ -20,7 +20,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.core.images import SUFFIXES, Image
-from pixyproxy.web.dependencies import base_url, services_of
+from pixyproxy.web.dependencies import Services, base_url, services_of
 from pixyproxy.web.http.conditions import Validators, conditions_of, not_modified, part_wanted
 from pixyproxy.web.http.content import (
     ContentResponse,
@@ -54,7 +54,7 @@ async def get_content(request: Request) -> Response:
     """The picture's bytes, or a part of them, streamed from the storage."""
     attachment = wants_download(request)
     services = services_of(request)
-    image = await image_of(request)
+    image = await image_of(request, services)
     validators, conditions = validators_of(image), conditions_of(request.scope["headers"])
     if not_modified(conditions, validators):
         return HeadResponse(304, caching_headers(validators))
@@ -70,19 +70,19 @@ async def get_content(request: Request) -> Response:
 async def head_content(request: Request) -> Response:
     """What GET would answer, without the bytes and without touching the storage."""
     attachment = wants_download(request)
-    image = await image_of(request)
+    image = await image_of(request, services_of(request))
     validators = validators_of(image)
     if not_modified(conditions_of(request.scope["headers"]), validators):
         return HeadResponse(304, caching_headers(validators))
     return HeadResponse(200, content_headers(image, validators, attachment=attachment))
 
 
-async def image_of(request: Request) -> Image:
+async def image_of(request: Request, services: Services) -> Image:
     """The image of the URL, whose extension, if it has one, is that of the image; else `ImageNotFoundError`."""
-    extension = request.path_params.get("extension")
+    extension = request.scope["path_params"].get("extension")
     if extension is not None and extension not in EXTENSIONS:
         raise ImageNotFoundError
-    image = await services_of(request).public.get(guid_of(request))
+    image = await services.public.get(guid_of(request))
     if extension not in (None, SUFFIXES[image.content_type]):
         raise ImageNotFoundError
     return image
@@ -91,7 +91,7 @@ async def image_of(request: Request) -> Image:
 def guid_of(request: Request) -> UUID:
     """The guid in the URL; a URL that cannot name an image names none."""
     try:
-        return _GUID.validate_python(request.path_params["guid"])
+        return _GUID.validate_python(request.scope["path_params"]["guid"])
     except ValidationError:
         raise ImageNotFoundError from None
 

@@ -38,15 +38,19 @@ JSON_ONLY = ("route", "guid", "generation")
 logger = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(slots=True)
 class RequestRecord:
-    """What is known of the request that is being served."""
+    """What is known of the request that is being served.
+
+    `answer_headers`: those of its answer, whoever makes it; the wrappers around all requests add theirs.
+    """
 
     request_id: str
     method: str
     path: str
     client_request_id: str | None = None
     facts: dict[str, str] = field(default_factory=dict)
+    answer_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 current: ContextVar[RequestRecord | None] = ContextVar("pixyproxy_request", default=None)
@@ -63,7 +67,7 @@ class RequestIds:
         """The next id. Of two requests within a microsecond the later one gets the next microsecond."""
         self._last = max(time.time_ns() // 1000, self._last + 1)
         seconds, microseconds = divmod(self._last, 1_000_000)
-        return f"{self._host}-{second_of_id(seconds)}{microseconds:06d}-{thread_id()}"
+        return f"{self._host}-{second_of_id(seconds)}{microseconds:06d}-{thread.id}"
 
 
 @lru_cache(maxsize=2)
@@ -72,9 +76,14 @@ def second_of_id(seconds: int) -> str:
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
 
 
-def thread_id() -> int:
-    """The system's own id of the running thread, without asking the system."""
-    return threading.current_thread().native_id or 0
+class Thread(threading.local):
+    """The running thread, whose id the system is asked for once."""
+
+    def __init__(self) -> None:
+        self.id = threading.get_native_id()
+
+
+thread = Thread()
 
 
 @cache
@@ -91,10 +100,15 @@ def record_of(scope: Scope) -> RequestRecord:
 
 async def record_route(request: Request) -> None:
     """The dependency of the whole app: route and guid into the record."""
-    facts = record_of(request.scope).facts
-    facts["route"] = request.scope["route"].path
-    if "guid" in request.path_params:
-        facts["guid"] = printable(request.path_params["guid"])
+    add_route(request.scope)
+
+
+def add_route(scope: Scope) -> None:
+    """Put route and guid into the record of the request with this scope, whose route is known."""
+    facts = record_of(scope).facts
+    facts["route"] = scope["route"].path
+    if "guid" in scope["path_params"]:
+        facts["guid"] = printable(scope["path_params"]["guid"])
 
 
 def add_facts(**facts: str) -> None:
@@ -155,13 +169,21 @@ def end_request(record: RequestRecord, *, status: int, milliseconds: float, size
     write_line(f"REQUEST END {record.method} {record.path} {status} {milliseconds:.1f}ms {size}B{noted}", facts)
 
 
+SAME_IN_ALL_LINES = vars(logging.LogRecord(__name__, logging.INFO, __file__, 0, "", None, None, "write_line"))
+
+
+class RequestLine(logging.LogRecord):
+    """A line of the request log. Every request has two: what is the same in all of them is not computed for each."""
+
+    def __init__(self, message: str, *, lineno: int, facts: dict[str, Any]) -> None:
+        now = time.time()
+        vars(self).update(SAME_IN_ALL_LINES, msg=message, lineno=lineno, facts=facts, created=now, msecs=now % 1 * 1000)
+
+
 def write_line(message: str, facts: dict[str, Any]) -> None:
-    """What `logger.info` does, without its search of the stack: every request has two of these lines."""
+    """What `logger.info` does, without its search of the stack."""
     if logger.isEnabledFor(logging.INFO):
-        line = sys._getframe(1).f_lineno
-        record = logging.LogRecord(logger.name, logging.INFO, __file__, line, message, None, None)
-        record.__dict__["facts"] = facts
-        logger.handle(record)
+        logger.handle(RequestLine(message, lineno=sys._getframe(1).f_lineno, facts=facts))
 
 
 class RequestLog:
@@ -179,11 +201,13 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        request_id = request_ids().new()
         record = RequestRecord(
-            request_id=request_ids().new(),
+            request_id=request_id,
             method=printable(scope["method"]),
             path=printable(scope.get("raw_path", scope["path"].encode()).decode("latin-1")),
             client_request_id=client_request_id(scope),
+            answer_headers=[(b"x-request-id", request_id.encode())],
         )
         if scope.get("client"):  # behind a trusted proxy, the address that it forwards
             record.facts["address"] = address_of(scope["client"][0])
@@ -191,12 +215,11 @@ class RequestLog:
         token = current.set(record)
         status, size, whole = 0, 0, False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status, size, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), (b"x-request-id", record.request_id.encode())]
-                message = {**message, "headers": headers}
+                message = {**message, "headers": [*message.get("headers", ()), *record.answer_headers]}
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
                 whole = not message.get("more_body", False)
@@ -211,16 +234,16 @@ class RequestLog:
         started = time.perf_counter()
         log_start(record)
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_headers)
         except Exception:
             if "problem" not in record.facts and "aborted" not in record.facts:
                 logger.exception("An exception left the application")
                 record.facts["problem"] = "internal-error"
             if not status:
-                await self._send_last_resort(scope, receive, send_with_id)
+                await self._send_last_resort(scope, receive, send_with_headers)
         except asyncio.CancelledError:  # the server ends at once
             if not status:
-                await self._send_last_resort(scope, receive, send_with_id)
+                await self._send_last_resort(scope, receive, send_with_headers)
             raise
         finally:
             if (status and not whole) or CLIENT_LEFT in scope:

@@ -1,6 +1,7 @@
 """Paths below /v1 as clients write them: with a slash too many where two settings meet, or at the end."""
 
 import re
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,10 +15,10 @@ class SinglePaths:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"].startswith((PREFIX, "//")):
             path = SLASHES.sub("/", scope["path"]).rstrip("/")
             if path == PREFIX or path.startswith(f"{PREFIX}/"):
                 scope = {**scope, "path": path}
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)

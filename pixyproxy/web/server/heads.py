@@ -25,9 +25,9 @@ REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r?\
 """Of a request with any method (RFC 9112, section 3)."""
 HOST = re.compile(
     rb"(\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\]"
-    rb"|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(:[0-9]*)?"
+    rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]++|%[0-9A-Fa-f]{2})*+)(:[0-9]*)?"
 )
-"""`host[:port]` (RFC 3986, sections 3.2.2 and 3.2.3); it may be empty."""
+"""`host[:port]` (RFC 3986, sections 3.2.2 and 3.2.3); it may be empty. Possessive, so that it never tries anew."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -68,16 +68,28 @@ def unfinished_bytes(data: bytes, *, bodies: int) -> int:
     return max(0, behind - bodies)
 
 
-def head_problem(headers: Headers, *, http_version: str) -> PixyProxyException | None:
-    """What RFC 9112 does not allow in a whole head: sections 3.2 (Host) and 6.1 (transfer codings)."""
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1 or (not hosts and http_version == "1.1"):
-        return MalformedRequestError("Send one Host header.")
-    if hosts and not HOST.fullmatch(hosts[0].strip()):
-        return MalformedRequestError("The Host header must be a host, or a host and a port.")
-    if has_unknown_coding(headers):
-        return unknown_coding()
-    return None
+def check_head(url: bytes, headers: Headers, *, http_version: str) -> bool:
+    """Whether a whole head announces a body.
+
+    `HeaderTooLargeError` for a head over the limit; `MalformedRequestError` and `HttpNotImplementedError` for what
+    RFC 9112 does not allow: sections 3.2 (Host) and 6.1 (transfer codings).
+    """
+    size, host, hosts, has_body = len(url), b"", 0, False
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name == b"host":
+            host, hosts = value, hosts + 1
+        elif name in BODY_HEADERS:
+            has_body = True
+    if size > MAX_HEAD:
+        raise too_large()
+    if hosts > 1 or (not hosts and http_version == "1.1"):
+        raise MalformedRequestError("Send one Host header.")
+    if not HOST.fullmatch(host.strip()):
+        raise MalformedRequestError("The Host header must be a host, or a host and a port.")
+    if has_body and has_unknown_coding(headers):
+        raise unknown_coding()
+    return has_body
 
 
 def parser_problem(error: httptools.HttpParserError, data: bytes, *, headers: Headers) -> PixyProxyException:

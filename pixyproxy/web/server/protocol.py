@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from pixyproxy.core import limits
 from pixyproxy.core.exceptions import MalformedRequestError, PixyProxyException, RequestTimeoutError
 from pixyproxy.web.log.request_log import CLIENT_LEFT
-from pixyproxy.web.server.heads import BODY_HEADERS, head_problem, parser_problem, without_upgrade
+from pixyproxy.web.server.heads import BODY_HEADERS, parser_problem, without_upgrade
 from pixyproxy.web.server.reading import BoundedReading
 from pixyproxy.web.server.refusals import RENDER, ConnectionsOverLimit, logged_refusal
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
@@ -112,9 +112,6 @@ class HttpProtocol(BoundedReading):
         self._in_head = False
         if self.parser.should_upgrade():
             return
-        problem = head_problem(self.headers, http_version=self.parser.get_http_version())
-        if problem is not None:
-            self._fail(problem)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._fail(MalformedRequestError(f"At most {MAX_PIPELINED} requests may wait in a connection."))
         super().on_headers_complete()
@@ -196,7 +193,8 @@ class HttpProtocol(BoundedReading):
     def _watch_head(self) -> None:
         """A timer runs unless a request is answered, or a whole head has come."""
         if self._deaf is not None or (self._running is not None and not self._in_head):
-            self._stop_head_timer()
+            if self._head_timer is not None:
+                self._stop_head_timer()
         elif self._head_timer is None and not self.transport.is_closing():
             self._head_timer = self.loop.call_later(self.head_patience, self._end_of_patience)
 

@@ -7,11 +7,11 @@ from pixyproxy.core.exceptions import HeaderTooLargeError, PixyProxyException, T
 from pixyproxy.web.http.content import CONNECTION
 from pixyproxy.web.server.client import ClientConnection
 from pixyproxy.web.server.heads import (
-    BODY_HEADERS,
     HEADER_COST,
     MAX_HEAD,
     MAX_HEADERS,
     HeadMemory,
+    check_head,
     size_of,
     too_large,
     unfinished_bytes,
@@ -36,34 +36,39 @@ class BoundedReading(ClientConnection):
     """Bytes of bodies among those that arrived last."""
     _held = 0
     """What this connection takes of `head_memory`."""
-    _head = 0
-    """Bytes of a request's line, headers and trailers."""
+    _trailers = 0
+    """Bytes of a request's trailers."""
     _has_body = False
+    """Whether the head announces a body."""
     _deaf: PixyProxyException | None = None
     """Why nothing more of this connection is read."""
 
     def on_message_begin(self) -> None:
         """Called at a request's first byte."""
-        self._in_head, self._head_began, self._unfinished, self._head, self._has_body = True, True, 0, 0, False
+        self._in_head = self._head_began = True
+        self._unfinished = self._trailers = 0
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[CONNECTION] = self
 
-    def on_url(self, url: bytes) -> None:
-        """Called with a piece of the request's target."""
-        self._count(len(url))
-        super().on_url(url)
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called with a header, or a trailer."""
-        self._count(len(name) + len(value) + 4)
         if not self._in_head:  # a trailer, which must not become a header (RFC 9110, section 6.5.1)
-            return
-        if len(self.headers) >= MAX_HEADERS:
+            self._trailers += len(name) + len(value) + 4
+            if self._trailers > MAX_HEAD:
+                self._fail(too_large())
+        elif len(self.headers) < MAX_HEADERS:
+            super().on_header(name, value)
+        else:
             self._fail(HeaderTooLargeError(f"A request may have {MAX_HEADERS} headers."))
-        super().on_header(name, value)
-        if self.headers[-1][0] in BODY_HEADERS:
-            self._has_body = True
+
+    def on_headers_complete(self) -> None:
+        """Called at the end of a request's head."""
+        try:
+            self._has_body = check_head(self.url, self.headers, http_version=self.parser.get_http_version())
+        except PixyProxyException as error:
+            self._fail(error)
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Called with a piece of a request's body."""
@@ -79,18 +84,15 @@ class BoundedReading(ClientConnection):
         self._head_began, self._bodies = False, 0
         self.parser.feed_data(data)
 
-    def _count(self, size: int) -> None:
-        self._head += size
-        if self._head > MAX_HEAD:
-            self._fail(too_large())
-
     def _head_bound_exceeded(self, data: bytes) -> PixyProxyException | None:
         """Count the bytes that were parsed. The problem if this connection takes too much with them, or all do."""
+        if not (self._in_head or self.pipeline or self._held):
+            return None
         if self._in_head:
             self._unfinished += unfinished_bytes(data, bodies=self._bodies) if self._head_began else len(data)
             if self._unfinished > MAX_HEAD:
                 return too_large()
-        if (self._in_head or self.pipeline or self._held) and self._hold_heads() > 0 and self.head_memory.exceeded:
+        if self._hold_heads() > 0 and self.head_memory.exceeded:
             return TooManyConnectionsError("Too many requests are arriving slowly; try again soon.")
         return None
 
