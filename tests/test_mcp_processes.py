@@ -2,11 +2,11 @@
 
 import asyncio
 import signal
-from typing import Any
 from uuid import UUID
 
 import httpx2
 import pytest
+from mcp.types import CallToolResult
 
 from tests import planted
 from tests.mcp_client import ERAS, call, mcp_client, request, text_of
@@ -36,6 +36,24 @@ class TakingTurns(httpx2.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
+class Reports:
+    """The reports of progress of a call."""
+
+    def __init__(self) -> None:
+        self._arrived = asyncio.Semaphore(0)
+
+    async def note(self, progress: float, total: float | None, message: str | None) -> None:
+        """Take a report."""
+        self._arrived.release()
+
+    async def another(self, *, besides: "asyncio.Task[CallToolResult]") -> None:
+        """Wait for the next one, which must come while the call runs."""
+        arriving = asyncio.create_task(self._arrived.acquire())
+        await asyncio.wait({arriving, besides}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert arriving.done(), "no report came"
+        assert not besides.done(), "the call has ended"
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_two_replicas_answer_one_client_in_turn(service: Service, era: str) -> None:
     replicas = [service.start(PIXYPROXY_PUBLIC_URL="http://pixy.test") for _ in range(2)]
@@ -58,14 +76,16 @@ async def test_two_replicas_answer_one_client_in_turn(service: Service, era: str
 async def test_a_call_that_runs_at_sigterm_ends_with_its_picture(service: Service, era: str) -> None:
     replica = service.start(PIXYPROXY_DRAIN_DELAY="0")
     service.upstream.released.clear()
+    reports = Reports()
     async with mcp_client(replica.url, era=era) as client:
         await client.list_tools()  # the client checks answers by their schema
-        drawing = asyncio.create_task(client.call_tool("generate_image", ARGUMENTS))
+        drawing = asyncio.create_task(client.call_tool("generate_image", ARGUMENTS, progress_callback=reports.note))
         while not service.upstream.received:
             await asyncio.sleep(0.01)
         replica.process.handle.send_signal(signal.SIGTERM)
         await asyncio.to_thread(replica.process.output_with, "still running: 1")
-        await asyncio.sleep(1.5)  # longer than the SDK's library of event streams needs to see the signal
+        for _ in range(2):  # 2 s apart: the SDK's library of event streams looks for the signal each 0.5 s
+            await reports.another(besides=drawing)
         service.upstream.released.set()
         result = await drawing
     assert (result.is_error, result.structured_content["state"]) == (False, "succeeded")
@@ -75,21 +95,23 @@ async def test_a_call_that_runs_at_sigterm_ends_with_its_picture(service: Servic
 async def test_a_call_that_waits_for_another_replica_says_so_when_its_process_ends(service: Service) -> None:
     drawing, ending = service.start(), service.start(PIXYPROXY_DRAIN_DELAY="0")
     service.upstream.released.clear()
-    message = call("generate_image", **ARGUMENTS, idempotency_key="one key")
+    arguments, reports = {**ARGUMENTS, "idempotency_key": "one key"}, Reports()
+    message = call("generate_image", **arguments)
     async with httpx2.AsyncClient(headers=ANSWERED, timeout=60) as client:
         first = asyncio.create_task(client.post(f"{drawing.url}/mcp", json=message))
         while not service.upstream.received:
             await asyncio.sleep(0.01)
-        second = asyncio.create_task(client.post(f"{ending.url}/mcp", json=message))
-        await asyncio.to_thread(ending.process.output_with, "REQUEST START POST /mcp")
-        await asyncio.sleep(1)
-        ending.process.handle.send_signal(signal.SIGTERM)
-        waited: dict[str, Any] = (await second).json()["result"]
+        async with mcp_client(ending.url) as joining:
+            await joining.list_tools()
+            second = asyncio.create_task(joining.call_tool("generate_image", arguments, progress_callback=reports.note))
+            await reports.another(besides=second)  # then it waits
+            ending.process.handle.send_signal(signal.SIGTERM)
+            waited = await second
         service.upstream.released.set()
         drawn = (await first).json()["result"]["structuredContent"]
-    guid = UUID(waited["structuredContent"]["guid"])
-    assert (waited["isError"], waited["structuredContent"]["state"]) == (False, "running")
-    assert f"Generation {guid} is still running" in waited["content"][0]["text"]
+    guid = UUID(waited.structured_content["guid"])
+    assert (waited.is_error, waited.structured_content["state"]) == (False, "running")
+    assert f"Generation {guid} is still running" in text_of(waited)
     assert (drawn["guid"], drawn["state"]) == (str(guid), "succeeded")
     async with mcp_client(drawing.url) as reader:
         ended = await reader.call_tool("get_generation", {"guid": str(guid)})

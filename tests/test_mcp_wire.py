@@ -4,20 +4,27 @@ import asyncio
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
+import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
+from mcp.server.lowlevel import Server
+from sse_starlette.sse import AppStatus
 from starlette.types import Message
 
 from pixyproxy.web.app import DIALECTS, MCP_DIALECT, create_app
 from pixyproxy.web.log.format import TextFormatter
-from pixyproxy.web.mcp.outward import Outward
+from pixyproxy.web.mcp.sending import EVENT, AnswerSender
 from tests import planted
 from tests.listening import listening
 from tests.mcp_client import call, mcp_client, request
@@ -88,6 +95,64 @@ async def test_without_its_dialect_the_path_is_a_404() -> None:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=BASE_URL, headers=KEY) as client:
         answer = await client.post("/mcp", json=request("tools/list"), headers=BOTH)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("public_url", "origins", "status"),
+    [
+        (None, [BASE_URL], 200),
+        (None, [f"{BASE_URL}:80"], 200),
+        (None, ["http://evil.example"], 403),
+        (None, [BASE_URL.replace("http", "https")], 403),
+        (None, [f"{BASE_URL}:8000"], 403),
+        (None, [f"{BASE_URL}.evil.example"], 403),
+        (None, ["null"], 403),
+        (None, [""], 403),
+        (None, ["http://[::1"], 403),
+        (None, [f"{BASE_URL}:99999"], 403),
+        (None, [BASE_URL, "http://evil.example"], 403),
+        ("https://pictures.example/pixy", ["https://pictures.example"], 200),
+        ("https://pictures.example/pixy", [BASE_URL], 403),
+    ],
+)
+async def test_pages_of_other_origins_are_refused(public_url: str | None, origins: list[str], status: int) -> None:
+    stage = Stage(public_url=public_url)
+    headers = [*BOTH.items(), *(("Origin", origin) for origin in origins)]
+    async with stage.client() as client:
+        answer = await client.post("/mcp", json=call("generate_image", prompt="a dot"), headers=headers)
+    assert answer.status_code == status, answer.text
+    if status == 403:
+        assert (answer.json()["id"], answer.json()["error"]["code"]) == (None, -32600)
+        assert answer.json()["error"]["data"]["type"] == "urn:pixyproxy:problem:origin-not-allowed"
+    assert len(stage.generator.requests) == (status == 200)
+
+
+async def test_no_origin_gets_in_without_a_key() -> None:
+    async with Stage().client(key=False) as client:
+        answer = await client.post("/mcp", json=request("tools/list"), headers={**BOTH, "Origin": BASE_URL})
+    assert answer.status_code == 401
+
+
+def test_what_is_used_of_the_sdk_inside_is_declared_and_bounded() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    declared = {re.match(r"[\w-]+", each)[0]: each for each in project["dependencies"]}  # type: ignore[index]
+    assert "sse-starlette" in declared
+    minor = ".".join(version("mcp").split(".")[:2])
+    assert re.search(rf">={minor}\b", declared["mcp"])
+    assert re.search(rf"<{minor.split('.')[0]}\.{int(minor.split('.')[1]) + 1}$", declared["mcp"])
+
+
+async def test_the_internals_of_the_sdk_that_are_used_are_as_expected() -> None:
+    assert [type(each).__name__ for each in Server("any").middleware] == ["OpenTelemetryMiddleware"]
+    assert isinstance(AppStatus.enable_automatic_graceful_drain, bool)
+    for protocol_version in ("2025-11-25", "2026-07-28"):
+        message = call("generate_image", prompt="a dot")
+        message["params"]["_meta"] = {**NEW, "progressToken": 1}
+        headers = {"Mcp-Method": "tools/call", "Mcp-Name": "generate_image", "MCP-Protocol-Version": protocol_version}
+        answer = await post(Stage(), message, **headers)
+        events = [event for event in answer.content.split(b"\r\n\r\n") if event and not event.startswith(b":")]
+        assert len(events) >= 2
+        assert all(event.startswith(EVENT) for event in events), events
 
 
 def test_the_sdk_is_not_loaded_before_somebody_asks() -> None:
@@ -242,8 +307,8 @@ async def test_the_log_has_two_lines_with_tool_and_caller_and_no_prompt(version:
 
 @pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
 async def test_a_client_that_leaves_in_the_middle_finds_its_picture_and_its_next_call_joins_it(version: str) -> None:
-    stage = Stage()
-    stage.generator.before = lambda: asyncio.sleep(1)
+    stage, released = Stage(), threading.Event()
+    stage.generator.before = lambda: asyncio.to_thread(released.wait, 60)
     message = call("generate_image", prompt=planted.PROMPT)
     message["params"]["_meta"] = {**NEW, "progressToken": 1}
     headers = {"Mcp-Method": "tools/call", "Mcp-Name": "generate_image", "MCP-Protocol-Version": version}
@@ -256,6 +321,7 @@ async def test_a_client_that_leaves_in_the_middle_finds_its_picture_and_its_next
             async with client.stream("POST", f"{url}/mcp", json=message) as answer:
                 assert b"has begun" in await anext(aiter(answer.aiter_bytes()))
             wait_until(is_marked, seconds=20, what="the mark that the client has left")
+            released.set()
             again = await client.post(f"{url}/mcp", json=message, headers={"Accept": "application/json"})
         async with mcp_client(url) as client_of_sdk:
             listed = await client_of_sdk.call_tool("list_images", {"q": planted.PROMPT})
@@ -293,9 +359,9 @@ async def test_the_answer_is_the_last_of_a_stream_because_clients_leave_with_it(
     answer = event({"jsonrpc": "2.0", "id": 1, "result": {}})
     ping = {"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True}
     end = {"type": "http.response.body", "body": b"", "more_body": False}
-    outward = Outward({"type": "http"}, send, patience=1, answering=anyio.CancelScope())
+    sender = AnswerSender({"type": "http"}, send, patience=1, answering=anyio.CancelScope())
     for message in (ping, progress, answer, ping, end):
-        await outward.send(message)
+        await sender.send(message)
     assert sent == [ping, progress, {**answer, "more_body": False}]
 
 
@@ -307,7 +373,7 @@ async def test_a_client_that_cannot_be_sent_to_ends_the_answering_and_the_sdk_se
         raise failure
 
     with anyio.CancelScope() as answering:
-        outward = Outward({"type": "http"}, send, patience=1, answering=answering)
-        await outward.send({"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True})
+        sender = AnswerSender({"type": "http"}, send, patience=1, answering=answering)
+        await sender.send({"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True})
         pytest.fail("it returns")
     assert answering.cancelled_caught

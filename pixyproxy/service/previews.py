@@ -19,32 +19,41 @@ MAX_PIXELS = 3840 * 2160
 """Of the picture: the largest that the Images API draws. Decoded it has 33 MB."""
 QUALITIES = (80, 60, 40, 20)
 AT_ONCE = 1
+PATIENCE = 8.0
+"""Seconds that a preview may take. The answer about a picture waits for it."""
 
 
 class Previews:
-    """Makes previews, one at a time: decoding a picture takes a core and some 30 MB."""
+    """Makes previews, one at a time: decoding a picture takes a core and some 30 MB.
 
-    def __init__(self, public: PublicImageService) -> None:
+    `patience`: seconds after which a preview is given up that waits for its turn or for the storage.
+    """
+
+    def __init__(self, public: PublicImageService, *, patience: float = PATIENCE) -> None:
         self._public = public
+        self._patience = patience
         self._turn = anyio.Semaphore(AT_ONCE)
 
     async def of(self, image: Image) -> bytes | None:
         """A WebP of at most `LONGEST_EDGE` pixels and `MAX_BYTES`; None if there can be none now."""
         if image.width * image.height > MAX_PIXELS:
             return None
-        async with self._turn:
-            try:
-                data = await self._bytes_of(image)
-            except PixyProxyException:
-                return None
-            return await anyio.to_thread.run_sync(shrunk, data, image.content_type)
+        with anyio.move_on_after(self._patience):
+            async with self._turn:
+                try:
+                    data = await self._bytes_of(image)
+                except PixyProxyException:
+                    return None
+                return await anyio.to_thread.run_sync(shrunk, data, image.content_type)
+        return None
 
     async def _bytes_of(self, image: Image) -> bytes:
         content = await self._public.open_content(image)
         try:
             return b"".join([bytes(chunk) async for chunk in content])
         finally:
-            await content.aclose()
+            with anyio.CancelScope(shield=True):
+                await content.aclose()
 
 
 def shrunk(data: bytes, content_type: ContentType) -> bytes | None:

@@ -16,6 +16,7 @@ PixyProxyException
  ├─ HeaderTooLargeError                431  the request's head is over the limit
  ├─ HttpNotImplementedError            501  the server does not know this method or transfer coding
  ├─ AuthenticationError                401  no API key, or not a valid one
+ ├─ OriginNotAllowedError              403  a page of another origin sent the request to /mcp
  ├─ NotFoundError                      404  nothing is at this URL
  │   ├─ ImageNotFoundError             404  no image has this guid
  │   └─ GenerationNotFoundError        404  no generation has this guid
@@ -97,6 +98,7 @@ from pixyproxy.core.exceptions.request import (
     MethodNotAllowedError,
     ModelNotFoundError,
     NotFoundError,
+    OriginNotAllowedError,
     PayloadTooLargeError,
     PreconditionFailedError,
     RangeNotSatisfiableError,
@@ -146,6 +148,7 @@ __all__ = [
     "NotFoundError",
     "NotReadyError",
     "ObjectNotFoundError",
+    "OriginNotAllowedError",
     "OutcomeUnknownError",
     "PayloadTooLargeError",
     "PixyProxyException",

@@ -54,6 +54,16 @@ class ClientLeftError(PixyProxyException):
     default_detail = "The client left before the upstream was asked."
 
 
+class OriginNotAllowedError(PixyProxyException):
+    """A page of another origin sent the request to /mcp."""
+
+    status = 403
+    name = "origin-not-allowed"
+    title = "Pages of this origin may not send this"
+
+    default_detail = "The header 'Origin' is not the origin of this service. Clients other than browsers send none."
+
+
 class RequestTimeoutError(PixyProxyException):
     """The body did not arrive in time."""
 

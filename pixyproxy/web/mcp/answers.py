@@ -1,5 +1,6 @@
 """Answers of tools: a text for the model, the structured document, links, and a preview only where asked for."""
 
+import logging
 from base64 import b64encode
 from typing import Any
 
@@ -7,25 +8,20 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, 
 from mcp.types.version import is_version_at_least
 from pydantic import BaseModel
 
-from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationState
 from pixyproxy.core.images import Image
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.images.details import ImageDetails
 from pixyproxy.web.mcp.call import Call
+from pixyproxy.web.mcp.failures import COSTS, sentences
 
 LINKS_SINCE = "2025-06-18"
 """The revision of MCP that brought links to resources. A client of an older one fails at them."""
 SHOWN = 200
 """Characters of a prompt in a text."""
-PROBLEM = "pixyproxy/problem"
-"""The member of `_meta` that has the RFC 9457 document of a failure."""
-COSTS = {
-    "none": "Nothing was billed.",
-    "billed": "It was billed: do not ask for the same picture again.",
-    "unknown": "It may have been billed: do not ask for the same picture again before you know.",
-}
 NO_PREVIEW = "There is no preview: the picture is too large for one, or could not be read. The URL has it."
+
+logger = logging.getLogger(__name__)
 
 
 class ImageList(BaseModel):
@@ -39,7 +35,7 @@ async def about_image(call: Call, image: Image, *, text: str, document: BaseMode
     """The answer about an image."""
     content: list[ContentBlock] = [TextContent(text=text), *links_to(call, image)]
     if preview:
-        data = await call.previews.of(image)
+        data = await preview_of(call, image)
         content.append(
             TextContent(text=NO_PREVIEW)
             if data is None
@@ -48,9 +44,20 @@ async def about_image(call: Call, image: Image, *, text: str, document: BaseMode
     return CallToolResult(content=content, structured_content=document.model_dump(mode="json"))
 
 
+async def preview_of(call: Call, image: Image) -> bytes | None:
+    """The preview; None if there is none. No fault of it hides the URL of a picture that was paid for."""
+    try:
+        return await call.previews.of(image)
+    except Exception as error:  # noqa: BLE001 -- such as MemoryError
+        logger.error("image %s: no preview", image.guid, exc_info=error)
+        return None
+
+
 def about_images(page: ImageList) -> CallToolResult:
     """The answer with a list."""
-    lines = [f"{each.guid} {each.url} {each.created_at:%Y-%m-%d %H:%M} {shown(each.prompt)}" for each in page.images]
+    lines = [
+        f"{each.guid} {each.url} {each.created_at:%Y-%m-%d %H:%M} {shortened(each.prompt)}" for each in page.images
+    ]
     more = "There are more: pass next_cursor as cursor." if page.next_cursor else "These are all."
     text = "\n".join([*lines, more]) if lines else "There are no such images."
     return CallToolResult(content=[TextContent(text=text)], structured_content=page.model_dump(mode="json"))
@@ -58,15 +65,15 @@ def about_images(page: ImageList) -> CallToolResult:
 
 def about_generation(call: Call, generation: Generation) -> CallToolResult:
     """The answer about a generation, whatever has become of it."""
-    content: list[ContentBlock] = [TextContent(text=standing(generation, base_url=call.base_url))]
+    content: list[ContentBlock] = [TextContent(text=describe_state(generation, base_url=call.base_url))]
     for image in generation.images:
         content += links_to(call, image)
     document = GenerationDetails.of(generation, base_url=call.base_url)
     return CallToolResult(content=content, structured_content=document.model_dump(mode="json"))
 
 
-def standing(generation: Generation, *, base_url: str) -> str:
-    """Where a generation stands, in words."""
+def describe_state(generation: Generation, *, base_url: str) -> str:
+    """The state of a generation, in words."""
     if generation.state is GenerationState.RUNNING:
         return (
             f"Generation {generation.guid} is still running. Call get_generation with this guid again after some "
@@ -77,11 +84,11 @@ def standing(generation: Generation, *, base_url: str) -> str:
         cost = COSTS.get(str(error.get("cost")), COSTS["unknown"])
         reason = sentences(error.get("title"), error.get("detail"))
         return f"Generation {generation.guid} failed. {reason} {cost}"
-    drawn = " ".join(described(image, base_url=base_url) for image in generation.images)
+    drawn = " ".join(describe_image(image, base_url=base_url) for image in generation.images)
     return f"Generation {generation.guid} succeeded. {drawn or 'Its image was deleted since.'}"
 
 
-def described(image: Image, *, base_url: str) -> str:
+def describe_image(image: Image, *, base_url: str) -> str:
     """An image in words."""
     details = ImageDetails.of(image, base_url=base_url)
     return (
@@ -99,38 +106,14 @@ def links_to(call: Call, image: Image) -> list[ContentBlock]:
         ResourceLink(
             uri=details.url,
             name=details.filename,
-            description=shown(details.prompt),
+            description=shortened(details.prompt),
             mime_type=details.content_type,
             size=details.size_bytes,
         )
     ]
 
 
-def shown(prompt: str) -> str:
+def shortened(prompt: str) -> str:
     """A prompt on one line, cut short."""
     line = " ".join(prompt.split())
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
-
-
-def failed(problem: PixyProxyException, *, request_id: str, bought: bool) -> CallToolResult:
-    """The answer of a tool that failed. `bought`: whether it buys, so that one wants to know what it has cost."""
-    document: dict[str, Any] = problem.document(request_id=request_id, bought=bought)
-    rules = [f"{each['pointer'].removeprefix('#/')}: {each['detail']}" for each in document.get("errors", ())]
-    said = [sentences(problem.title, "; ".join(rules) or problem.detail)]
-    if bought:
-        said.append(COSTS[problem.cost or "none"])
-    if "generation" in document:
-        said.append(f"get_generation {document['generation']} says what has become of it.")
-    if problem.retry_after is not None:
-        said.append(f"Try again after {problem.retry_after} seconds.")
-    return CallToolResult(
-        content=[TextContent(text=" ".join(said))],
-        is_error=True,
-        _meta={PROBLEM: document},
-    )
-
-
-def sentences(*texts: object) -> str:
-    """The texts, each with an end."""
-    found = [str(text) for text in texts if text]
-    return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in found)

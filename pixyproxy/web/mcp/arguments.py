@@ -17,14 +17,14 @@ DEFAULT_IMAGES, MAX_IMAGES = 10, 50
 """Images a page: a list has all prompts, and stands in the context of a model."""
 
 
-def named(value: object) -> str:
-    """Refuse what is no guid."""
+def parse_guid(value: object) -> str:
+    """The guid in its one spelling; `ValueError` for a value that is not a guid."""
     if not isinstance(value, str):
         raise ValueError("must be a guid")
     return canonical(value)
 
 
-Guid = Annotated[UUID, BeforeValidator(named)]
+Guid = Annotated[UUID, BeforeValidator(parse_guid)]
 
 
 class WithPreview(Model):
@@ -85,7 +85,7 @@ class GetGeneration(Model):
     guid: Guid = Field(description="The generation's guid.", examples=[EXAMPLE])
 
 
-class Untitled(GenerateJsonSchema):
+class SchemaWithoutTitles(GenerateJsonSchema):
     """JSON Schema without titles that repeat the names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 -- pydantic's signature
@@ -95,4 +95,4 @@ class Untitled(GenerateJsonSchema):
 
 def schema_of(kind: type[BaseModel], *, mode: JsonSchemaMode = "validation") -> dict[str, Any]:
     """The JSON Schema of a tool's arguments or, in the mode `serialization`, of its structured answer."""
-    return kind.model_json_schema(mode=mode, schema_generator=Untitled)
+    return kind.model_json_schema(mode=mode, schema_generator=SchemaWithoutTitles)

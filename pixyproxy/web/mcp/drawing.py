@@ -3,22 +3,23 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import anyio
 from mcp.types import CallToolResult
 
-from pixyproxy.core.exceptions import PixyProxyException, ShuttingDownError
+from pixyproxy.core.exceptions import InternalError, PixyProxyException, ShuttingDownError
 from pixyproxy.core.generations import Generation, PartialImage
 from pixyproxy.core.inputs import InputFiles
 from pixyproxy.service.generating.wait import NO_INPUTS
-from pixyproxy.service.private import Created
+from pixyproxy.service.private import Created, Streamed
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.clients import client_of
 from pixyproxy.web.images.sources import inputs_of
 from pixyproxy.web.log.request_log import record_of
-from pixyproxy.web.mcp.answers import about_generation, about_image, standing
+from pixyproxy.web.mcp.answers import about_generation, about_image, describe_state
 from pixyproxy.web.mcp.arguments import EditImage, GenerateImage
 from pixyproxy.web.mcp.call import Call, parsed
 
@@ -36,7 +37,14 @@ async def generate_image(call: Call, arguments: Mapping[str, Any]) -> CallToolRe
 async def edit_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     """Edit stored images."""
     asked = parsed(EditImage, arguments)
-    return await draw(call, asked, await inputs_of(asked, uploads=call.services.uploads, base_url=call.base_url))
+    key, recorded = asked.idempotency_key, call.services.private.recorded_inputs
+    inputs = await inputs_of(
+        asked,
+        uploads=call.services.uploads,
+        base_url=call.base_url,
+        recall=None if key is None else partial(recorded, caller=call.caller, idempotency_key=key),
+    )
+    return await draw(call, asked, inputs)
 
 
 async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles) -> CallToolResult:
@@ -50,26 +58,43 @@ async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles)
             partial_images=asked.partial_images or None,
             client=client_of(call.request),
         )
-    facts = record_of(call.request.scope).facts
-    facts["generation"] = str(streamed.guid)
+    guid = str(streamed.guid)
+    record_of(call.request.scope).facts["generation"] = guid
+    try:
+        return await answer_of(call, streamed, preview=asked.inline_preview)
+    except PixyProxyException as error:
+        error.extra.setdefault("generation", guid)
+        raise
+    except Exception as error:
+        raise InternalError(extra={"generation": guid}) from error
+
+
+async def answer_of(call: Call, streamed: Streamed, *, preview: bool) -> CallToolResult:
+    """The answer about a generation that has begun, when it ends."""
     try:
         generation = await end_of(streamed.guid, streamed.events, progress=Progress(call))
-    except ShuttingDownError:  # it runs on in another replica
-        generation = await call.services.private.generation(streamed.guid)
-    except PixyProxyException as error:
-        error.extra.setdefault("generation", str(streamed.guid))
-        raise
+    except ShuttingDownError:
+        generation = await continued(call, streamed.guid)
     if not generation.images:
         return about_generation(call, generation)
     image = generation.images[0]
-    facts["guid"] = str(image.guid)
+    record_of(call.request.scope).facts["guid"] = str(image.guid)
     return await about_image(
         call,
         image,
-        text=standing(generation, base_url=call.base_url),
+        text=describe_state(generation, base_url=call.base_url),
         document=GenerationDetails.of(generation, base_url=call.base_url),
-        preview=asked.inline_preview,
+        preview=preview,
     )
+
+
+async def continued(call: Call, guid: UUID) -> Generation:
+    """A generation that continues in another replica. An error says that it may be billed."""
+    try:
+        return await call.services.private.generation(guid)
+    except PixyProxyException as error:
+        error.cost = "unknown"
+        raise
 
 
 async def end_of(

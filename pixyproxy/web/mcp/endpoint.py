@@ -15,9 +15,10 @@ from pixyproxy.service.previews import Previews
 from pixyproxy.web.auth.authentication import authenticate
 from pixyproxy.web.dependencies import Services, base_url
 from pixyproxy.web.log.request_log import record_of
-from pixyproxy.web.mcp.answers import failed
 from pixyproxy.web.mcp.call import Call
-from pixyproxy.web.mcp.outward import Outward
+from pixyproxy.web.mcp.failures import failed
+from pixyproxy.web.mcp.message import DRAWING_TOOLS
+from pixyproxy.web.mcp.sending import AnswerSender
 from pixyproxy.web.mcp.tools import TOOLS
 from pixyproxy.web.problems import noted_problem
 
@@ -59,9 +60,9 @@ class McpEndpoint:
             return read.pop() if read else await receive()
 
         with anyio.CancelScope() as answering:
-            outward = Outward(scope, send, patience=self._services.client_patience, answering=answering)
+            sender = AnswerSender(scope, send, patience=self._services.client_patience, answering=answering)
             async with manager.run():
-                await manager.handle_request(scope, receive_again, outward.send)
+                await manager.handle_request(scope, receive_again, sender.send)
 
     async def _list_tools(self, _: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=[tool.described for tool in TOOLS.values()])
@@ -84,4 +85,5 @@ class McpEndpoint:
             )
             return await tool.run(call, params.arguments or {})
         except Exception as error:  # noqa: BLE001 -- as the one exception handler does
-            return failed(noted_problem(request, error), request_id=record.request_id, bought=tool.draws)
+            bought = params.name in DRAWING_TOOLS
+            return failed(noted_problem(request, error), request_id=record.request_id, bought=bought)

@@ -9,6 +9,9 @@ from pixyproxy.core.exceptions import MalformedRequestError
 
 ONE_MESSAGE = "The body must be one JSON-RPC 2.0 request or notification."
 
+DRAWING_TOOLS = ("generate_image", "edit_image")
+"""The tools that may buy a picture."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -16,6 +19,11 @@ class Message:
 
     method: str
     tool: str | None
+
+    @property
+    def draws(self) -> bool:
+        """Whether it may buy a picture."""
+        return self.tool in DRAWING_TOOLS
 
 
 def message_of(body: bytes) -> Message:

@@ -16,13 +16,13 @@ from pixyproxy.web.http.clients import client_of
 from pixyproxy.web.http.event_stream import accepts_events
 from pixyproxy.web.log.request_log import printable, record_of
 from pixyproxy.web.mcp.message import message_of
+from pixyproxy.web.mcp.origin import require_own_origin
 
 if TYPE_CHECKING:
     from pixyproxy.web.mcp.endpoint import McpEndpoint
 
 PREFIX = "/mcp"
 API_KEY_HEADER = "x-api-key"
-DRAWING_TOOLS = ("generate_image", "edit_image")
 MAX_METHOD = 64
 """Characters of a method's name in the log."""
 
@@ -33,6 +33,7 @@ router = private_router()
 @router.post("/", include_in_schema=False)
 async def answer_message(request: Request, _: Authenticated) -> Response:
     """Answer one message of a client. Requests share no state, so any replica answers."""
+    require_own_origin(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaTypeError("Send the header 'Content-Type: application/json' with a JSON-RPC message.")
     try:
@@ -41,11 +42,10 @@ async def answer_message(request: Request, _: Authenticated) -> Response:
         raise ClientLeftError from None
     message = message_of(body)
     record_of(request.scope).facts["mcp"] = printable(message.method)[:MAX_METHOD]
-    draws = message.tool in DRAWING_TOOLS
-    if draws:
+    if message.draws:
         client_of(request, may_repeat=True)  # before the SDK listens for the client itself
     endpoint = await endpoint_of(request.app)
-    return McpResponse(endpoint, body, streamed=draws and accepts_events(request))
+    return McpResponse(endpoint, body, streamed=message.draws and accepts_events(request))
 
 
 class McpResponse(Response):

@@ -11,10 +11,11 @@ from pixyproxy.service.queries import ImageQuery
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.images.details import ImageDetails
 from pixyproxy.web.log.request_log import record_of
-from pixyproxy.web.mcp.answers import ImageList, about_generation, about_image, about_images, described
+from pixyproxy.web.mcp.answers import ImageList, about_generation, about_image, about_images, describe_image
 from pixyproxy.web.mcp.arguments import EditImage, GenerateImage, GetGeneration, GetImage, ListImages, schema_of
 from pixyproxy.web.mcp.call import Call, parsed
 from pixyproxy.web.mcp.drawing import edit_image, generate_image
+from pixyproxy.web.mcp.message import DRAWING_TOOLS
 
 Run = Callable[[Call, Mapping[str, Any]], Awaitable[CallToolResult]]
 DRAWS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
@@ -23,11 +24,10 @@ READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 @dataclass(frozen=True)
 class OwnTool:
-    """A tool. `draws`: whether a call may buy a picture."""
+    """A tool: how it is listed, and its function."""
 
     described: Tool
     run: Run
-    draws: bool
 
 
 async def list_images(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
@@ -46,7 +46,7 @@ async def get_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     return await about_image(
         call,
         image,
-        text=described(image, base_url=call.base_url),
+        text=describe_image(image, base_url=call.base_url),
         document=ImageDetails.of(image, base_url=call.base_url),
         preview=asked.inline_preview,
     )
@@ -60,7 +60,7 @@ async def get_generation(call: Call, arguments: Mapping[str, Any]) -> CallToolRe
 
 
 def tool(
-    run: Run, description: str, *, title: str, takes: type[BaseModel], answers: type[BaseModel], draws: bool = False
+    run: Run, description: str, *, title: str, takes: type[BaseModel], answers: type[BaseModel]
 ) -> tuple[str, OwnTool]:
     """A tool under the name of its function."""
     name = run.__name__
@@ -70,9 +70,9 @@ def tool(
         description=description,
         input_schema=schema_of(takes),
         output_schema=schema_of(answers, mode="serialization"),
-        annotations=DRAWS if draws else READS,
+        annotations=DRAWS if name in DRAWING_TOOLS else READS,
     )
-    return name, OwnTool(described_tool, run=run, draws=draws)
+    return name, OwnTool(described_tool, run=run)
 
 
 TOOLS = dict(
@@ -85,7 +85,6 @@ TOOLS = dict(
             title="Draw an image",
             takes=GenerateImage,
             answers=GenerationDetails,
-            draws=True,
         ),
         tool(
             edit_image,
@@ -94,7 +93,6 @@ TOOLS = dict(
             title="Edit images",
             takes=EditImage,
             answers=GenerationDetails,
-            draws=True,
         ),
         tool(
             list_images,

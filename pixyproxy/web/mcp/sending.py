@@ -1,4 +1,4 @@
-"""What the SDK sends, on its way to the client."""
+"""Sends the SDK's messages to the client."""
 
 import logging
 from typing import Any
@@ -16,7 +16,7 @@ EVENT = b"event: message\r\ndata: "
 logger = logging.getLogger(__name__)
 
 
-class Outward:
+class AnswerSender:
     """Sends to the client.
 
     When the client has left or reads nothing, `answering` is cancelled, so that the SDK sees no error. A stream ends
