@@ -11,7 +11,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def test_what_is_used_of_the_sdk_inside_is_declared_and_bounded() -> None:
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
     declared = {re.match(r"[\w-]+", each)[0]: each for each in project["dependencies"]}  # type: ignore[index]
     assert "sse-starlette" in declared
-    minor = ".".join(version("mcp").split(".")[:2])
+    minor = ".".join(metadata.version("mcp").split(".")[:2])
     assert re.search(rf">={minor}\b", declared["mcp"])
     assert re.search(rf"<{minor.split('.')[0]}\.{int(minor.split('.')[1]) + 1}$", declared["mcp"])
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from pixyproxy.service.previews import Previews
@@ -25,7 +26,7 @@ class StalledObject(FakeObject):
 
     async def aclose(self) -> None:
         """Close."""
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         await super().aclose()
 
 

@@ -2,7 +2,6 @@
 
 import logging
 from base64 import b64encode
-from typing import Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 from mcp.types.version import is_version_at_least
@@ -48,7 +47,7 @@ async def preview_of(call: Call, image: Image) -> bytes | None:
     """The preview; None if there is none. No fault of it hides the URL of a picture that was paid for."""
     try:
         return await call.previews.of(image)
-    except Exception as error:  # noqa: BLE001 -- such as MemoryError
+    except Exception as error:  # MemoryError, for one
         logger.error("image %s: no preview", image.guid, exc_info=error)
         return None
 
