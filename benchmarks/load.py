@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         """Called when the connection has ended."""
         self.open = False
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error or ConnectionResetError("closed before the answer was whole"))
+            self._answer.set_exception(error or ConnectionResetError("closed before the answer was complete"))
 
     async def ask(self, request: bytes) -> tuple[int, int]:
         """Status and size of the answer."""

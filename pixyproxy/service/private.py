@@ -94,7 +94,7 @@ class PrivateImageService:
         began. None: `sync_wait`, and a generation that another request began is not waited for. `inputs`: what is
         edited; they are closed when the upstream has them, or they are no longer needed. `client`: without an
         Idempotency-Key its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be
-        `math.inf`. `partial_images`: how many the upstream is asked for, for those who `watch`.
+        `math.inf`. `partial_images`: how many are requested from the upstream, for callers of `watch`.
 
         Raises `ModelNotFoundError`, and what `GenerationRunner.begin` raises before anything is spent; what
         `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a picture. For a known key
