@@ -1,4 +1,4 @@
-"""Edits: what 32 clients that upload 40 MB each at once cost in memory, and what the others notice of them."""
+"""Edits: what 32 clients that upload 40 MB each at once cost in memory, and how they slow other requests."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ CLIENTS = 32
 IMAGES = 4
 IMAGE_MB = 10
 UPLOAD_MB = "2048"
-"""More than the images of all: with less some would get 503."""
+"""More than all images need: with less, some edits would get 503."""
 ROUNDS = 3
 GETS_PER_S = 10.0
 SECONDS = 20.0

@@ -14,7 +14,7 @@ from tests.servers import BIN, WITHOUT_DELAY, MariaDB, PixyProxy, SeaweedFS, cle
 
 PREFIX = "pictures/"
 QUIET = {"PIXYPROXY_RECONCILE_INTERVAL": "3600"}
-"""The reconciler stays out of what is measured."""
+"""Keeps the reconciler out of the measurements."""
 
 
 @dataclass(frozen=True)
