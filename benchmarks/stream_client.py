@@ -1,4 +1,4 @@
-"""Clients of streams of images, in a process of their own: so many at once, the second half of which reads slowly.
+"""Clients of streams of images, in a process of their own: many at once, and the second half reads slowly.
 
 `python -m benchmarks.stream_client --port P --clients N --rate BYTES` prints a JSON list: for each client whether its
 stream ended with the finished picture, how many partial images came before it, and the seconds until then.

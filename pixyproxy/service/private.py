@@ -131,7 +131,7 @@ class PrivateImageService:
         partial_images: int | None = 0,
         client: Client | None = None,
     ) -> Streamed:
-        """Like `create`, without a time limit. `partial_images` None: the upstream is not asked for a stream.
+        """Like `create`, without a time limit. `partial_images` None: no stream is requested from the upstream.
 
         What `create` raises before it waits is raised here, and the rest by the events. A caller that is slow misses
         partial images. Closing the events ends nothing.

@@ -99,7 +99,7 @@ async def end_of(
 
 
 class Progress:
-    """Reports the seconds since it was made, to a client that has asked for progress."""
+    """Reports the seconds since its creation, to a client that requested progress."""
 
     def __init__(self, call: Call) -> None:
         self._session = call.session
