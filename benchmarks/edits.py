@@ -56,7 +56,7 @@ def run(run: Run) -> None:
 @contextmanager
 def drawing(folder: Path) -> Iterator[str]:
     """The address of a demo upstream of its own process, which takes a second for a picture."""
-    upstream = PixyProxy(folder, {}, arguments=("demo-upstream", "--delay", "1"), defaults={})
+    upstream = PixyProxy(folder, {}, arguments=("demo-upstream", "--delay", "1"), defaults={}, installed=True)
     with stopping(upstream.start()):
         yield upstream.url
 

@@ -395,7 +395,7 @@ async def test_openapi_says_what_the_public_routes_read_and_answer() -> None:
     second = paths["/image/{guid}.{extension}"]["get"]
     assert {parameter["name"] for parameter in second["parameters"]} == names | {"extension"}
     assert second["responses"] == get["responses"]
-    assert "#/components/schemas/ImageDetails" in str(paths["/image/{guid}"]["get"]["responses"]["200"])
+    assert "#/components/schemas/PublicImageDetails" in str(paths["/image/{guid}"]["get"]["responses"]["200"])
 
 
 def test_headers_are_bytes_in_small_letters() -> None:
