@@ -52,7 +52,7 @@ class Uploads:
         """A collector for one request. `base_url`: with which the client reached this service.
 
         `recall`: the inputs that are recorded for the request's Idempotency-Key. An image among them may have been
-        deleted since: the inputs then have a `refusal`, and are good for finding that record.
+        deleted since: the inputs then have a `refusal`, and serve only to find that record.
         """
         own = [urlsplit(url) for url in (self._public_url, base_url) if url is not None]
         return InputCollector(self._receiver, images=self._images, storage=self._storage, base_urls=own, recall=recall)

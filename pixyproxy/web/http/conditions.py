@@ -68,7 +68,7 @@ def not_modified(conditions: Mapping[str, str], validators: Validators) -> bool:
 
 
 def part_wanted(conditions: Mapping[str, str], validators: Validators, *, size_bytes: int) -> range | None:
-    """The part for the answer to a GET (206); None: the whole (200).
+    """The part for the answer to a GET (206); None: the complete resource (200).
 
     `RangeNotSatisfiableError` (416) if the part begins after the end. Invalid ranges and several ranges at once are
     ignored (RFC 9110, section 14.2).
@@ -105,16 +105,16 @@ def entity_tags(value: str) -> Iterator[tuple[str, bool]]:
 
 def changed_since(value: str | None, validators: Validators, *, unknown: bool) -> bool:
     """Whether it changed after the time that a header gives; `unknown` if the header gives none."""
-    moment = http_date(value)
+    moment = None if value is None else http_date(value)
     if moment is None or validators.modified_at is None:
         return unknown
     return validators.modified_at.replace(microsecond=0) > moment
 
 
-def http_date(value: str | None) -> datetime | None:
+def http_date(value: str) -> datetime | None:
     """The time of an HTTP-date in any of its three forms (RFC 9110, section 5.6.7); None if it is invalid."""
     try:
-        moment = parsedate_to_datetime(value or "")
+        moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

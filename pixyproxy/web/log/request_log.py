@@ -1,7 +1,7 @@
 """The request log: two lines a request, whatever happens to it, and a request-id on every line and answer.
 
-`RequestLog` is pure ASGI and stands outside the whole application, so that nothing escapes it. The dependency
-`record_route` tells it what only a route knows. docs/operations.md describes the format.
+`RequestLog` is pure ASGI and wraps the complete application, so that it logs every request. The dependency
+`record_route` adds the facts that only a route knows. docs/operations.md describes the format.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -40,9 +41,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known of the request that is being served.
+    """What is known about the request that is being served.
 
-    `answer_headers`: those of its answer, whoever makes it; the wrappers around all requests add theirs.
+    `answer_headers` are added to every answer to it. The wrappers around all requests add theirs here.
     """
 
     request_id: str
@@ -77,7 +78,7 @@ def second_of_id(seconds: int) -> str:
 
 
 class Thread(threading.local):
-    """The running thread, whose id the system is asked for once."""
+    """The running thread. Its id is read from the system once."""
 
     def __init__(self) -> None:
         self.id = threading.get_native_id()
@@ -99,12 +100,12 @@ def record_of(scope: Scope) -> RequestRecord:
 
 
 async def record_route(request: Request) -> None:
-    """The dependency of the whole app: route and guid into the record."""
+    """The dependency of all routes: puts route and guid into the record."""
     add_route(request.scope)
 
 
 def add_route(scope: Scope) -> None:
-    """Put route and guid into the record of the request with this scope, whose route is known."""
+    """Put route and guid into the record of the request with this scope. Its route must be known."""
     facts = record_of(scope).facts
     facts["route"] = scope["route"].path
     if "guid" in scope["path_params"]:
@@ -142,9 +143,11 @@ def canonical_address(host: str) -> str:
 
 def log_start(record: RequestRecord) -> None:
     """The first line. The query is left out of the path: a search is a piece of a prompt."""
-    facts: dict[str, Any] = {"method": record.method, "path": record.path}
-    if record.client_request_id is not None:
-        facts["client_request_id"] = record.client_request_id
+
+    def facts() -> dict[str, Any]:
+        client = {} if record.client_request_id is None else {"client_request_id": record.client_request_id}
+        return {"method": record.method, "path": record.path, **client}
+
     suffix = f" client={record.client_request_id}" if record.client_request_id else ""
     write_line(f"REQUEST START {record.method} {record.path}{suffix}", facts)
 
@@ -157,20 +160,20 @@ def end_request(record: RequestRecord, *, status: int, milliseconds: float, size
     """
     if not with_line:
         return
-    facts = {
-        "method": record.method,
-        "path": record.path,
-        "status": status,
-        "duration_ms": round(milliseconds, 1),
-        "bytes": size,
-        **record.facts,
-    }
+
+    def facts() -> dict[str, Any]:
+        measured = {"status": status, "duration_ms": round(milliseconds, 1), "bytes": size}
+        return {"method": record.method, "path": record.path, **measured, **record.facts}
+
     noted = "".join([f" {name}={value}" for name, value in record.facts.items() if name not in JSON_ONLY])
     write_line(f"REQUEST END {record.method} {record.path} {status} {milliseconds:.1f}ms {size}B{noted}", facts)
 
 
-def write_line(message: str, facts: dict[str, Any]) -> None:
-    """What `logger.info` does, without its search of the stack: every request has two of these lines."""
+def write_line(message: str, facts: Callable[[], dict[str, Any]]) -> None:
+    """What `logger.info` does, without a search of the stack: every request has two of these lines.
+
+    `facts`: what a JSON line says besides the message.
+    """
     if logger.isEnabledFor(logging.INFO):
         line = sys._getframe(1).f_lineno
         record = logging.LogRecord(logger.name, logging.INFO, __file__, line, message, None, None)
@@ -179,7 +182,7 @@ def write_line(message: str, facts: dict[str, Any]) -> None:
 
 
 class RequestLog:
-    """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception.
+    """Wraps the application: the record, the two lines, `X-Request-ID`, and the last handler of exceptions.
 
     The dialect of the path renders the answer to a request for which even the exception handler failed.
     """
@@ -218,7 +221,7 @@ class RequestLog:
             try:
                 await send(message)
             except RuntimeError as error:
-                if "handler is closed" not in str(error):  # uvloop's words for a client that has left
+                if "handler is closed" not in str(error):  # uvloop's message for a client that has left
                     raise
                 record.facts["aborted"] = "yes"
                 raise ConnectionResetError from error
@@ -250,14 +253,14 @@ class RequestLog:
         record.facts["problem"] = InternalError.name
         try:
             response = dialect_at(scope["path"], self._dialects).render(InternalError(), Request(scope))
-        except Exception:  # noqa: BLE001 -- there is no dialect, or it is its renderer that fails
+        except Exception:  # noqa: BLE001 -- there is no dialect, or its renderer fails
             document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
             response = Response(json.dumps(document), status_code=500, media_type="application/problem+json")
         await response(scope, receive, send)
 
 
 def client_request_id(scope: Scope) -> str | None:
-    """The client's own X-Request-ID, if it is one that can be logged as it is."""
+    """The client's own X-Request-ID, if it can be logged unchanged."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")

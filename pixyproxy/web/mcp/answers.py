@@ -1,4 +1,4 @@
-"""Answers of tools: a text for the model, the structured document, links, and a preview only where asked for."""
+"""Answers of tools: a text for the model, the structured document, links, and a preview if requested."""
 
 import logging
 from base64 import b64encode
@@ -15,7 +15,7 @@ from pixyproxy.web.mcp.call import Call
 from pixyproxy.web.mcp.failures import COSTS, sentences
 
 LINKS_SINCE = "2025-06-18"
-"""The revision of MCP that brought links to resources. A client of an older one fails at them."""
+"""The revision of MCP that brought links to resources. Clients of older revisions fail on them."""
 SHOWN = 200
 """Characters of a prompt in a text."""
 NO_PREVIEW = "There is no preview: the picture is too large for one, or could not be read. The URL has it."
@@ -63,7 +63,7 @@ def about_images(page: ImageList) -> CallToolResult:
 
 
 def about_generation(call: Call, generation: Generation) -> CallToolResult:
-    """The answer about a generation, whatever has become of it."""
+    """The answer about a generation in any state."""
     content: list[ContentBlock] = [TextContent(text=describe_state(generation, base_url=call.base_url))]
     for image in generation.images:
         content += links_to(call, image)

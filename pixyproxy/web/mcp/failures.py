@@ -33,7 +33,7 @@ def failed(problem: PixyProxyException, *, request_id: str, bought: bool) -> Cal
     if bought and cost is not None:
         said.append(COSTS[cost])
     if "generation" in document:
-        said.append(f"get_generation {document['generation']} says what has become of it.")
+        said.append(f"get_generation {document['generation']} returns its state.")
     if problem.retry_after is not None:
         said.append(f"Try again after {problem.retry_after} seconds.")
     return CallToolResult(
@@ -51,6 +51,6 @@ def cost_of(problem: PixyProxyException) -> Cost | None:
 
 
 def sentences(*texts: object) -> str:
-    """The texts, each with an end."""
+    """The texts, each ended by a full stop."""
     found = [str(text) for text in texts if text]
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in found)
