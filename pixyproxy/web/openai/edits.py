@@ -11,7 +11,7 @@ from pixyproxy.core.exceptions import ImageContentLostError, PixyProxyException,
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import PrivateUploadRoute, private_router
-from pixyproxy.web.dependencies import services_of
+from pixyproxy.web.dependencies import requested_url, services_of
 from pixyproxy.web.http.body_limit import skip_body
 from pixyproxy.web.http.idempotency import idempotency_key
 from pixyproxy.web.openai.body import validated
@@ -69,7 +69,7 @@ async def edit_images(
     """As OpenAI's `POST /v1/images/edits`. An image may be one that is stored here: its guid, or its URL."""
     services = services_of(request)
     collector = services.uploads.collect(
-        base_url=str(request.base_url).rstrip("/"),
+        base_url=requested_url(request.scope),
         recall=None if key is None else partial(services.private.recorded_inputs, caller=caller, idempotency_key=key),
     )
     try:
