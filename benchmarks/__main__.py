@@ -38,10 +38,10 @@ PARTS: dict[str, ModuleType] = {
     for part in (content, counts, not_modified, lists, generation, edits, streams, slow_readers, connects)
 }
 ROUNDS = 5
-"""The fewest of a full run."""
+"""The fewest rounds of a full run."""
 HERE = Path(__file__).parent
 SCRATCH = ROOT / "build" / "benchmarks"
-"""What is not a full run leaves its results here, where git does not look."""
+"""The results of a run that is not a full one; git ignores this folder."""
 OPEN_FILES = 20_000
 NEW_SETTINGS = ("CONTENT_CACHE_MB", "CACHE_TTL", "FINISH_SLOTS")
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_COMMAND_LINE = 0, 1, 2
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run the parts that were asked for; the exit status says what became of them."""
+    """Run the requested parts; returns the exit status."""
     options = parser().parse_args()
     if unknown := set(options.parts) - set(PARTS):
         warn(f"No such part: {', '.join(sorted(unknown))}. There are {', '.join(PARTS)}.")
@@ -74,7 +74,7 @@ def main() -> int:
         return EXIT_COMMAND_LINE
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard) if hard > 0 else OPEN_FILES, hard))
-    os.environ["PATH"] += ":/usr/sbin"  # where Debian has nginx and mariadbd, and not everybody looks
+    os.environ["PATH"] += ":/usr/sbin"  # Debian's folder of nginx and mariadbd; PATH may lack it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parts = [part for part in PARTS if part in (options.parts or PARTS)]
     results = measure(parts, rounds=options.rounds, quick=options.quick)
@@ -92,7 +92,7 @@ def exit_status(results: Results, *, drawn: bool) -> int:
 
 
 def missing_programs() -> list[str]:
-    """What is not installed that a run needs."""
+    """What a run needs and is not installed."""
     found = {
         "wrk": program("wrk"),
         "nginx": program("nginx"),
@@ -104,7 +104,7 @@ def missing_programs() -> list[str]:
 
 
 def measure(parts: list[str], *, rounds: int, quick: bool) -> Results:
-    """Run the parts; one that fails is said in the results, and the next one goes on."""
+    """Run the parts. The results report a part that fails, and the next one runs."""
     begun = time.monotonic()
     results = Results()
     progress = Progress({part: PARTS[part].planned_seconds(rounds=rounds, quick=quick) for part in parts})
@@ -130,7 +130,7 @@ def measure(parts: list[str], *, rounds: int, quick: bool) -> Results:
                 for part in parts:
                     attempt(part, run)
             finally:
-                seaweedfs.process.stop(how=signal.SIGKILL)  # its folder goes with the run
+                seaweedfs.process.stop(how=signal.SIGKILL)  # its folder is removed with the run
         finally:
             mariadb.process.stop(how=signal.SIGKILL)
     results.facts["minutes"] = round((time.monotonic() - begun) / 60, 1)
@@ -143,7 +143,7 @@ def attempt(part: str, run: Run) -> None:
     run.progress.begin(part, steps=1)
     try:
         PARTS[part].run(run)
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the other parts go on
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the other parts run
         traceback.print_exc()
         run.results.failures[part] = f"{type(error).__name__}: {str(error)[:500]}"
     spent = time.monotonic() - begun
@@ -175,7 +175,7 @@ def publish(results: Results, file: Path) -> bool:
     picture = ROOT / "docs" / "benchmarks.svg" if full else folder / "benchmarks.svg"
     notes = (HERE / "NOTES.md").read_text() if (HERE / "NOTES.md").exists() else ""
     (folder / "RESULTS.md").write_text(report.report(results, notes=notes))
-    # matplotlib lives with LiteLLM; the picture's module needs nothing else of ours than the results.
+    # matplotlib is installed beside LiteLLM; of our modules the picture needs only the results.
     drawn = subprocess.run(
         [str(BENCH_BIN / "python"), "-m", "benchmarks.picture", str(file), str(picture)], cwd=ROOT, check=False
     )

@@ -41,7 +41,7 @@ def run(run: Run) -> None:
 
 
 def connect(engine: Engine, *, count: int) -> float:
-    """Milliseconds of CPU of this process for a new connection, with what the product says first on each."""
+    """Milliseconds of CPU of this process for a new connection, with the statements that the product sends first."""
     begun = time.process_time()
     for _ in range(count):
         connection = engine.raw_connection()

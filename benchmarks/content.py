@@ -1,4 +1,4 @@
-"""Content: what it costs to serve the bytes of an image, beside everything else that could serve them."""
+"""Content: what it costs to serve the bytes of an image, compared with other servers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ PART = "content"
 OBJECTS = {"50 KB": 16, "1.5 MB": 16, "4 MB": 8}
 """Together 57 MB: they fit into the default cache of 64 MB."""
 TOO_MANY = 96
-"""Pictures of 1.5 MB that together do not: asked for in turn, each is gone before its next turn."""
+"""Pictures of 1.5 MB that together do not fit: requested in turn, each is evicted before its next turn."""
 
 
 def planned_seconds(*, rounds: int, quick: bool) -> float:
@@ -34,14 +34,14 @@ def cases() -> list[tuple[str, int, str]]:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who serves: the process, and the paths of each size."""
+    """A server: its process, and its paths of each size."""
 
     pid: int
     port: int
     paths: Mapping[str, list[str]]
 
     def address(self, size: str) -> Address:
-        """What is asked for a size."""
+        """The paths that are requested for a size."""
         return Address(self.port, self.paths[size], size=names.SIZES[size])
 
 
@@ -80,7 +80,7 @@ def measure(run: Run, everybody: Mapping[str, Contestant]) -> None:
         for size, connections, who in plan:
             contestant, case = everybody[who], names.content_case(size, connections)
             with run.tolerating(PART, f"{case}, {who}"):
-                check(contestant.address(size))  # and what is cached is in the cache
+                check(contestant.address(size))  # and to fill the cache
                 figures = load(
                     contestant.address(size),
                     pids={"cpu_ms": contestant.pid},

@@ -150,17 +150,17 @@ class Stub(Server):
         self.url = f"http://127.0.0.1:{port}"
 
     def set_delay(self, seconds: float) -> None:
-        """From now on a picture takes so long."""
+        """Set the seconds that a picture takes."""
         httpx2.get(f"{self.url}/delay/{seconds}")
 
     def count(self) -> int:
-        """Pictures that were asked for."""
+        """Pictures that were requested."""
         count: int = httpx2.get(f"{self.url}/count").json()["count"]
         return count
 
 
 def litellm(folder: Path, *, upstream: str) -> Server:
-    """LiteLLM's proxy before the upstream: without a database, and without a word to the world outside."""
+    """LiteLLM's proxy before the upstream: without a database, and without requests to other hosts."""
     (port,) = free_ports(1)
     folder.mkdir(parents=True)
     model = {"model": "openai/gpt-image-1", "api_base": f"{upstream}/v1", "api_key": planted.UPSTREAM_KEY}

@@ -40,7 +40,7 @@ def general_log(mariadb: MariaDB, file: Path) -> Iterator[None]:
 
 
 def about_images(log: str) -> int:
-    """Statements in a general log that are about the table of images, and not of one who sets up the log."""
+    """Statements in a general log about the table of images, without those that set up the log."""
     parts = ENTRY.split(log)[1:]
     entries = zip(parts[::2], parts[1::2], strict=True)
     return sum(kind in ("Query", "Execute") and re.search(r"\bimages\b", text) is not None for kind, text in entries)
@@ -73,7 +73,7 @@ class Counter:
 
 
 def run(run: Run) -> None:
-    """Every case in every round, each with an image that was never asked for."""
+    """Every case in every round, each with an image that was never requested."""
     run.progress.begin(PART, steps=run.rounds * len(COUNTS))
     with run.store(PART) as store, CountingProxy(run.seaweedfs.port) as proxy:
         endpoint = {"S3_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
@@ -89,7 +89,7 @@ def run(run: Run) -> None:
 
 
 def measure_round(run: Run, store: Store, counters: dict[str, Counter], number: int) -> None:
-    """The cases once. One whose answer is wrong is a failure of the part, and the others go on."""
+    """The cases once. A wrong answer is a failure of the part; the other cases run."""
     image, uncached, cold, partial = store.plant(4, size_bytes=SIZE, first=number * 10)
     cached, off = counters[names.CACHED], counters[names.UNCACHED]
     off.get(uncached)

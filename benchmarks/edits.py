@@ -1,4 +1,4 @@
-"""Edits: what 32 clients that upload 40 MB each at once cost in memory, and what the others notice of them."""
+"""Edits: what 32 clients that upload 40 MB each at once cost in memory, and how they slow other requests."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ CLIENTS = 32
 IMAGES = 4
 IMAGE_MB = 10
 UPLOAD_MB = "2048"
-"""More than the images of all: with less some would get 503."""
+"""More than all images need: with less, some edits would get 503."""
 ROUNDS = 3
 GETS_PER_S = 10.0
 SECONDS = 20.0
@@ -56,7 +56,7 @@ def run(run: Run) -> None:
 @contextmanager
 def drawing(folder: Path) -> Iterator[str]:
     """The address of a demo upstream of its own process, which takes a second for a picture."""
-    upstream = PixyProxy(folder, {}, arguments=("demo-upstream", "--delay", "1"), defaults={})
+    upstream = PixyProxy(folder, {}, arguments=("demo-upstream", "--delay", "1"), defaults={}, installed=True)
     with stopping(upstream.start()):
         yield upstream.url
 

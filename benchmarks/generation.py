@@ -1,4 +1,4 @@
-"""Generation: what PixyProxy adds to the upstream's time, beside a proxy that stores nothing."""
+"""Generation: what PixyProxy adds to the upstream's time, compared with a proxy that stores nothing."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ PART = "generation"
 WARM_UP = 12
 """Generations before anything is measured, four at once, of 0.1 s each."""
 SURPLUS = 1.25
-"""Arrivals, in times of those that run at once: the crowd stays for a while before it thins out."""
+"""Arrivals, as a multiple of those that run at once: so the load lasts for a while before it falls."""
 BURST_ROUNDS = 3
 GETS_PER_S = 10.0
 BURST_GETS_PER_S = 25.0
@@ -57,7 +57,7 @@ def planned_seconds(*, rounds: int, quick: bool) -> float:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who takes the generations: its process, how it is asked, and the cheap GETs that it answers meanwhile."""
+    """A contestant: its process, its requests, and the cheap GETs that it answers meanwhile."""
 
     server: Server | PixyProxy
     port: int
@@ -97,7 +97,7 @@ def of_ours(store: Store, stub: Stub, **settings: str) -> Contestant:
 
 
 def of_litellm(run: Run, stub: Stub) -> Contestant:
-    """LiteLLM's proxy; its cheapest GET stands for details, and comes twice as often for there is no other."""
+    """LiteLLM's proxy; its cheapest GET stands for details, at twice the rate because there is no other."""
     server = contestants.litellm(run.next_folder("litellm"), upstream=stub.url)
     key = {"Authorization": f"Bearer {contestants.MASTER_KEY}"}
     gets = {"details": ["/health/liveliness"], "content": ["/health/liveliness"]}
@@ -105,7 +105,7 @@ def of_litellm(run: Run, stub: Stub) -> Contestant:
 
 
 def warm_up(contestant: Contestant, stub: Stub) -> None:
-    """A few generations, and a look whether the picture is the upstream's; `WrongAnswerError` if it is not."""
+    """A few generations, and a check that the picture is the upstream's; `WrongAnswerError` if it is not."""
     stub.set_delay(0.1)
     plan = contestant.plan([number // 4 * 0.4 for number in range(WARM_UP)], gets_per_s=5)
     refused = [each for each in carried_out(plan)["posts"] if each.status != contestant.status]

@@ -21,7 +21,7 @@ PAGE = 50
 PAGE_NUMBER = 10_000
 CONNECTIONS = 8
 COLD = 40_000
-"""Guids a round: more than can be asked for while a load lasts."""
+"""Guids a round: more than can be requested while a load lasts."""
 BUFFER_POOL = 1024 * names.MB
 BEGUN = datetime(2025, 1, 1, tzinfo=UTC)
 INTERVAL = 7
@@ -34,7 +34,7 @@ def planned_seconds(*, rounds: int, quick: bool) -> float:
 
 
 def guid_of(kind: str, number: int) -> UUID:
-    """A guid that nobody would guess, and that SQL computes too."""
+    """An unguessable guid, which SQL can compute too."""
     return UUID(hashlib.md5(f"{kind}-{number}".encode(), usedforsecurity=False).hexdigest())
 
 

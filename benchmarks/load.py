@@ -55,7 +55,7 @@ class Plan:
 
 
 class Connection(asyncio.Protocol):
-    """A connection on which one request at a time is asked."""
+    """A connection with one request at a time."""
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[tuple[int, int]] | None = None
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         """Called when the connection has ended."""
         self.open = False
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error or ConnectionResetError("closed before the answer was whole"))
+            self._answer.set_exception(error or ConnectionResetError("closed before the answer was complete"))
 
     async def ask(self, request: bytes) -> tuple[int, int]:
         """Status and size of the answer."""
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
     def close(self) -> None:
-        """End it."""
+        """Close it."""
         self.open = False
         self._transport.close()
 
@@ -109,7 +109,7 @@ class Asking:
         self._idle: list[Connection] = []
 
     async def ask(self, at: float, request: bytes) -> Happened:
-        """Ask at that moment, and wait for the whole answer."""
+        """Send the request at that moment, and wait for the complete answer."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._begun + at - loop.time()))
         connection: Connection | None = None
@@ -141,7 +141,7 @@ def request_bytes(method: str, path: str, port: int, headers: Mapping[str, str],
 
 
 async def carry_out(plan: Plan) -> dict[str, list[Happened]]:
-    """What happened, by the name of the stream; the POSTs are called `posts`."""
+    """The results, by the name of the stream; the POSTs are called `posts`."""
     begun = asyncio.get_running_loop().time() + 0.2
     ended = asyncio.Event()
 

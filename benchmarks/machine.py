@@ -38,14 +38,14 @@ def machine() -> dict[str, str]:
 
 
 def said(command: list[str], pattern: str) -> str:
-    """What a program says of its version; '?' if it says nothing of that kind."""
+    """The version that a program reports; '?' if it reports none."""
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(pattern, ran.stdout + ran.stderr)
     return found[1] if found else "?"
 
 
 def versions(mariadb: str) -> dict[str, str]:
-    """The versions of everything that is measured, and of what measures."""
+    """The versions of everything that is measured, and of the tools that measure."""
     ask = "import importlib.metadata as known; print(known.version('litellm'))"
     return {
         "Python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""What is measured of a process, and what becomes of many figures."""
+"""Measurements of a process, and statistics of many figures."""
 
 import math
 import threading

@@ -1,6 +1,6 @@
-"""The picture of a run: three comparisons that say what PixyProxy is good for, at the width of a README.
+"""The picture of a run: three comparisons with other programs, at the width of a README.
 
-`python -m benchmarks.picture RESULTS PICTURE`; it needs matplotlib, and of ours nothing but the results.
+`python -m benchmarks.picture RESULTS PICTURE`; it needs matplotlib, and of our modules only the results.
 """
 
 import math
@@ -89,7 +89,7 @@ def generation(results: Results, figure: str) -> list[tuple[str, float]]:
 
 
 def draw(results: Results) -> Figure:
-    """The whole picture."""
+    """The complete picture."""
     mpl.rcParams.update(STYLE)
     figure = Figure(figsize=(WIDTH, HEIGHT), facecolor="white")
     above = figure.add_gridspec(1, 2, left=0.19, right=0.985, top=0.845, bottom=0.475, wspace=0.12)

@@ -24,7 +24,7 @@ Rows = list[tuple[str, float, float]]
 def profile_missed(run: Run, part: str, profile: Callable[[str, str], Rows]) -> None:
     """For each case in which a ratio of the part was missed: what `profile(case, contestant)` finds.
 
-    A profile that cannot be made is no failure of the benchmark: it is said, and left out.
+    A profile that cannot be made is not a failure of the benchmark: it is reported, and left out.
     """
     verdicts = [evaluate(target, run.results) for target in TARGETS if target.part == part and target.is_ratio]
     missed = [(each.case, each.target.contestant) for each in verdicts if each.reached is False]

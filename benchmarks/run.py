@@ -1,4 +1,4 @@
-"""A run: its options, its servers, what it has found so far, and the lines that say how far it is."""
+"""A run: its options, its servers, its results so far, and the lines that report its progress."""
 
 import math
 import sys
@@ -31,7 +31,7 @@ class Progress:
         self.part, self.part_begun, self.steps, self.done = part, time.monotonic(), steps, 0
 
     def step(self, words: str) -> None:
-        """Say what was measured, and how long the rest should take."""
+        """Report what was measured, and how long the rest should take."""
         self.done = min(self.done + 1, self.steps)
         spent, planned = time.monotonic() - self.part_begun, self.planned.get(self.part, 0.0)
         rest = self.steps - self.done
@@ -48,7 +48,7 @@ class Progress:
 
 @dataclass
 class Run:
-    """What a part is given. `quick`: everything is smaller, and nothing that is found means anything."""
+    """What a part is given. `quick`: everything is smaller, and the figures mean nothing."""
 
     rounds: int
     quick: bool
@@ -71,7 +71,7 @@ class Run:
 
     @contextmanager
     def tolerating(self, part: str, words: str) -> Iterator[None]:
-        """A wrong answer in the block is a failure of the run, and the rest goes on."""
+        """A wrong answer in the block is a failure of the run; the rest continues."""
         try:
             yield
         except WrongAnswerError as error:
@@ -79,7 +79,7 @@ class Run:
             self.progress.step(f"{words}: FAILED: {error}")
 
     def next_folder(self, name: str) -> Path:
-        """A folder that nobody has used."""
+        """A new, unused folder."""
         return self.folder / f"{name}-{next(self._names)}"
 
     @contextmanager

@@ -19,7 +19,7 @@ TIMEOUT = 300.0
 
 
 async def read_slowly(port: int, path: str, *, rate: float) -> tuple[int, int]:
-    """Status and body bytes of an answer that is taken with `rate` bytes a second."""
+    """Status and body bytes of an answer that is read at `rate` bytes a second."""
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -50,7 +50,7 @@ async def client(port: int, path: str, *, rate: float) -> tuple[int, int]:
 
 
 async def clients(port: int, paths: list[str], *, count: int, rate: float) -> list[tuple[int, int]]:
-    """What became of them all."""
+    """The results of all clients."""
     return list(await asyncio.gather(*(client(port, path, rate=rate) for path in islice(cycle(paths), count))))
 
 

@@ -1,4 +1,4 @@
-"""Slow readers: what 200 of them cost in memory, and what the others notice of them."""
+"""Slow readers: what 200 of them cost in memory, and how they slow other requests."""
 
 import json
 import subprocess

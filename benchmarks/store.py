@@ -14,7 +14,7 @@ from tests.servers import BIN, WITHOUT_DELAY, MariaDB, PixyProxy, SeaweedFS, cle
 
 PREFIX = "pictures/"
 QUIET = {"PIXYPROXY_RECONCILE_INTERVAL": "3600"}
-"""The reconciler stays out of what is measured."""
+"""Keeps the reconciler out of the measurements."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Store:
         """A PixyProxy over the store; settings without their prefix."""
         wanted = {**QUIET, **{f"PIXYPROXY_{each}": value for each, value in settings.items()}}
         environment = {**self.environment, **known(wanted)}
-        return PixyProxy(self.folder / name, environment, defaults=known(WITHOUT_DELAY)).start()
+        return PixyProxy(self.folder / name, environment, defaults=known(WITHOUT_DELAY), installed=True).start()
 
     def plant(self, count: int, *, size_bytes: int, first: int = 0) -> list[Planted]:
         """So many images of that size, each with a picture of its own."""

@@ -1,4 +1,4 @@
-"""Clients of streams of images, in a process of their own: so many at once, the second half of which reads slowly.
+"""Clients of streams of images, in a process of their own: many at once, and the second half reads slowly.
 
 `python -m benchmarks.stream_client --port P --clients N --rate BYTES` prints a JSON list: for each client whether its
 stream ended with the finished picture, how many partial images came before it, and the seconds until then.
@@ -23,7 +23,7 @@ OVERLAP = max(len(PARTIAL), len(COMPLETED), len(END))
 
 
 class Stream:
-    """What has come of a stream. Of its bytes only the last few are held."""
+    """The state of a stream. Only the last few of its bytes are kept."""
 
     def __init__(self) -> None:
         self.partials = self.completed = 0
@@ -43,7 +43,7 @@ class Stream:
 
 
 async def read_stream(port: int, *, rate: float | None) -> tuple[bool, int, float]:
-    """Whether the stream was whole, its partial images, and its seconds; taken with `rate` bytes a second if given."""
+    """Whether the stream was complete, its partial images, and its seconds; read at `rate` bytes a second if given."""
     loop = asyncio.get_running_loop()
     lines = [
         "POST /v1/images/generations HTTP/1.1",
@@ -72,7 +72,7 @@ async def read_stream(port: int, *, rate: float | None) -> tuple[bool, int, floa
 
 
 async def client(port: int, *, rate: float | None) -> tuple[bool, int, float]:
-    """`read_stream`, which is not whole if it failed."""
+    """`read_stream`; a stream that failed is not complete."""
     try:
         async with asyncio.timeout(TIMEOUT):
             return await read_stream(port, rate=rate)
@@ -81,7 +81,7 @@ async def client(port: int, *, rate: float | None) -> tuple[bool, int, float]:
 
 
 async def clients(port: int, *, count: int, rate: float) -> list[tuple[bool, int, float]]:
-    """What became of them all."""
+    """The results of all clients."""
     rates = [None if number < count // 2 else rate for number in range(count)]
     return list(await asyncio.gather(*(client(port, rate=each) for each in rates)))
 

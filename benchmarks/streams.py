@@ -1,4 +1,4 @@
-"""Streams: what 100 at once cost in memory, half of them read slowly, and what the others notice of them."""
+"""Streams: what 100 at once cost in memory, half of them read slowly, and how they slow other requests."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from tests.servers import PixyProxy
 PART = "streams"
 CLIENTS = 100
 RATE = 100_000
-"""Bytes a second of the slow half: it takes half a minute for a stream of 3.3 MB."""
+"""Bytes a second of the slow half, which needs half a minute for a stream of 3.3 MB."""
 DRAWING = 8.0
 """Seconds of the upstream; a quarter from event to event."""
 ROUNDS = 3
@@ -84,7 +84,7 @@ def start(port: int, *, clients: int, rate: float) -> "subprocess.Popen[bytes]":
 
 
 def ended(reading: "subprocess.Popen[bytes]") -> list[tuple[bool, int, float]]:
-    """What became of the streams."""
+    """The results of the streams."""
     try:
         output, _ = reading.communicate(timeout=320)
     finally:

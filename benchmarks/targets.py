@@ -1,4 +1,4 @@
-"""What was promised, and whether it was reached."""
+"""The targets, and whether they were reached."""
 
 import math
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def value_of(target: Target, case: str, results: Results) -> float:
 
 
 def content_targets() -> tuple[Target, ...]:
-    """Those of the content of an image."""
+    """The targets for the content of an image."""
 
     def target(size: str, contestant: str, figure: str, sense: Sense, bound: float, beside: str) -> Target:
         words = {"cpu_ms": "CPU a request", "requests_per_s": "requests/s"}[figure]
@@ -126,7 +126,7 @@ COUNTS: dict[str, tuple[str, int | None, int | None]] = {
 
 
 def counts_targets() -> tuple[Target, ...]:
-    """Those of what a GET costs the database and the storage: exact in every round."""
+    """The targets for what a GET costs the database and the storage: exact in every round."""
     found = []
     for case, (contestant, statements, requests) in COUNTS.items():
         for figure, words, bound in (
@@ -140,7 +140,7 @@ def counts_targets() -> tuple[Target, ...]:
 
 
 def lists_targets() -> tuple[Target, ...]:
-    """Those of the list with 1,000,000 rows."""
+    """The targets for the list with 1,000,000 rows."""
     figures = {"cpu_ms": "our CPU", "database_cpu_ms": "MariaDB's CPU", "p50_ms": "latency p50"}
     return tuple(
         Target(
@@ -152,7 +152,7 @@ def lists_targets() -> tuple[Target, ...]:
 
 
 def generation_targets() -> tuple[Target, ...]:
-    """Those of generations that are spread evenly, and of bursts."""
+    """The targets for generations that are spread evenly, and for bursts."""
     every, crowd = tuple(names.RUNNING), ("1,000 × 20 s",)
     bursts = tuple(names.BURSTS)
 
@@ -182,7 +182,7 @@ def generation_targets() -> tuple[Target, ...]:
 
 
 def edits_targets() -> tuple[Target, ...]:
-    """Those of 32 edits at once."""
+    """The targets for 32 edits at once."""
     cases = tuple(names.EDITS)
 
     def ours(what: str, figure: str, bound: float, unit: str) -> Target:
@@ -197,7 +197,7 @@ def edits_targets() -> tuple[Target, ...]:
 
 
 def streams_targets() -> tuple[Target, ...]:
-    """Those of 100 streams with partial images at once."""
+    """The targets for 100 streams with partial images at once."""
     cases = (names.STREAMS,)
 
     def ours(what: str, figure: str, bound: float, unit: str) -> Target:
@@ -212,7 +212,7 @@ def streams_targets() -> tuple[Target, ...]:
 
 
 def slow_readers_targets() -> tuple[Target, ...]:
-    """Those of 200 clients that read slowly."""
+    """The targets for 200 clients that read slowly."""
     cases = tuple(names.SLOW)
     most = 200 * 0.5 + 64
 

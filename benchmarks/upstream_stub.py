@@ -103,7 +103,7 @@ class Stub(asyncio.Protocol):
     def _send(self, body: bytes) -> None:
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode())
-        self._transport.write(body)  # shared by all: what the client does not take yet is not copied
+        self._transport.write(body)  # shared by all: bytes that the client has not read yet are not copied
 
 
 async def serve(*, port: int, delay: float) -> None:

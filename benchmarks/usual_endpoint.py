@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 CHUNK = 64 * 1024
 THREADS = 40
-"""In which FastAPI runs `def` endpoints; so many connections are kept, which usual code forgets."""
+"""Threads in which FastAPI runs `def` endpoints. As many connections are kept, which usual code forgets."""
 
 
 def application() -> FastAPI:

@@ -15,12 +15,12 @@ RESULT = re.compile(r"^RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$", re.MU
 
 
 class WrongAnswerError(Exception):
-    """A contestant answers other than it must: its figures would mean nothing."""
+    """A contestant gives a wrong answer: its figures would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """What is asked: a server's port on 127.0.0.1, the paths that are taken in turn, and what every answer must be."""
+    """What is requested: a server's port on 127.0.0.1, paths in turn, and what every answer must be."""
 
     port: int
     paths: Sequence[str]
@@ -46,7 +46,7 @@ def ask(address: Address, path: str, *, method: str = "GET") -> tuple[int, bytes
 
 
 def check(address: Address, *, most: int = 100) -> int:
-    """Ask for up to `most` paths once; the bytes of an answer. `WrongAnswerError` if one is not as it must be."""
+    """Request up to `most` paths once; the bytes of an answer. `WrongAnswerError` if an answer is wrong."""
     length = 0
     for path in address.paths[:most]:
         status, body, head = ask(address, path)

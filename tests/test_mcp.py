@@ -204,7 +204,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
         ("edit_image", {"prompt": "x", "sources": [UNKNOWN]}, "sources/0: names no image that is stored here"),
         ("edit_image", {"prompt": "x", "sources": ["https://example.com/a.png"]}, "No other URL is fetched"),
         ("generate_image", {"prompt": " "}, "prompt: "),
-        ("generate_image", {"prompt": "x", "sources": [UNKNOWN]}, "sources: is no argument of this tool"),
+        ("generate_image", {"prompt": "x", "sources": [UNKNOWN]}, "sources: is not an argument of this tool"),
         ("generate_image", {"prompt": "x", "size": "as large as possible"}, "size: must be one word"),
         ("generate_image", {"prompt": "x", "idempotency_key": "ä"}, "Idempotency-Key"),
         ("list_images", {"limit": 51}, "limit: "),

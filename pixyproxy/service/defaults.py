@@ -9,7 +9,7 @@ from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the settings say of requests that leave it open. `quality` None: none is sent to the upstream."""
+    """The settings for requests that leave values open. `quality` None: none is sent to the upstream."""
 
     models: ModelCatalogue
     quality: str | None

@@ -1,4 +1,4 @@
-"""Previews: small copies of pictures, for who wants to look at one and has little room."""
+"""Previews: small copies of pictures, for callers with little room."""
 
 import io
 
@@ -29,7 +29,7 @@ class Previews:
         self._turn = anyio.Semaphore(AT_ONCE)
 
     async def of(self, image: Image) -> bytes | None:
-        """A WebP of at most `LONGEST_EDGE` pixels and `MAX_BYTES`; None if there can be none now."""
+        """A WebP of at most `LONGEST_EDGE` pixels and `MAX_BYTES`; None if none can be made now."""
         if image.width * image.height > MAX_PIXELS:
             return None
         async with self._turn:

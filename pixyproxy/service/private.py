@@ -94,7 +94,7 @@ class PrivateImageService:
         began. None: `sync_wait`, and a generation that another request began is not waited for. `inputs`: what is
         edited; they are closed when the upstream has them, or they are no longer needed. `client`: without an
         Idempotency-Key its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be
-        `math.inf`. `partial_images`: how many the upstream is asked for, for those who `watch`.
+        `math.inf`. `partial_images`: how many are requested from the upstream, for callers of `watch`.
 
         Raises `ModelNotFoundError`, and what `GenerationRunner.begin` raises before anything is spent; what
         `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a picture. For a known key
@@ -131,7 +131,7 @@ class PrivateImageService:
         partial_images: int | None = 0,
         client: Client | None = None,
     ) -> Streamed:
-        """Like `create`, without a time limit. `partial_images` None: the upstream is not asked for a stream.
+        """Like `create`, without a time limit. `partial_images` None: no stream is requested from the upstream.
 
         What `create` raises before it waits is raised here, and the rest by the events. A caller that is slow misses
         partial images. Closing the events ends nothing.

@@ -57,8 +57,8 @@ class Uploads:
         """A collector for one request. `base_url`: with which the client reached this service.
 
         `recall`: the inputs that are recorded for the request's Idempotency-Key. An image among them may have been
-        deleted or lost since, or its bytes cannot be read now: the inputs then have a `refusal`, and are good for
-        finding that record.
+        deleted or lost since, or its bytes cannot be read now: the inputs then have a `refusal`, and serve only to find
+        that record.
         """
         own = [urlsplit(url) for url in (self._public_url, base_url) if url is not None]
         return InputCollector(self._receiver, images=self._images, storage=self._storage, base_urls=own, recall=recall)

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pixyproxy.core.exceptions import InvalidRequestError
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 def revalidated(adapter: TypeAdapter[T], value: Any) -> T:
     """The value, validated again. `InvalidRequestError` names the broken rules."""
-    plain = value.model_dump() if hasattr(value, "model_dump") else value
+    plain = value.model_dump() if isinstance(value, BaseModel) else value
     try:
         return adapter.validate_python(plain)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI generates, and what it does not know."""
+"""The OpenAPI document: what FastAPI generates, and additions that FastAPI cannot derive."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The application: routes, the exception handler, and what stands around all requests."""
+"""The application: routes, the exception handler, and the wrappers around all requests."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -61,7 +61,7 @@ def create_api(
     background: Background | None = None,
     dialects: tuple[Dialect, ...] = DIALECTS,
 ) -> FastAPI:
-    """The FastAPI application; `background` is what runs while it serves."""
+    """The FastAPI application; `background` runs while it serves."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:

@@ -20,10 +20,12 @@ from pixyproxy.service.uploads import Uploads
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the application. `public_url`: the beginning of URLs in answers; None: that of the request.
+    """The parts of the application.
 
-    `cors_origins`: whose scripts may read the public routes. `client_patience`: seconds that a client has to send a
-    body, or to read a chunk of a picture: a stalled client must not keep the process from ending.
+    `public_url`: the beginning of URLs in answers; None: the one that the request used.
+
+    `cors_origins`: the origins of scripts that may read the public routes. `client_patience`: seconds that a client has
+    to send a body, or to read a chunk of a picture: a stalled client must not keep the process from ending.
     """
 
     public: PublicImageService
@@ -62,14 +64,14 @@ def base_url(request: Request) -> str:
 
 
 def requested_url(scope: Scope) -> str:
-    """The URL at which a request came, without its path."""
+    """The URL that a request used, without its path."""
     host = next((value for name, value in scope["headers"] if name == b"host"), None)
     return _url(scope["scheme"], scope.get("server"), scope.get("root_path", ""), host)
 
 
 @lru_cache(maxsize=64)
 def _url(scheme: str, server: tuple[str, int] | None, root_path: str, host: bytes | None) -> str:
-    # As Starlette makes it, for which it parses the Host header anew each time.
+    # The same as Starlette's, which parses the Host header each time.
     headers = [] if host is None else [(b"host", host)]
     scope = {"type": "http", "scheme": scheme, "server": server, "root_path": root_path, "headers": headers}
     return str(Request(scope).base_url).rstrip("/")

@@ -36,7 +36,7 @@ def dialect_of(request: Request) -> Dialect:
 
 
 def dialect_at(path: str, dialects: Iterable[Dialect]) -> Dialect:
-    """The dialect of a URL, which may have slashes too many; `ValueError` if it belongs to none of them."""
+    """The dialect of a URL, which may have extra slashes; `ValueError` if it belongs to none of them."""
     path = SLASHES.sub("/", path)
     return max((each for each in dialects if each.speaks(path)), key=lambda each: len(each.prefix))
 

@@ -60,7 +60,7 @@ def swagger_file(name: str) -> bytes:
 
 @cache
 def packed_swagger_file(name: str) -> bytes:
-    """The same, compressed once: that takes 40 ms of CPU, and anyone may request it."""
+    """The same file, compressed once: compressing takes 40 ms of CPU, and anyone may request it."""
     return pack(swagger_file(name))
 
 
@@ -94,7 +94,7 @@ async def swagger_style(request: Request) -> Response:
 
 @router.get("/docs/start.js")
 async def start_script() -> Response:
-    """Starts Swagger UI. A file of its own: the page's policy allows no script in it."""
+    """The script that starts Swagger UI. It is a file because the page's policy allows no inline script."""
     return Response(START, media_type="text/javascript", headers={**CACHED, "Cache-Control": "no-cache"})
 
 

@@ -16,8 +16,8 @@ from pixyproxy.web.problems import handle_exception
 class PlainRoute(APIRoute):
     """A route whose endpoint gets the request and nothing else: `endpoint(request) -> Response`.
 
-    FastAPI's dependencies cost several times what such an endpoint does; that of the whole app, `record_route`, is
-    replaced by `add_route`. What the endpoint reads from the request stands in `openapi_extra`.
+    FastAPI's dependencies cost several times as much as such an endpoint. `add_route` replaces `record_route`, the
+    dependency of all routes. `openapi_extra` describes what the endpoint reads from the request.
     """
 
     def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> None:

@@ -52,7 +52,7 @@ class Problem(BaseModel):
     request_id: str = Field(description="Find it in the log with this.")
     errors: list[ProblemItem] | None = Field(default=None, description="What breaks a rule.")
     cost: Cost | None = Field(default=None, description="What the request for a picture cost.")
-    generation: str | None = Field(default=None, description="The guid of the generation that it is about.")
+    generation: str | None = Field(default=None, description="The guid of the generation that the problem concerns.")
 
 
 def responses_for(*errors: type[PixyProxyException]) -> dict[int | str, dict[str, Any]]:
@@ -107,7 +107,7 @@ def log_problem(problem: PixyProxyException, exception: Exception) -> None:
 def problem_of(request: Request, exception: Exception) -> PixyProxyException:
     """The exception as one of ours."""
     if isinstance(exception, PixyProxyException):
-        # An exception without a status should have been translated by the service: it is a fault.
+        # The service should have translated an exception without a status: it is a fault.
         if type(exception).name != PixyProxyException.name:
             return exception
         known = {name: exception.extra[name] for name in ("generation",) if name in exception.extra}
@@ -126,7 +126,7 @@ def problem_of(request: Request, exception: Exception) -> PixyProxyException:
 def http_problem(request: Request, exception: HTTPException) -> PixyProxyException:
     """Errors that Starlette and FastAPI raise themselves."""
     if exception.status_code == 404:
-        return NotFoundError("Nothing is at this URL. The paths of this service stand in /docs.")
+        return NotFoundError("Nothing is at this URL. /docs lists the paths of this service.")
     if exception.status_code == 405:
         return MethodNotAllowedError(allowed_methods(request))
     return MalformedRequestError("The request's body cannot be read; send JSON in UTF-8.")

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from uuid import UUID
+from collections.abc import AsyncIterator
 
 from pixyproxy.core.exceptions import PixyProxyException, StorageError, StorageUnavailableError
 from pixyproxy.core.images import DeletedImage
@@ -34,22 +34,17 @@ class UnfinishedDeletions:
         if not self._apply:
             await self._report()
             return
-        failed, last_error = 0, None
-        cursor: str | None = None
-        while not isinstance(last_error, StorageUnavailableError):
-            page = await self._images.list_deleted(limit=BATCH, cursor=cursor)
-            for image in page.images:
-                error = await self._finish(image)
-                self._findings.add(Finding.DELETION, str(image.guid), fixed=error is None)
-                if error is not None:
-                    failed, last_error = failed + 1, error
-                if isinstance(error, StorageUnavailableError):
-                    break
-            cursor = page.next_cursor
-            if cursor is None:
+        failed = 0
+        failure: PixyProxyException | None = None
+        async for image in self._marked():
+            error = await self._finish(image)
+            self._findings.add(Finding.DELETION, str(image.guid), fixed=error is None)
+            if error is not None:
+                failed, failure = failed + 1, error
+            if isinstance(error, StorageUnavailableError):
                 break
-        if last_error is not None:  # one line for all of them: the same ones may be refused in every run
-            logger.warning("%d deletions cannot be finished: %s: %s", failed, last_error.name, last_error.detail)
+        if failure is not None:  # one line for all of them: each run may find the same ones
+            logger.warning("%d deletions cannot be finished: %s: %s", failed, failure.name, failure.detail)
 
     async def _finish(self, image: DeletedImage) -> PixyProxyException | None:
         """Remove the object and the row; the error if the storage does not do it."""
@@ -62,21 +57,21 @@ class UnfinishedDeletions:
 
     async def _report(self) -> None:
         """Report each deletion that does not finish within a second."""
-        marked = await self._marked()
+        marked = [image.guid async for image in self._marked()]
         if not marked:
             return
         await asyncio.sleep(IN_PROGRESS)
-        left = await self._marked()
+        left = {image.guid async for image in self._marked()}
         for guid in marked:
             if guid in left:
                 self._findings.add(Finding.DELETION, str(guid), fixed=False)
 
-    async def _marked(self) -> dict[UUID, DeletedImage]:
-        marked: dict[UUID, DeletedImage] = {}
+    async def _marked(self) -> AsyncIterator[DeletedImage]:
         cursor: str | None = None
         while True:
             page = await self._images.list_deleted(limit=BATCH, cursor=cursor)
-            marked.update((image.guid, image) for image in page.images)
+            for image in page.images:
+                yield image
             cursor = page.next_cursor
             if cursor is None:
-                return marked
+                return

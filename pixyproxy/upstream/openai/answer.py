@@ -1,4 +1,4 @@
-"""What an ImagesResponse says: its pictures, what they cost, and how they were drawn."""
+"""Reads an ImagesResponse: its pictures, what they cost, and how they were drawn."""
 
 import json
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ RESOLVED = ("size", "quality", "background", "output_format")
 
 @dataclass(frozen=True)
 class Answer:
-    """Pictures, and what the upstream said about them in a form that a JSON column takes."""
+    """Pictures, and what the upstream said about them, in a form that a JSON column can hold."""
 
     pictures: tuple[Picture, ...]
     usage: dict[str, Any] | None
@@ -27,9 +27,9 @@ class Answer:
 
 
 class AnswerScanner:
-    """Takes an ImagesResponse (OpenAI API reference, «Create image») in chunks of any size.
+    """Parses an ImagesResponse (OpenAI API reference, «Create image») in chunks of any size.
 
-    `images`: how many were asked for, which bounds its bytes.
+    `images`: how many were requested, which bounds its bytes.
     """
 
     def __init__(self, *, images: int = 1) -> None:
@@ -42,8 +42,8 @@ class AnswerScanner:
     def finish(self) -> Answer:
         """The pictures of `data` in their order; `UpstreamAnswerError` if there is none.
 
-        Their number is the upstream's: every picture was paid for, whether fewer or more were asked for. An element
-        without a picture is left out, and so are those behind the first `MAX_IMAGES`.
+        Their number is the upstream's: every picture was paid for, whether fewer or more were requested. Elements
+        without a picture are left out, and so are those after the first `MAX_IMAGES`.
         """
         try:
             return self._answer(self._scanner.document())
@@ -51,7 +51,7 @@ class AnswerScanner:
             raise UpstreamAnswerError("The upstream's answer is not an ImagesResponse with base64.") from error
 
     def arrived(self) -> Answer | None:
-        """The pictures that came whole of an answer that broke off; None if there is none. Its usage is not known."""
+        """The complete pictures of an answer that broke off; None if there are none. Its usage is unknown."""
         try:
             return replace(self._answer(self._scanner.arrived()), usage=None)
         except ValueError:
@@ -68,7 +68,7 @@ class AnswerScanner:
     def _drawn(self, data: Any) -> list[tuple[Picture, Any]]:
         """Each picture of `data` and its `revised_prompt`; `ValueError` if there is none.
 
-        A `url` is not read, for fetching it would let the upstream choose our requests.
+        A `url` is not read: fetching it would let the upstream choose our requests.
         """
         images = [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
         found = [(self._scanner.picture(image.get("b64_json")), image.get("revised_prompt")) for image in images]
@@ -81,7 +81,7 @@ class AnswerScanner:
 def answer_of(document: dict[str, Any], revised_prompts: list[Any]) -> dict[str, Any]:
     """`Generation.answer`: the resolved parameters that the document has, and the revised prompts if there are any.
 
-    What is odd or too long is left out: no picture that was paid for is lost for it.
+    Invalid or overlong values are left out: they must not lose a picture that was paid for.
     """
     answer: dict[str, Any] = {
         name: document[name] for name in RESOLVED if is_word(document.get(name), longest=MAX_WORD)
@@ -98,7 +98,7 @@ def is_word(value: Any, *, longest: int) -> bool:
 
 
 def storable_text(value: Any) -> str | None:
-    """The text, as long as a prompt may be; None if it is none, or none that a column takes."""
+    """The text, cut to the length of a prompt; None if it is not a text, or cannot be stored."""
     if not isinstance(value, str) or not value or "\x00" in value:
         return None
     try:
@@ -109,7 +109,7 @@ def storable_text(value: Any) -> str | None:
 
 
 def storable_usage(usage: Any) -> dict[str, Any] | None:
-    """The usage if a JSON column takes it: no picture that was paid for is lost for an odd figure beside it."""
+    """The usage, or None if a JSON column cannot hold it: it must not lose a picture that was paid for."""
     if not isinstance(usage, dict) or not is_shallow(usage, levels=MAX_USAGE_LEVELS):
         return None
     try:
@@ -120,7 +120,7 @@ def storable_usage(usage: Any) -> dict[str, Any] | None:
 
 
 def is_shallow(value: Any, *, levels: int) -> bool:
-    """Whether the JSON value is nested at most so deep; MariaDB refuses 32 levels."""
+    """Whether the JSON value has at most so many levels; MariaDB refuses 32."""
     if not isinstance(value, dict | list):
         return True
     inner = value.values() if isinstance(value, dict) else value

@@ -41,7 +41,7 @@ def connection_error(cause: BaseException) -> PixyProxyException:
     if isinstance(cause, httpx2.DecodingError):
         return UpstreamAnswerError("The upstream's answer cannot be decoded.")
     return UpstreamUnknownOutcomeError(
-        "The connection to the upstream broke before its answer was whole. It may have drawn and billed."
+        "The connection to the upstream broke before its answer was complete. It may have drawn and billed."
     )
 
 

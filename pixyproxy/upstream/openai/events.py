@@ -12,16 +12,16 @@ PARTIAL = ("image_generation.partial_image", "image_edit.partial_image")
 COMPLETED = ("image_generation.completed", "image_edit.completed")
 DATA, EVENT = b"data:", b"event:"
 LONGEST_FIELD = 256
-"""Bytes of a line that are kept, unless it is one of data."""
+"""Bytes that are kept of a line other than data."""
 MAX_INDEX = 100
 
 
 class EventScanner:
-    """Takes the body of an event stream in chunks of any size, to which the limits of one answer apply event by event.
+    """Parses the body of an event stream in chunks of any size. The limits of one answer apply to each event.
 
-    Each partial image, up to `wanted`, is handed to `publish` and forgotten. `completed` is the picture, `error` the
-    error of the stream, once they have come. Comments, `[DONE]` and events that are not known are ignored. The kind
-    of an event is the `type` in its JSON, as for the clients of the openai package.
+    Each partial image, up to `wanted`, is handed to `publish` and forgotten. `completed` is the picture, and `error`
+    the error of the stream, once they have arrived. Comments, `[DONE]` and unknown events are ignored. The kind of an
+    event is the `type` in its JSON, as for the clients of the openai package.
     """
 
     def __init__(self, *, wanted: int = 0, publish: Callable[[PartialImage], None] | None = None) -> None:
@@ -38,15 +38,15 @@ class EventScanner:
 
     @property
     def has_drawn(self) -> bool:
-        """Whether the upstream has said that it draws."""
+        """Whether the upstream has reported that it draws."""
         return self._partials > 0 or self.completed is not None
 
     @property
     def has_begun_the_picture(self) -> bool:
-        """Whether base64 has begun that is not known to be that of a partial image.
+        """Whether base64 has begun that may be the picture's.
 
-        The `event:` line, or a `type` before the base64, says what it is, and all upstreams that we know send both. An
-        event that says it behind its base64 counts as the picture.
+        The `event:` line, or a `type` before the base64, identifies a partial image. All upstreams that we know send
+        both. An event whose `type` follows its base64 counts as the picture.
         """
         if self.completed is not None:
             return True
@@ -67,7 +67,7 @@ class EventScanner:
             self._after_cr = chunk.endswith(b"\r")
 
     def finish(self) -> None:
-        """The stream has ended: an event that is whole counts, though the empty line behind it is missing."""
+        """The stream has ended. A complete last event counts even without the empty line after it."""
         self._end_line()
         self._end_event()
 
@@ -83,7 +83,7 @@ class EventScanner:
 
     def _take_data(self, text: bytes) -> None:
         if self._json is None:
-            self._json = JsonScanner(images=2 if self._event in PARTIAL else 1)  # beside a partial image comes another
+            self._json = JsonScanner(images=2 if self._event in PARTIAL else 1)  # another picture follows it
         self._json.feed(text)
 
     def _end_line(self) -> None:

@@ -48,7 +48,7 @@ class OpenAIImageGenerator:
     ) -> Drawing:
         """Have the request drawn, or the inputs edited, once; see `ImageGenerator.draw`.
 
-        Every picture was paid for: of an answer that breaks off, or comes too late, those are kept that came whole.
+        Every picture was paid for: if an answer breaks off, or comes too late, its complete pictures are kept.
         """
         scanner = AnswerScanner(images=request.n or 1)
         try:
@@ -56,7 +56,7 @@ class OpenAIImageGenerator:
 
                 async def untimed_turn() -> None:
                     left = clock.deadline - anyio.current_time()
-                    clock.deadline = math.inf  # it is the upstream's: no picture that was paid for is lost in our queue
+                    clock.deadline = math.inf  # our own queue must not lose a picture that was paid for
                     await turn()
                     clock.deadline = anyio.current_time() + left
 
@@ -76,7 +76,7 @@ class OpenAIImageGenerator:
             raise status_error(error, api_key=self._client.api_key) from error
         except openai.APIConnectionError as error:
             raise connection_error(error.__cause__ or error) from error
-        except httpx2.HTTPError as error:  # from reading the body, which the SDK leaves to us
+        except httpx2.HTTPError as error:  # while we read the body ourselves, without the SDK
             raise connection_error(error) from error
         except openai.OpenAIError as error:
             raise UpstreamError("The upstream's client failed.") from error
@@ -97,9 +97,9 @@ class OpenAIImageGenerator:
     async def _read_events(self, response: Any, *, turn: Turn, partials: PartialSink | None) -> Answer:
         """The picture of an event stream.
 
-        The headers of a stream come before anything is drawn, so it is not its turn yet: while the upstream draws, a
-        slot would be held in vain. Partial images are small, few, and not kept; they need none. The turn comes with
-        the first chunk in which the base64 of the picture itself begins. Nobody reads meanwhile, as with JSON.
+        The headers of a stream come before anything is drawn: a finish slot that was taken then would be idle while the
+        upstream draws. Partial images are small, few, and not kept; they need no slot. The wait for a slot begins with
+        the first chunk that has base64 of the picture itself. During the wait nothing is read, as with JSON.
         """
         events = (
             EventScanner(wanted=partials.wanted, publish=partials.publish) if partials is not None else EventScanner()
@@ -112,11 +112,11 @@ class OpenAIImageGenerator:
                     has_turn = True
                     await turn()
                 if events.completed is not None or events.error is not None:
-                    break  # what an upstream does behind it is no longer our concern
+                    break  # what an upstream sends after it is ignored
             else:
                 events.finish()
         except httpx2.HTTPError:
-            events.finish()  # what broke may be the end behind the picture
+            events.finish()  # the connection may have broken after the picture
             if events.completed is None and events.error is None:
                 raise
         if events.error is not None:
@@ -129,7 +129,7 @@ class OpenAIImageGenerator:
 
 
 def is_event_stream(headers: httpx2.Headers) -> bool:
-    """Whether the upstream streams; one that does not answers with JSON, whatever it was asked for."""
+    """Whether the upstream streams. One that does not support streams answers with JSON."""
     content_type: str = headers.get("content-type", "")
     return content_type.partition(";")[0].strip().lower() == "text/event-stream"
 
@@ -147,9 +147,9 @@ async def read_json(response: Any, scanner: AnswerScanner) -> Answer:
 
 
 def arrived(scanner: AnswerScanner, failure: PixyProxyException, *, cause: BaseException | None) -> Answer:
-    """The pictures that came whole of an answer that failed; the failure if there is none."""
+    """The complete pictures of an answer that failed; raises the failure if there are none."""
     answer = scanner.arrived()
     if answer is None:
         raise failure from cause
-    logger.warning("the upstream's answer is not whole: %d of its pictures are: %s", len(answer.pictures), failure.name)
+    logger.warning("the upstream's answer is incomplete; %d pictures are kept: %s", len(answer.pictures), failure.name)
     return answer

@@ -11,13 +11,13 @@ import httpx2
 
 
 class InProcessTransport(httpx2.AsyncBaseTransport):
-    """Passes on what the app sends, as it sends it. The app waits for the reader."""
+    """Passes on each piece that the app sends, at once. The app waits for the reader."""
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self._app = app
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer, of which the headers have come. Raises `httpx2.ReadError` if the app fails."""
+        """The answer, once its headers have arrived. Raises `httpx2.ReadError` if the app fails."""
         exchange = Exchange(request)
         exchange.begin(self._app)
         try:
@@ -76,8 +76,8 @@ class Exchange(httpx2.AsyncByteStream):
         }
         try:
             await app(scope, self._receive, self._send)
-            failure: Exception = RuntimeError("The app returned before its answer was whole.")
-        except Exception as error:  # noqa: BLE001 -- of whatever type: it is raised where the answer is awaited
+            failure: Exception = RuntimeError("The app returned before its answer was complete.")
+        except Exception as error:  # noqa: BLE001 -- of any type: it is raised where the answer is awaited
             failure = error
         if not self.started.done():
             self.started.set_exception(failure)

@@ -6,7 +6,7 @@ MEMBER = b"b64_json"
 LONGEST_MEMBER = 6 * len(MEMBER)
 """Bytes of the key when each of its letters is escaped."""
 LONGEST_BEGUN_ESCAPE = 5
-"""Bytes of an escape that lacks its last one, such as `\\u002`."""
+"""Bytes of an escape without its last byte, such as `\\u002`."""
 
 
 def is_key(string: bytearray) -> bool:
@@ -33,6 +33,6 @@ def trailing_backslashes(text: bytes) -> int:
 
 
 def without_begun_escape(text: bytes) -> int:
-    """The length of the inside of a JSON string without an escape that its end cuts off."""
+    """The length of the inside of a JSON string, without an incomplete escape at its end."""
     backslash = text.rfind(b"\\", max(len(text) - LONGEST_BEGUN_ESCAPE, 0))
     return len(text) if backslash < 0 or text[backslash + 1 : backslash + 2] not in (b"", b"u") else backslash

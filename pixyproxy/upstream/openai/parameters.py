@@ -12,7 +12,7 @@ Upload = tuple[str, BinaryIO, str]
 
 
 def parameters_of(request: GenerationRequest, *, partials: int | None = None) -> dict[str, Any]:
-    """The parameters by name. What the caller left open is not sent: None would be sent as JSON null.
+    """The parameters by name. Parameters that the caller left open are not sent: None would be sent as JSON null.
 
     `partials`: how many partial images a stream is to have; None: no stream. All but the prompt bypass the parameter
     list of the openai package, which is that of one version: the upstream validates them.
@@ -34,6 +34,6 @@ def uploads_of(inputs: Sequence[InputFile]) -> dict[str, Any]:
 
 def upload(each: InputFile, name: str) -> Upload:
     """The file under a neutral name: the caller's own may be a path, or reveal something about its user."""
-    each.file.seek(0)  # this also writes what a buffer still holds, and the size of the file is its length
+    each.file.seek(0)  # also flushes the buffer, so that the file's size is the length of the upload
     content_type = each.facts.content_type
     return f"{name}.{SUFFIXES[content_type]}", each.file, content_type

@@ -1,4 +1,4 @@
-"""Base64 that is decoded and hashed in parts."""
+"""Decodes and hashes base64 in parts."""
 
 import hashlib
 
@@ -21,14 +21,14 @@ class ArrivingPicture:
         self._padded = False
 
     def feed(self, text: bytes) -> None:
-        """Take the next characters; `UpstreamAnswerError` if the picture is too large."""
+        """Decode the next characters; `UpstreamAnswerError` if the picture is too large."""
         if self._padded and text:
             raise ValueError("there are characters after the padding")
         text = self._rest + text
         whole = len(text) - len(text) % 4
         self._rest = text[whole:]
         if self._rest.translate(None, BASE64):
-            raise ValueError("this is no base64")
+            raise ValueError("this is not base64")
         part = pybase64.b64decode(text[:whole], validate=True)
         self._padded = text.endswith(b"=", 0, whole)
         self._size += len(part)

@@ -21,26 +21,27 @@ from pixyproxy.upstream.openai.json_strings import (
 from pixyproxy.upstream.openai.pictures import ArrivingPicture
 
 MAX_ANSWER_BYTES = limits.MAX_ANSWER
-"""Of an answer, for each picture that was asked for: the base64 of the largest one that we keep, and its JSON."""
+"""Bytes of an answer for each requested picture: the base64 of the largest one that we keep, and JSON."""
 MAX_SKELETON_BYTES = 1024 * 1024
-"""Of JSON without its base64."""
+"""Bytes of JSON without its base64."""
 MAX_BROKEN_BYTES = 64 * 1024
-"""Of a string that is no base64, which is judged as JSON while other pictures may come."""
+"""Bytes of a string that is not base64 and is parsed as JSON, while other pictures may follow."""
 SPACE = b" \t\r\n"
-NO_BASE64 = f"The upstream sent over {MAX_BROKEN_BYTES} bytes that are no base64 where a picture belongs."
+NO_BASE64 = f"The upstream sent over {MAX_BROKEN_BYTES} bytes that are not base64 where a picture belongs."
 
 
 class JsonScanner:
-    """Takes one JSON document, in chunks of any size. `maximum`: its bytes; `images`: how many were asked for.
+    """Parses one JSON document, in chunks of any size. `maximum`: its bytes; `images`: how many were requested.
 
-    Every string that is the value of a `b64_json` is decoded. All the rest is the skeleton, in which a placeholder
-    that nobody can guess stands for each of them. The skeleton is parsed at the end, and shows which of the strings
-    are pictures: those in the wrong place, and those that a second `b64_json` replaces, are not. A string that turns
-    out to be no base64 goes on as a part of the skeleton, so that it is judged as JSON first, and then as no picture.
-    Of more than `MAX_IMAGES` strings the first ones are decoded.
+    Every string that is the value of a `b64_json` is decoded. The rest is the skeleton, with an unguessable placeholder
+    in place of each string. The skeleton is parsed at the end, and shows which strings are pictures. Strings in the
+    wrong place are not, nor are those that a second `b64_json` replaces. A string that turns out not to be base64
+    becomes a part of the skeleton: it is first checked as JSON, and then is not a picture. Only the first `MAX_IMAGES`
+    strings are decoded.
 
-    A picture that is too large, or far too much that is no base64, is left out: up to its quote nothing of it is held.
-    If no image can come beside it, for so many were left out as were asked for, the document is refused at once.
+    A picture that is too large is left out, and so is a long string that is not base64: they are skipped to the closing
+    quote and not kept. Once as many were left out as were requested, no picture can follow: the document is refused at
+    once.
     """
 
     def __init__(self, *, maximum: int = MAX_ANSWER_BYTES, images: int = 1) -> None:
@@ -51,7 +52,7 @@ class JsonScanner:
         self._skeleton = bytearray()
         self._pictures: dict[str, Picture] = {}
         self._begun = 0
-        # A method of the class: one that is bound would hold this scanner, and its pictures, until the next collection.
+        # A method of the class: a bound method would keep this scanner and its pictures until the next collection.
         self._scan: Callable[[JsonScanner, bytes, int], int] = JsonScanner._scan_between
         self._between = bytearray()
         self._string = bytearray()
@@ -62,7 +63,7 @@ class JsonScanner:
         self._before = 0  # the size of the skeleton where a broken picture begins
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes; `UpstreamAnswerError` as soon as they, or those of the last picture, are too many."""
+        """Parse the next bytes; `UpstreamAnswerError` as soon as the document or a picture is too large."""
         self._size += len(chunk)
         if self._size > self._maximum:
             raise UpstreamAnswerError(f"The upstream's answer is over {self._maximum} bytes.")
@@ -71,9 +72,9 @@ class JsonScanner:
             position = self._scan(self, chunk, position)
 
     def document(self) -> dict[str, Any]:
-        """The document, a placeholder in the place of each picture; `ValueError` if it is no JSON object.
+        """The document, with a placeholder in place of each picture; `ValueError` if it is not a JSON object.
 
-        A lone surrogate is none of its faults: no picture that was paid for is lost for half a character.
+        A lone surrogate is accepted: half a character must not lose a picture that was paid for.
         """
         try:
             document = json.loads(self._skeleton.decode())
@@ -84,14 +85,14 @@ class JsonScanner:
         return document
 
     def arrived(self) -> dict[str, Any]:
-        """Like `document`, of one that broke off: what came of it. The value of its last member may not be whole."""
+        """Like `document`, for one that broke off: the part that arrived. Its last value may be incomplete."""
         document = from_json(bytes(self._skeleton), allow_partial=True)
         if not isinstance(document, dict):
             raise ValueError("it is no object")
         return document
 
     def has(self, text: bytes) -> bool:
-        """Whether the text stands in what has come, outside of the pictures."""
+        """Whether the text has arrived, outside of the pictures."""
         return text in self._skeleton
 
     @property
@@ -100,11 +101,11 @@ class JsonScanner:
         return self._begun > 0
 
     def picture(self, placeholder: Any) -> Picture | None:
-        """The picture whose place in the skeleton has this value; None if it is no picture."""
+        """The picture with this placeholder in the skeleton; None if there is none."""
         return self._pictures.get(placeholder) if isinstance(placeholder, str) else None
 
     def _scan_between(self, chunk: bytes, start: int) -> int:
-        """Between strings, up to and with the quote that begins the next."""
+        """Scan between strings, up to and including the quote that begins the next one."""
         quote = chunk.find(b'"', start)
         stop = len(chunk) if quote < 0 else quote
         self._between += chunk[start:stop]
@@ -121,7 +122,7 @@ class JsonScanner:
         return stop + 1
 
     def _scan_string(self, chunk: bytes, start: int) -> int:
-        """In a string of the skeleton, up to and with the next quote, which is its end unless it is escaped."""
+        """Scan a string of the skeleton, up to and including the next quote, which ends it unless it is escaped."""
         quote = chunk.find(b'"', start)
         stop = len(chunk) if quote < 0 else quote
         text = chunk[start:stop]
@@ -149,7 +150,7 @@ class JsonScanner:
         self._scan = JsonScanner._scan_picture
 
     def _skip_string(self, chunk: bytes, start: int) -> int:
-        """In a string that is left out of the skeleton, up to and with the next quote."""
+        """Scan a string that is left out of the skeleton, up to and including the next quote."""
         quote = chunk.find(b'"', start)
         stop = len(chunk) if quote < 0 else quote
         text = chunk[start:stop]
@@ -163,7 +164,7 @@ class JsonScanner:
         return stop + 1
 
     def _scan_picture(self, chunk: bytes, start: int) -> int:
-        """In a string of base64, up to and with the quote that ends it."""
+        """Scan a string of base64, up to and including the quote that ends it."""
         quote = chunk.find(b'"', start)
         stop = len(chunk) if quote < 0 else quote
         text = self._escape + chunk[start:stop]
@@ -186,7 +187,7 @@ class JsonScanner:
         return stop + 1
 
     def _break(self, text: bytes, *, too_large: UpstreamAnswerError | None = None) -> None:
-        """The picture is none, as this part of its text shows."""
+        """This text shows that the string is not a picture that can be kept."""
         self._picture = ArrivingPicture()
         self._before = len(self._skeleton)
         self._backslashes = trailing_backslashes(text)
@@ -202,7 +203,7 @@ class JsonScanner:
             self._scan = JsonScanner._scan_broken
 
     def _scan_broken(self, chunk: bytes, start: int) -> int:
-        """In a string that is no base64: as in one of the skeleton, while it is small."""
+        """Scan a string that is not base64 like one of the skeleton, while it is small."""
         quote = chunk.find(b'"', start)
         stop = len(chunk) if quote < 0 else quote
         if len(self._skeleton) - self._before + stop - start > MAX_BROKEN_BYTES:
@@ -211,7 +212,7 @@ class JsonScanner:
         return self._scan_string(chunk, start)
 
     def _leave_out(self, refusal: UpstreamAnswerError) -> None:
-        """Forget a broken picture, and skip the rest of it; the refusal if no image can come beside it."""
+        """Forget a broken picture, and skip the rest of it. Raises the refusal if no other picture can follow."""
         self._left_out += 1
         if self._left_out >= self._images:
             raise refusal

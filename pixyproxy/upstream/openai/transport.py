@@ -99,7 +99,7 @@ class AnswerStream(httpx2.AsyncByteStream):
             raise httpx2.ReadError("The answer broke off.") from error
 
     async def aclose(self) -> None:
-        """Give the connection back, or close it if the body was not read to its end."""
+        """Return the connection to the pool, or close it if the body was not read to its end."""
         self._response.release()
 
 

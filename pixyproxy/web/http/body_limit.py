@@ -34,10 +34,10 @@ SKIP_WAIT = limits.SKIP_WAIT
 
 
 def with_body_limit(request: Request, limit: BodyLimit) -> Request:
-    """The request, whose body is bounded.
+    """The request with a bounded body.
 
-    `PayloadTooLargeError` at once if it announces more, else when more arrives; `RequestTimeoutError` if it is too
-    slow.
+    `PayloadTooLargeError` at once if Content-Length is over the limit, else when more arrives. `RequestTimeoutError` if
+    the body is too slow.
     """
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit.size:
@@ -46,12 +46,12 @@ def with_body_limit(request: Request, limit: BodyLimit) -> Request:
 
 
 def too_large(limit: BodyLimit) -> PayloadTooLargeError:
-    """The exception for a body that is larger."""
+    """The exception for a body over the limit."""
     return PayloadTooLargeError(f"The body may have {limit.size} bytes.")
 
 
 async def skip_body(request: Request) -> None:
-    """Read the rest of a refused body, up to a limit: many clients read the answer only after sending all."""
+    """Read the rest of a refused body, up to a limit: many clients send everything before they read the answer."""
     body = request.receive
     if isinstance(body, BoundedBody):
         with anyio.move_on_after(SKIP_WAIT), suppress(PixyProxyException):
@@ -62,7 +62,7 @@ async def skip_body(request: Request) -> None:
 
 
 class BoundedBody:
-    """Receives a body within a limit. `received`: bytes; `whole`: whether its end has come."""
+    """Receives a body within a limit. `received`: bytes; `whole`: whether its end has arrived."""
 
     def __init__(self, receive: Receive, limit: BodyLimit, *, services: Services) -> None:
         self._receive = receive

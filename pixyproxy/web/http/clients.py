@@ -1,4 +1,4 @@
-"""Reports to the services whether the client of a POST waits, has left, or has its whole answer."""
+"""Reports to the services whether the client of a POST waits, has left, or has its complete answer."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -28,14 +28,17 @@ def client_of(request: Request, *, may_repeat: bool = False) -> Client:
 
 
 class WatchedClients:
-    """An ASGI wrapper around all requests. It sees each message of a POST, and so what became of the client."""
+    """An ASGI wrapper around all requests.
+
+    It sees each message of a POST, and so whether the client received its answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._confirming: set[asyncio.Task[None]] = set()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request. The application hears that the process ends when it is known how every client fared."""
+        """Serve one request. The application is informed of the shutdown once the outcome for every client is known."""
         if scope["type"] == "lifespan":
             return self._app(scope, partial(self._receive_lifespan, receive), send)
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -61,9 +64,10 @@ class WatchedClients:
 
 
 class Attendance:
-    """Watches the client of one request, from `watch` on and when its body was read.
+    """Watches the client of one request once `watch` was called and the body was read.
 
-    From then on the server's `receive` is awaited here alone, and the application's waits for the same end.
+    From then on only this object awaits the server's `receive`. The application's `receive` waits for the same
+    disconnect.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +116,7 @@ class Attendance:
         return self._client is not None and not self._client.left
 
     async def confirm(self) -> None:
-        """Find out whether the client takes the whole answer; it has been written."""
+        """Find out whether the client receives the complete answer, which has been written."""
         connection: Connection | None = self._scope.get(CONNECTION)
         if self._client is not None:
             if connection is None or await connection.took_all():

@@ -28,7 +28,7 @@ class Gzip:
     bytes, so its strong entity tag becomes a weak one (RFC 9110, section 8.8.3.3).
 
     Starlette's middleware does neither: it has up to 40 threads, and keeps the tag. It also costs a small answer 25 µs,
-    and takes `gzip;q=0` as accepting gzip.
+    and treats `gzip;q=0` as accepting gzip.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -68,7 +68,7 @@ def not_modified(conditions: Mapping[str, str], validators: Validators) -> bool:
 
 
 def part_wanted(conditions: Mapping[str, str], validators: Validators, *, size_bytes: int) -> range | None:
-    """The part for the answer to a GET (206); None: the whole (200).
+    """The part for the answer to a GET (206); None: the complete resource (200).
 
     `RangeNotSatisfiableError` (416) if the part begins after the end. Invalid ranges and several ranges at once are
     ignored (RFC 9110, section 14.2).

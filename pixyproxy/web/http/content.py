@@ -18,9 +18,9 @@ from pixyproxy.web.http.conditions import Validators
 CONNECTION = "pixyproxy.connection"
 """The scope's key of the client's connection; the server puts it there."""
 SETTLING = 1.0
-"""Seconds until the kernel's buffers of a client that takes nothing are full."""
+"""Seconds until the kernel's buffers are full if the client reads nothing."""
 RATE_PERIOD, LEAST_BYTES = 600.0, 64 * 1024
-"""A client that takes fewer bytes in so many seconds is disconnected."""
+"""Seconds, and the bytes that a client must read in them, or it is disconnected."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,30 +30,30 @@ class Connection(Protocol):
 
     @property
     def left(self) -> bool:
-        """Whether the client is gone."""
+        """Whether the client has disconnected."""
 
     @property
     def slow(self) -> bool:
-        """Whether the client has not yet taken what it was sent."""
+        """Whether sending waits until the client has read more."""
 
     @property
     def unsent(self) -> int:
-        """Bytes of that."""
+        """Bytes that the client has not acknowledged."""
 
     async def taken(self) -> None:
-        """Return when it is no longer slow, or gone."""
+        """Return when the client is no longer slow, or has disconnected."""
 
     async def took_all(self) -> bool:
-        """Whether the client took all it was sent; returns when that is known."""
+        """Whether the client's system acknowledged every byte. Returns when that is known."""
 
     async def gone(self) -> None:
-        """Return when it is gone; called for a client that left or was aborted."""
+        """Return when the disconnect was noticed; called for a client that left or was aborted."""
 
     def end(self) -> None:
-        """Close it when the client has taken what is on its way, or stops taking it."""
+        """Close it when the client has read what was sent, or has stopped reading."""
 
     def abort(self) -> None:
-        """Close it at once, without sending what is on its way."""
+        """Close it at once, and discard unsent bytes."""
 
 
 def validators_of(image: Image) -> Validators:
@@ -67,7 +67,7 @@ def _validators(sha256: str, created_at: datetime) -> Validators:
 
 
 def content_headers(image: Image, validators: Validators, *, attachment: bool) -> dict[str, str]:
-    """The headers of every answer about an image's bytes: cacheable without limit, harmless in every page."""
+    """The headers of every answer about an image's bytes: cacheable without limit, and safe to embed in any page."""
     return {
         "Content-Type": image.content_type,
         "Content-Length": str(image.size_bytes),
@@ -98,7 +98,7 @@ def part_headers(part: range, *, size_bytes: int) -> dict[str, str]:
 
 
 class HeadResponse(Response):
-    """An answer of headers alone, as they are given: 304, or what GET would say."""
+    """An answer without a body: a 304, or the headers that GET would send."""
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         self.status_code = status
@@ -114,16 +114,16 @@ def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 @lru_cache(maxsize=128)
 def raw_name(name: str) -> bytes:
-    """The name of a header, one of the few that we send, as ASGI wants it."""
+    """The name of a header in the form of ASGI. Cached: we send only a few different ones."""
     return name.lower().encode()
 
 
 class ContentResponse(Response):
-    """Sends an opened object as fast as the client takes it. The object is closed in any case.
+    """Sends an opened object as fast as the client reads it. The object is closed in any case.
 
-    If the object breaks off, the connection is closed: its length was announced. It is also closed if the client takes
-    nothing for `patience` seconds, because it holds a connection to the storage. No task is created for a response; a
-    client that is gone is noticed before the next chunk is read.
+    If the object breaks off, the connection is closed: its length was announced. It is also closed if the client reads
+    nothing for `patience` seconds, because the response holds a connection to the storage. No task is created for a
+    response; a disconnect is noticed before the next chunk is read.
     """
 
     def __init__(self, content: StoredObject, *, status: int, headers: dict[str, str], patience: float) -> None:
@@ -145,9 +145,9 @@ class ContentResponse(Response):
             if connection is not None:
                 connection.end()
         except TimeoutError:
-            logger.warning("the client took nothing for %g s", self._patience)
+            logger.warning("the client read nothing for %g s", self._patience)
             if connection is not None:
-                connection.abort()  # closing would wait for the client to take what is on its way
+                connection.abort()  # `end` would wait until the client has read what was sent
                 await connection.gone()
         finally:
             await self._content.aclose()
@@ -164,7 +164,7 @@ class ContentResponse(Response):
 
 
 class Sending:
-    """Sends to a client; `TimeoutError` if it takes nothing for `patience` seconds."""
+    """Sends to a client; `TimeoutError` if it reads nothing for `patience` seconds."""
 
     def __init__(self, send: Send, connection: Connection | None, *, patience: float) -> None:
         self._send = send
@@ -175,14 +175,14 @@ class Sending:
 
     @property
     def client_left(self) -> bool:
-        """Whether the client is known to be gone."""
+        """Whether the client is known to have disconnected."""
         return self._connection is not None and self._connection.left
 
     async def send(self, message: Message) -> None:
-        """Send a message once the client has taken the earlier ones, however slowly."""
+        """Send a message once the client has read the earlier ones, however slowly."""
         connection = self._connection
         while connection is not None and connection.slow:
-            # The first look is some time after the buffers filled: until then the kernel takes bytes, not the client.
+            # The first check comes after the kernel's buffers are full: until then the kernel reads, not the client.
             if await self._taken_within(min(SETTLING, self._patience / 2)):
                 break
             before = connection.unsent
@@ -203,7 +203,7 @@ class Sending:
         return True
 
     def _require_rate(self, unsent: int) -> None:
-        """`TimeoutError` for a client that took less than `LEAST_BYTES` in the last `RATE_PERIOD` seconds."""
+        """`TimeoutError` for a client that read less than `LEAST_BYTES` in the last `RATE_PERIOD` seconds."""
         now, taken = time.monotonic(), self._sent - unsent
         if now - self._period_began < RATE_PERIOD:
             return

@@ -24,7 +24,7 @@ REFUSED = re.compile(r"q=0(\.0{0,3})?")
 
 
 def accepts_events(request: Request) -> bool:
-    """Whether Accept names event streams. A client that takes anything gets JSON."""
+    """Whether Accept names event streams. A client that accepts any type gets JSON."""
     for part in ",".join(request.headers.getlist("accept")).lower().split(","):
         media_type, *parameters = [piece.strip() for piece in part.split(";")]
         if media_type == MEDIA_TYPE and not any(REFUSED.fullmatch(each) for each in parameters):
@@ -38,20 +38,20 @@ def event_of(name: str, data: str) -> bytes:
 
 
 def event_response(request: Request, chunks: AsyncGenerator[bytes, None], *, patience: float) -> Response:
-    """The answer that sends the chunks of events as they come; `patience`: see `ContentResponse`."""
+    """The answer that sends the chunks of events as they arrive; `patience`: see `ContentResponse`."""
     if HEAD in request.scope:
         return HeadResponse(200, HEADERS)
     return ContentResponse(EventStream(chunks), status=200, headers=HEADERS, patience=patience)
 
 
 class EventStream:
-    """Chunks of events for `ContentResponse`, and a comment whenever none came for `keep_alive` seconds.
+    """Chunks of events for `ContentResponse`, and a comment after each `keep_alive` seconds without a chunk.
 
     No comment comes between the chunks of one event. At most one chunk waits for a slow client; the next one is read
     after it was sent.
     """
 
-    size_bytes = 0  # is not known
+    size_bytes = 0  # unknown
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], *, keep_alive: float = KEEP_ALIVE) -> None:
         self._chunks = chunks

@@ -19,7 +19,7 @@ async def idempotency_key(
         ),
     ] = None,
 ) -> str | None:
-    """The header as it came; `InvalidIdempotencyKeyError` if it came twice."""
+    """The header as it was sent; `InvalidIdempotencyKeyError` if it was sent twice."""
     values = request.headers.getlist("idempotency-key")
     if len(values) > 1:
         raise InvalidIdempotencyKeyError

@@ -1,4 +1,4 @@
-"""JSON with pictures in it: `data:` URLs in base64 are taken out while the body arrives, and the rest is parsed."""
+"""JSON that contains pictures: `data:` URLs in base64 are extracted while the body arrives; the rest is parsed."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
@@ -13,7 +13,7 @@ from pixyproxy.core import limits
 from pixyproxy.core.exceptions import MalformedRequestError, PayloadTooLargeError
 
 Take = Callable[[AsyncIterable[bytes]], Awaitable[str]]
-"""Takes the characters of a `data:` URL; returns its replacement in the JSON."""
+"""Reads the characters of a `data:` URL; returns its replacement in the JSON."""
 PICTURE = re.compile(rb'data:[^,"]{0,200};base64,', re.IGNORECASE)
 LOOK = 256
 """More characters than `PICTURE` can match."""
@@ -35,7 +35,7 @@ class PictureCutter:
         self._stream = stream
         self._take = take
         self._data, self._at = b"", 0
-        """What has arrived, and how much of it was read."""
+        """The bytes that have arrived, and how many of them were read."""
         self._text = bytearray()
 
     async def read(self) -> bytes:
@@ -113,7 +113,7 @@ def unescaped(piece: bytes) -> bytes:
 
 
 async def json_object(request: Request, take: Take) -> dict[str, Any]:
-    """The members of the JSON object that is the body, whose pictures went to `take`."""
+    """The members of the JSON object in the body. Its pictures went to `take`."""
     async with aclosing(request.stream()) as stream:
         text = await PictureCutter(stream, take).read()
     try:

@@ -1,4 +1,4 @@
-"""Forms (`multipart/form-data`, RFC 7578) read part by part as they arrive. Nothing is kept of what was read."""
+"""Forms (`multipart/form-data`, RFC 7578) read part by part as they arrive. Bytes that were read are not kept."""
 
 import logging
 from collections import deque
@@ -17,7 +17,7 @@ MEDIA_TYPE = "multipart/form-data"
 MAX_PARTS = limits.MAX_PARTS
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER = 8 * 1024
-"""Bytes. A filename may be a whole path."""
+"""Bytes. A filename may be a complete path."""
 BROKEN_OFF = "The form broke off before its end."
 
 
@@ -32,7 +32,7 @@ class PartHead:
 
 @dataclass
 class Part:
-    """A part, whose bytes are read by iterating. What is not read is skipped."""
+    """A part. Iterating reads its bytes; unread bytes are skipped."""
 
     head: PartHead
     _form: "Form" = field(repr=False)
@@ -77,7 +77,7 @@ class Form:
             event = self._events.popleft()
             if isinstance(event, Part):
                 yield event
-        async for _ in self._stream:  # the epilogue, which means nothing (RFC 2046, section 5.1.1)
+        async for _ in self._stream:  # the epilogue, which is ignored (RFC 2046, section 5.1.1)
             pass
 
     async def next_piece(self) -> bytes | None:
@@ -98,7 +98,7 @@ class Form:
             except ClientDisconnect:
                 raise MalformedRequestError(BROKEN_OFF) from None
             except FormParserError as error:
-                raise MalformedRequestError("The body is no form with the boundary of its Content-Type.") from error
+                raise MalformedRequestError("The body is not a form with the boundary of its Content-Type.") from error
         return bool(self._events)
 
     def _on_part_begin(self) -> None:

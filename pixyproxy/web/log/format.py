@@ -1,7 +1,7 @@
 """The form of a log line, as text or as JSON, and what may be in one.
 
-A record is one line. Messages of foreign exceptions are left out, for they may quote what they choked on (a prompt,
-a key, a URL with a password): the line has the exception's type, its numbers and its place in the code.
+A record is one line. Messages of foreign exceptions are left out, because they may quote their input (a prompt, a key,
+a URL with a password): the line has the exception's type, its numbers and its place in the code.
 """
 
 import json
@@ -41,7 +41,7 @@ def second(seconds: int) -> str:
 
 
 def describe(error: BaseException | None) -> str:
-    """An exception and its causes, without the words of foreign ones."""
+    """An exception and its causes, without the messages of foreign ones."""
     parts: list[str] = []
     while error is not None and len(parts) < 8:
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
@@ -100,7 +100,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class OwnOrWarning(logging.Filter):
-    """Lets through what we log, and warnings of libraries, whatever level a library sets itself (OPENAI_LOG)."""
+    """Passes our own records, and warnings of libraries, whatever level a library sets itself (OPENAI_LOG)."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is written."""
@@ -126,7 +126,7 @@ def log_config(*, form: Literal["text", "json"], level: str) -> dict[str, Any]:
             "pixyproxy": {"level": level},
             "uvicorn": {"level": level},
             "uvicorn.access": {"level": "CRITICAL"},
-            # More pictures are read at once than connections are kept: the surplus is closed after use, as it should.
+            # It warns of connections that it closes after use: more are open at once than it keeps, on purpose.
             "urllib3.connectionpool": {"level": "ERROR"},
         },
     }

@@ -1,7 +1,7 @@
 """The request log: two lines a request, whatever happens to it, and a request-id on every line and answer.
 
-`RequestLog` is pure ASGI and stands outside the whole application, so that nothing escapes it. The dependency
-`record_route` tells it what only a route knows. docs/operations.md describes the format.
+`RequestLog` is pure ASGI and wraps the complete application, so that it logs every request. The dependency
+`record_route` adds the facts that only a route knows. docs/operations.md describes the format.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known of the request that is being served.
+    """What is known about the request that is being served.
 
-    `answer_headers`: those of its answer, whoever makes it; the wrappers around all requests add theirs.
+    `answer_headers` are added to every answer to it. The wrappers around all requests add theirs here.
     """
 
     request_id: str
@@ -77,7 +77,7 @@ def second_of_id(seconds: int) -> str:
 
 
 class Thread(threading.local):
-    """The running thread, whose id the system is asked for once."""
+    """The running thread. Its id is read from the system once."""
 
     def __init__(self) -> None:
         self.id = threading.get_native_id()
@@ -99,12 +99,12 @@ def record_of(scope: Scope) -> RequestRecord:
 
 
 async def record_route(request: Request) -> None:
-    """The dependency of the whole app: route and guid into the record."""
+    """The dependency of all routes: puts route and guid into the record."""
     add_route(request.scope)
 
 
 def add_route(scope: Scope) -> None:
-    """Put route and guid into the record of the request with this scope, whose route is known."""
+    """Put route and guid into the record of the request with this scope. Its route must be known."""
     facts = record_of(scope).facts
     facts["route"] = scope["route"].path
     if "guid" in scope["path_params"]:
@@ -179,7 +179,7 @@ def write_line(message: str, facts: dict[str, Any]) -> None:
 
 
 class RequestLog:
-    """Wraps the application: the record, the two lines, `X-Request-ID`, and the last net for an exception.
+    """Wraps the application: the record, the two lines, `X-Request-ID`, and the last handler of exceptions.
 
     The dialect of the path renders the answer to a request for which even the exception handler failed.
     """
@@ -218,7 +218,7 @@ class RequestLog:
             try:
                 await send(message)
             except RuntimeError as error:
-                if "handler is closed" not in str(error):  # uvloop's words for a client that has left
+                if "handler is closed" not in str(error):  # uvloop's message for a client that has left
                     raise
                 record.facts["aborted"] = "yes"
                 raise ConnectionResetError from error
@@ -250,14 +250,14 @@ class RequestLog:
         record.facts["problem"] = InternalError.name
         try:
             response = dialect_at(scope["path"], self._dialects).render(InternalError(), Request(scope))
-        except Exception:  # noqa: BLE001 -- there is no dialect, or it is its renderer that fails
+        except Exception:  # noqa: BLE001 -- there is no dialect, or its renderer fails
             document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
             response = Response(json.dumps(document), status_code=500, media_type="application/problem+json")
         await response(scope, receive, send)
 
 
 def client_request_id(scope: Scope) -> str | None:
-    """The client's own X-Request-ID, if it is one that can be logged as it is."""
+    """The client's own X-Request-ID, if it can be logged unchanged."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")

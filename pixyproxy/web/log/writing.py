@@ -17,7 +17,7 @@ AT_ONCE = 4096
 """Characters per write: writes of so many bytes are atomic in a pipe that several processes share (PIPE_BUF of Linux;
 pipe(7)). Our lines are ASCII, except for warnings of libraries."""
 MAX_WAITING = limits.MAX_LOG_WAITING
-"""Characters that wait for the thread. Lines beyond it are dropped, and counted."""
+"""Characters that wait for the thread. Lines beyond this are dropped and counted."""
 PAUSE = 0.02
 """Seconds between two writes: waking the thread for each line would take half as much CPU as the line."""
 LAST_WORDS = 1.0
@@ -115,7 +115,7 @@ class TurnHandler(logging.StreamHandler):  # type: ignore[type-arg]
                 self._hand_over()
 
     def flush(self) -> None:
-        """Write what waits, for at most `LAST_WORDS` seconds."""
+        """Write the waiting lines, for at most `LAST_WORDS` seconds."""
         self._hand_over()
         self._writer.drain(LAST_WORDS)
 

@@ -1,4 +1,4 @@
-"""Answers of tools: a text for the model, the structured document, links, and a preview only where asked for."""
+"""Answers of tools: a text for the model, the structured document, links, and a preview if requested."""
 
 from base64 import b64encode
 from typing import Any
@@ -15,7 +15,7 @@ from pixyproxy.web.images.details import ImageDetails
 from pixyproxy.web.mcp.call import Call
 
 LINKS_SINCE = "2025-06-18"
-"""The revision of MCP that brought links to resources. A client of an older one fails at them."""
+"""The revision of MCP that brought links to resources. Clients of older revisions fail on them."""
 SHOWN = 200
 """Characters of a prompt in a text."""
 PROBLEM = "pixyproxy/problem"
@@ -57,7 +57,7 @@ def about_images(page: ImageList) -> CallToolResult:
 
 
 def about_generation(call: Call, generation: Generation) -> CallToolResult:
-    """The answer about a generation, whatever has become of it."""
+    """The answer about a generation in any state."""
     content: list[ContentBlock] = [TextContent(text=standing(generation, base_url=call.base_url))]
     for image in generation.images:
         content += links_to(call, image)
@@ -66,7 +66,7 @@ def about_generation(call: Call, generation: Generation) -> CallToolResult:
 
 
 def standing(generation: Generation, *, base_url: str) -> str:
-    """Where a generation stands, in words."""
+    """The state of a generation, in words."""
     if generation.state is GenerationState.RUNNING:
         return (
             f"Generation {generation.guid} is still running. Call get_generation with this guid again after some "
@@ -113,14 +113,14 @@ def shown(prompt: str) -> str:
 
 
 def failed(problem: PixyProxyException, *, request_id: str, bought: bool) -> CallToolResult:
-    """The answer of a tool that failed. `bought`: whether it buys, so that one wants to know what it has cost."""
+    """The answer of a tool that failed. `bought`: whether the tool may buy, so that the text says what was billed."""
     document: dict[str, Any] = problem.document(request_id=request_id, bought=bought)
     rules = [f"{each['pointer'].removeprefix('#/')}: {each['detail']}" for each in document.get("errors", ())]
     said = [sentences(problem.title, "; ".join(rules) or problem.detail)]
     if bought:
         said.append(COSTS[problem.cost or "none"])
     if "generation" in document:
-        said.append(f"get_generation {document['generation']} says what has become of it.")
+        said.append(f"get_generation {document['generation']} returns its state.")
     if problem.retry_after is not None:
         said.append(f"Try again after {problem.retry_after} seconds.")
     return CallToolResult(
@@ -131,6 +131,6 @@ def failed(problem: PixyProxyException, *, request_id: str, bought: bool) -> Cal
 
 
 def sentences(*texts: object) -> str:
-    """The texts, each with an end."""
+    """The texts, each ended by a full stop."""
     found = [str(text) for text in texts if text]
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in found)

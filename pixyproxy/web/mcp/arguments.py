@@ -1,4 +1,4 @@
-"""The arguments of the tools: those of our own dialect's routes, and what only an answer to a model needs."""
+"""The arguments of the tools: those of our own dialect's routes, and some that only models need."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,11 +14,11 @@ from pixyproxy.web.http.guids import EXAMPLE, canonical
 from pixyproxy.web.images.body import CreateImageBody, DrawParameters
 
 DEFAULT_IMAGES, MAX_IMAGES = 10, 50
-"""Images a page: a list has all prompts, and stands in the context of a model."""
+"""Images a page. A list has complete prompts, and takes room in a model's context."""
 
 
 def named(value: object) -> str:
-    """Refuse what is no guid."""
+    """Refuse a value that is not a guid."""
     if not isinstance(value, str):
         raise ValueError("must be a guid")
     return canonical(value)

@@ -48,4 +48,4 @@ def broken_argument(error: Any) -> dict[str, str]:
     return {"detail": detail.removeprefix("Value error, "), "pointer": f"#/{path}"[:MAX_POINTER]}
 
 
-UNKNOWN = "is no argument of this tool; its input schema has those that there are"
+UNKNOWN = "is not an argument of this tool; its input schema lists the arguments"

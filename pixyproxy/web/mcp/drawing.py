@@ -1,4 +1,4 @@
-"""The tools that draw: they wait for the end, and report how long it takes."""
+"""The tools that draw: they wait for the end, and report the seconds so far."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -40,8 +40,8 @@ async def edit_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult
 
 
 async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles) -> CallToolResult:
-    """Have it drawn, and wait for the end. It closes the inputs."""
-    with anyio.CancelScope(shield=True):  # a client that leaves now must not close the inputs of what has begun
+    """Have it drawn, and wait for the end. Closes the inputs."""
+    with anyio.CancelScope(shield=True):  # a client that leaves now must not close inputs that are in use
         streamed = await call.services.private.stream(
             asked.to_request(),
             caller=call.caller,
@@ -54,7 +54,7 @@ async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles)
     facts["generation"] = str(streamed.guid)
     try:
         generation = await end_of(streamed.guid, streamed.events, progress=Progress(call))
-    except ShuttingDownError:  # it runs on in another replica
+    except ShuttingDownError:  # it continues in another replica
         generation = await call.services.private.generation(streamed.guid)
     except PixyProxyException as error:
         error.extra.setdefault("generation", str(streamed.guid))
@@ -75,7 +75,7 @@ async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles)
 async def end_of(
     guid: UUID, events: AsyncGenerator[PartialImage | Created, None], *, progress: "Progress"
 ) -> Generation:
-    """The generation at its end, or as it stands when this process ends. Closes the events."""
+    """The generation at its end, or in its state when this process ends. Closes the events."""
     upcoming: asyncio.Future[PartialImage | Created] | None = None
     try:
         await progress.report(f"Generation {guid} has begun.")
@@ -99,7 +99,7 @@ async def end_of(
 
 
 class Progress:
-    """Reports the seconds since it was made, to a client that has asked for progress."""
+    """Reports the seconds since its creation, to a client that requested progress."""
 
     def __init__(self, call: Call) -> None:
         self._session = call.session

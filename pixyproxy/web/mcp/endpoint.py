@@ -49,7 +49,10 @@ class McpEndpoint:
         self._server.middleware.clear()  # it would export what clients send to the collector that the environment names
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, *, body: bytes, streamed: bool) -> None:
-        """Answer the message in the body. Its tool ends when the client leaves, but not what it had drawn."""
+        """Answer the message in the body.
+
+        Its tool ends when the client leaves; the generation that it began continues.
+        """
         manager = StreamableHTTPSessionManager(
             self._server, stateless=True, json_response=not streamed, max_request_body_size=limits.MAX_BODY
         )
@@ -69,7 +72,7 @@ class McpEndpoint:
     async def _call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
         tool, request = TOOLS.get(params.name), context.request
         if tool is None or request is None:
-            raise MCPError(INVALID_PARAMS, "There is no such tool; tools/list has those that there are.")
+            raise MCPError(INVALID_PARAMS, "There is no such tool; tools/list lists the tools.")
         record = record_of(request.scope)
         record.facts["tool"] = tool.described.name
         try:

@@ -1,4 +1,4 @@
-"""The JSON-RPC message that a body is, checked before the SDK sees it: what is refused here quotes no input."""
+"""The JSON-RPC message in a body, checked before the SDK parses it: our refusals quote no input."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ class Message:
 
 
 def message_of(body: bytes) -> Message:
-    """The message; `MalformedRequestError` for what is none, batches among it, which no current revision has."""
+    """The message; `MalformedRequestError` for anything else. Batches are refused: no current revision has them."""
     try:
         document = from_json(body, allow_inf_nan=False)
     except ValueError:

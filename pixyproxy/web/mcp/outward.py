@@ -1,4 +1,4 @@
-"""What the SDK sends, on its way to the client."""
+"""Sends the SDK's messages to the client."""
 
 import logging
 from typing import Any
@@ -43,7 +43,7 @@ class Outward:
             await self._sending.send(message)
             return
         except TimeoutError:
-            logger.warning("the client took nothing for %g s", self._patience)
+            logger.warning("the client read nothing for %g s", self._patience)
             if self._connection is not None:
                 self._connection.abort()
         except ConnectionError:

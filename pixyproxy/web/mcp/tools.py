@@ -1,4 +1,4 @@
-"""The tools: what each is called, what it takes and answers, and what it does."""
+"""The tools: the name, the arguments, the answer and the function of each."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -114,7 +114,7 @@ TOOLS = dict(
         ),
         tool(
             get_generation,
-            "Where a request for an image stands: running, succeeded with its images, or failed with the reason and "
+            "The state of a request for an image: running, succeeded with its images, or failed with the reason and "
             "whether it was billed. For a call of generate_image or edit_image that was cut off.",
             title="Look at a generation",
             takes=GetGeneration,

@@ -1,4 +1,4 @@
-"""The JSON answer. Pictures are read from the storage and encoded on the way to the client, never held whole."""
+"""The JSON answer. Pictures are read from the storage and encoded chunk by chunk, never held complete in memory."""
 
 import json
 from binascii import b2a_base64
@@ -27,7 +27,7 @@ Open = Callable[..., Awaitable[StoredObject]]
 
 @contextmanager
 def paid_for(generation: Generation) -> Iterator[None]:
-    """Whatever fails in the block does so after the pictures of the generation were drawn, billed and stored."""
+    """Give errors in the block the cost `billed`: the pictures of the generation were drawn and stored."""
     try:
         yield
     except PixyProxyException as error:
@@ -112,9 +112,10 @@ class EncodedImages:
 
 
 async def content_of(image: Image, content: StoredObject | None, *, opening: Open) -> AsyncGenerator[Chunk, None]:
-    """The image's bytes, from `content` on, which is closed. Where they break off it is opened again behind them.
+    """The image's bytes, read from `content`, which is closed. If reading breaks off, it is resumed at that byte.
 
-    An answer that breaks off in its middle is no error to act on: some clients would send the request again, and buy.
+    After a 200, an answer that breaks off tells a client nothing about its cost. Some clients would repeat the request,
+    and buy again.
     """
     read = failures = 0
     while read < image.size_bytes:
@@ -142,7 +143,7 @@ def encoded_size(image: Image) -> int:
 
 
 async def encoded(content: AsyncIterable[Chunk]) -> AsyncGenerator[bytes, None]:
-    """The chunks in base64. What is left of a chunk after its last three bytes goes to the next one."""
+    """The chunks in base64. Bytes after the last complete group of three are encoded with the next chunk."""
     rest = b""
     async for chunk in content:
         for start in range(0, len(chunk), PIECE):

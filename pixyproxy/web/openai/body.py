@@ -19,16 +19,16 @@ from pixyproxy.web.problems import RULES
 ResponseFormat = Literal["url", "b64_json"]
 MAX_PARTIAL_IMAGES = 3
 DALL_E_QUALITIES = ("standard", "hd")
-"""Qualities of retired models: clients still send them, and no current model knows them."""
+"""Qualities of retired models. Clients still send them; no current model accepts them."""
 NOT_KEPT = ("frame_count", "frame_duration_ms", "svg")
 """Parameters of GIF and SVG output."""
 PICTURES_ONLY = "PixyProxy keeps PNG, WebP and JPEG; it has no GIF or SVG output"
 OWN = ("n", "stream", "partial_images", "response_format", "style")
-"""Parameters that are not passed on to the upstream unchanged: those of the answer, and those that no model knows."""
+"""Parameters that are not passed on to the upstream unchanged: those of the answer, and those that no model accepts."""
 
 
 def none_if_empty(value: object) -> object:
-    """OpenAI takes an empty name of an end user as absent."""
+    """OpenAI treats an empty name of an end user as absent."""
     return None if value == "" else value
 
 

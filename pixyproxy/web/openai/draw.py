@@ -74,7 +74,7 @@ async def draw(
 
 
 def drawn(created: Created, request: Request, *, key: str | None) -> Generation:
-    """The generation of a request, which has ended. Clients would take an answer without pictures as a success.
+    """The generation of a request, which has ended. Clients would treat an answer without pictures as a success.
 
     Raises `GenerationRunningError` if the same request, sent again, would find and await the generation. Else
     `StorageUnavailableError`: the pictures are paid for, and the same request would buy others.
@@ -102,5 +102,5 @@ def drawn(created: Created, request: Request, *, key: str | None) -> Generation:
 
 
 def default_format(model: str | None) -> ResponseFormat:
-    """What OpenAI answers with: a URL for the retired DALL·E models, whose names live on as aliases; else base64."""
+    """What OpenAI answers with: a URL for the retired DALL·E models, whose names can be aliases; else base64."""
     return "url" if model is not None and model.startswith("dall-e") else "b64_json"

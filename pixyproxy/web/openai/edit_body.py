@@ -1,4 +1,7 @@
-"""The bodies of edits: forms, as clients really send them, and JSON. Images go to the collector as they arrive."""
+"""The bodies of edits: forms, in the variants that clients send, and JSON.
+
+Images go to the collector as they arrive.
+"""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -67,7 +70,7 @@ async def form_values(form: Form, collector: InputCollector) -> dict[str, Any]:
             await take_part(part, role, collector)
             continue
         if part.head.has_filename:
-            raise broken(part.head.name, "is no image of an edit", code="unknown_parameter")
+            raise broken(part.head.name, "is not an image of an edit", code="unknown_parameter")
         text = await text_of(part, room)
         room -= len(text)
         name, nested, _ = part.head.name.removesuffix("[]").partition("[")
@@ -79,7 +82,7 @@ async def form_values(form: Form, collector: InputCollector) -> dict[str, Any]:
 
 
 def role_of(name: str) -> Role | None:
-    """The role that a part has by its name: `image`, `image[]`, `image[0]`, `mask`, `markup`."""
+    """The role of a part, by its name: `image`, `image[]`, `image[0]`, `mask`, `markup`."""
     found = ROLE.fullmatch(name)
     return found[1] if found else None  # type: ignore[return-value]
 
@@ -135,7 +138,7 @@ def value_of(name: str, text: str) -> Any:
 
 
 async def take_named(values: dict[str, Any], collector: InputCollector) -> None:
-    """Take the images that a JSON body names, out of its values."""
+    """Remove the images from the values of a JSON body, and collect them."""
     for name in ("images", "image", "mask", "markup"):
         named = values.pop(name, None)
         role: Role = "image" if name == "images" else name  # type: ignore[assignment]

@@ -32,7 +32,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.web.log.request_log import printable
 
 LONGEST_RETRY_AFTER = 60
-"""Seconds. Node's client replaces a longer wait by its own, of up to 8 s."""
+"""Seconds. Node's client replaces a longer wait by its own of up to 8 s."""
 INVALID, SERVER = "invalid_request_error", "server_error"
 NEVER_AGAIN = {"x-should-retry": "false"}
 RETRIED_STATUSES = (401, 403, 408, 409, 429)
@@ -117,7 +117,7 @@ def described(problem: PixyProxyException, request: Request) -> tuple[int, dict[
 
 def signals_of(
     problem: PixyProxyException, *, bought: bool
-) -> tuple[int, str, str | None, dict[str, str]]:  # status, type, code, and what is said about a retry
+) -> tuple[int, str, str | None, dict[str, str]]:  # status, type, code, and headers about a retry
     """The table: how each problem ends, and whether a client may repeat its request."""
     name = problem.name.replace("-", "_")
     retry_after = {"Retry-After": str(min(max(problem.retry_after or 1, 1), LONGEST_RETRY_AFTER))}
@@ -181,7 +181,7 @@ def message_of(problem: PixyProxyException, request: Request) -> str:
     if type(problem) is NotFoundError:
         return (
             f"Invalid URL ({request.method} {printable(request.scope['path'])}). This is PixyProxy, which speaks "
-            "OpenAI's Images API alone: POST /v1/images/generations, POST /v1/images/edits, GET /v1/models."
+            "only OpenAI's Images API: POST /v1/images/generations, POST /v1/images/edits, GET /v1/models."
         )
     said = problem.extra.get("upstream_message")
     detail = problem.detail or f"{problem.title}."

@@ -28,8 +28,8 @@ async def events_of(
 ) -> AsyncGenerator[bytes, None]:
     """The events of a generation, in chunks; the last one is `completed` or an error.
 
-    `asked`: the values of the request. `require_images`: raises for a generation that has none yet. `on_error`: makes
-    an error of an exception. A picture that breaks off on its way raises: its event cannot be ended.
+    `asked`: the values of the request. `require_images`: raises for a generation that has none yet. `on_error`:
+    converts an exception to an error. Raises if reading the picture breaks off: its event cannot be completed.
     """
     began = int(time.time())
     async with aclosing(events):
@@ -40,7 +40,7 @@ async def events_of(
                     generation = require_images(event)
                     with paid_for(generation):
                         content = await opening(generation.images[0])
-            except Exception as error:  # noqa: BLE001 -- after the head a stream can say it in an event only
+            except Exception as error:  # noqa: BLE001 -- after the headers, only an event can report it
                 yield event_of("error", json.dumps({"error": on_error(error)}))
                 return
             if isinstance(event, PartialImage):

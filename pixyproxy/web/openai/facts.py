@@ -12,7 +12,7 @@ DETAILS = ("text_tokens", "image_tokens")
 
 
 def resolved_facts(generation: Generation, image: Image) -> dict[str, str]:
-    """Size, quality, background and format as they are, never `auto`; unknown ones are left out.
+    """The actual size, quality, background and format, never `auto`; unknown ones are left out.
 
     The format and, if the upstream did not say it, the size are those of the picture.
     """
@@ -32,7 +32,7 @@ def said_or_asked(name: str, said: dict[str, Any], asked: dict[str, Any]) -> str
 
 
 def known(value: object) -> str | None:
-    """The value, unless it leaves open what it is."""
+    """The value; None if it is `auto`, empty, or not a text."""
     return value if isinstance(value, str) and value not in ("", "auto") else None
 
 

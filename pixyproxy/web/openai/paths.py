@@ -1,4 +1,4 @@
-"""Paths below /v1 as clients write them: with a slash too many where two settings meet, or at the end."""
+"""Paths below /v1 as clients write them: with doubled slashes where two settings are joined, or a trailing one."""
 
 import re
 from collections.abc import Awaitable

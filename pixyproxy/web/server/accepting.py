@@ -1,4 +1,4 @@
-"""Accepts connections on listening sockets that the worker processes share, so that each gets its share.
+"""Accepts connections on listening sockets that worker processes share, and spreads them over these processes.
 
 SO_REUSEPORT would give every process its own queue, and when a process ends the kernel resets the connections in its
 queue. In a shared queue a connection waits until any process accepts it.
@@ -24,7 +24,7 @@ SHORTAGE = 1.0
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 MISSING_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 ACCEPTS_NONE = 2**31
-"""The load of a process that takes no connections: it drains, has not started, or has ended."""
+"""The load of a process that accepts no connections: it drains, has not started, or has ended."""
 
 Address = tuple[int, int, int, str, tuple[Any, ...]]
 """A result of `socket.getaddrinfo`: family, kind, protocol, name, address."""
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 def bind(host: str, port: int) -> list[socket.socket]:
     """A socket for each address of the host; for port 0 all have the same free one. `OSError` if one cannot be bound.
 
-    The sockets take no connections before `Listener.start`.
+    The sockets accept no connections before `Listener.start`.
     """
     return bind_all(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE), port=port)
 
@@ -106,8 +106,9 @@ class Loads:
 class Listener:
     """Accepts connections for one process. `connections` counts those that it has.
 
-    A process with more connections than another leaves new ones to the other for `YIELD` seconds. If the other takes
-    none, because it is busy or frozen, this process takes one, after the next pause two, then four, and so on.
+    A process with more connections than another leaves new ones to the other for `YIELD` seconds. If the other accepts
+    none, because it is busy or frozen, this process accepts one. After the next pause it accepts two, then four, and so
+    on.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Listener:
         self._process = process
         self._draining = False
         self._batch = 1
-        """Connections to take next if the others take none."""
+        """Connections to accept next if the others accept none."""
         self._connecting: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -207,5 +208,5 @@ class Listener:
         return True
 
     async def _connect(self, connection: socket.socket) -> None:
-        with suppress(OSError):  # the client is gone already
+        with suppress(OSError):  # the client has already disconnected
             await self._loop.connect_accepted_socket(self._protocol, connection)

@@ -1,4 +1,4 @@
-"""The client's connection: how much of the sent bytes the client has taken, and ways to close it."""
+"""The client's connection: how many of the sent bytes the client has acknowledged, and ways to close it."""
 
 import asyncio
 import fcntl
@@ -13,14 +13,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from pixyproxy.core import limits
 
 FLUSH_PATIENCE = limits.FLUSH_WAIT
-"""Seconds that a client has to take the rest of an answer before its connection is closed. Also the time between two
-checks of a slow client: one that took nothing in between is disconnected."""
+"""Seconds that a client has to read the rest of an answer before its connection is closed. Also the time between two
+checks of a slow client: one that read nothing in between is disconnected."""
 FIRST_LOOK, LAST_LOOK = 0.005, 0.2
-"""Seconds between checks of whether the client has taken its whole answer: they double, up to the last."""
+"""Seconds between checks of whether the client has read its complete answer. They double, up to the last value."""
 LINGER_SECONDS = limits.LINGER
 LINGER_BYTES = 2 * 1024 * 1024
-"""Bytes that a client may still send after the last answer of its connection. If the connection were closed before, the
-system would reset it, and the client could lose the answer (RFC 9112, section 9.6)."""
+"""Bytes that a client may still send after the last answer of its connection. If the connection were closed at once,
+the system would reset it, and the client could lose the answer (RFC 9112, section 9.6)."""
 
 
 class ClientConnection(HttpToolsProtocol):
@@ -28,25 +28,25 @@ class ClientConnection(HttpToolsProtocol):
 
     flush_patience: ClassVar[float] = FLUSH_PATIENCE
     _stall_timer: asyncio.TimerHandle | None = None
-    """Runs while the transport holds more than it should."""
+    """Runs while the transport's write buffer is over its limit."""
     _unsent_before: int | None = None
-    """Bytes that the client had not taken at the last end of the keep-alive time."""
+    """Bytes that the client had not acknowledged when the keep-alive time last ended."""
     _lost: asyncio.Event | None = None
     _closing_timer: asyncio.TimerHandle | None = None
     _lingering = False
     _may_linger = LINGER_BYTES
-    """Bytes that it may still send and have discarded."""
+    """Bytes that the client may still send. They are discarded."""
     _cut_off = False
-    """Whether the connection ended before the client had taken everything."""
+    """Whether the connection ended before the client had read everything."""
 
     @property
     def left(self) -> bool:
-        """Whether the client is gone."""
+        """Whether the client has disconnected."""
         return self.transport.is_closing()
 
     @property
     def slow(self) -> bool:
-        """Whether the client has not yet taken what it was sent."""
+        """Whether sending waits until the client has read more."""
         return self.flow.write_paused
 
     @property
@@ -59,21 +59,21 @@ class ClientConnection(HttpToolsProtocol):
         return self.transport.get_write_buffer_size() + held
 
     def pause_writing(self) -> None:
-        """Called when the transport holds too much. A client that takes nothing from now on is disconnected."""
+        """Called when the write buffer is over its limit. A client that reads nothing from now on is disconnected."""
         super().pause_writing()
         self._look_again()
 
     def resume_writing(self) -> None:
-        """Called when the client has taken most of it."""
+        """Called when the client has read most of the buffer."""
         super().resume_writing()
         self._stop_looking()
 
     async def taken(self) -> None:
-        """Return when it is no longer slow, or gone."""
+        """Return when the client is no longer slow, or has disconnected."""
         await self.flow.drain()
 
     async def took_all(self) -> bool:
-        """Whether the client took all it was sent, and its system confirmed it; returns when that is known."""
+        """Whether the client's system acknowledged every byte. Returns when that is known."""
         pause = FIRST_LOOK
         while self in self.connections:
             if not self.unsent:
@@ -83,13 +83,16 @@ class ClientConnection(HttpToolsProtocol):
         return not self._cut_off
 
     async def gone(self) -> None:
-        """Return when uvicorn knows that the client is gone: earlier it would report the answer as a fault."""
+        """Return when uvicorn has noticed the disconnect.
+
+        Before that it would log the incomplete answer as an error.
+        """
         if self in self.connections:
             self._lost = self._lost or asyncio.Event()
             await self._lost.wait()
 
     def end(self) -> None:
-        """Close the connection when the client has taken the rest, or after `flush_patience` seconds."""
+        """Close the connection when the client has read the rest, or after `flush_patience` seconds."""
         self.transport.close()
         self._abort_later()
 
@@ -103,7 +106,7 @@ class ClientConnection(HttpToolsProtocol):
         self.transport.abort()
 
     def linger(self, *, seconds: float = LINGER_SECONDS, size: int = LINGER_BYTES) -> None:
-        """Close the connection for writing, and discard what the client still sends, so many bytes for so long."""
+        """Close the connection for writing. Discard up to `size` bytes that the client sends within `seconds`."""
         if self._lingering or self.transport.is_closing():
             return
         self._lingering, self._may_linger = True, size
@@ -114,7 +117,7 @@ class ClientConnection(HttpToolsProtocol):
         self._closing_timer = self.loop.call_later(seconds, self.end)
 
     def discard(self, data: bytes) -> None:
-        """Count what a client sends to a connection that lingers; too much ends it."""
+        """Count bytes that arrive while the connection lingers. Too many close it."""
         self._may_linger -= len(data)
         if self._may_linger < 0:
             self.end()
@@ -129,7 +132,7 @@ class ClientConnection(HttpToolsProtocol):
             self._lost.set()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Called after some idle time. A client that still takes its last answer is not idle."""
+        """Called after the keep-alive time. A client that is still reading its last answer is not idle."""
         unsent = self.unsent
         if unsent and not self.transport.is_closing():
             if self._unsent_before is not None and unsent >= self._unsent_before:
@@ -161,7 +164,7 @@ class ClientConnection(HttpToolsProtocol):
             self._stall_timer = None
 
     def _abort_later(self) -> None:
-        # A closed transport first sends what it holds, however long the client takes.
+        # A closing transport first sends its buffer, however long that takes.
         if self.transport.is_closing() and self in self.connections:
             self._cancel_timer()
             self._closing_timer = self.loop.call_later(self.flush_patience, self.abort)

@@ -1,4 +1,4 @@
-"""Heads of requests: what RFC 9112 does not allow, and the memory that they take."""
+"""Checks the heads of requests against RFC 9112, and counts the memory that they use."""
 
 import re
 from collections.abc import Iterable
@@ -18,25 +18,25 @@ MAX_HEAD = limits.MAX_HEAD
 MAX_HEADERS = limits.MAX_HEADERS
 """Headers of a request: each costs some 200 bytes of memory, however short it is."""
 HEADER_COST = 200
-"""Bytes that a header takes besides its own."""
+"""Bytes of memory that a header uses besides its text."""
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
 REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r?\n")
-"""Of a request with any method (RFC 9112, section 3)."""
+"""A request line with any method (RFC 9112, section 3)."""
 HOST = re.compile(
     rb"(\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\]"
     rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]++|%[0-9A-Fa-f]{2})*+)(:[0-9]*)?"
 )
-"""`host[:port]` (RFC 3986, sections 3.2.2 and 3.2.3); it may be empty. Possessive, so that it never tries anew."""
+"""`host[:port]` (RFC 3986, sections 3.2.2 and 3.2.3); it may be empty. Possessive quantifiers prevent backtracking."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 class HeadMemory:
-    """The memory that the heads of all connections take which have not arrived whole, or wait to be answered.
+    """The memory of the incomplete and the waiting heads of all connections.
 
-    A head that arrives whole and is answered at once is never counted. So while slow clients use all of it, others are
-    still served.
+    A head that arrives complete and is answered at once is not counted. So others are still served while slow clients
+    use all of it.
     """
 
     def __init__(self, limit: int) -> None:
@@ -45,23 +45,23 @@ class HeadMemory:
 
     @property
     def exceeded(self) -> bool:
-        """Whether they take more than they may."""
+        """Whether these heads use more than the limit."""
         return self.used > self._limit
 
     def change(self, size: int) -> None:
-        """Count what a connection takes more, or less, than before."""
+        """Add the bytes by which the share of a connection has grown; negative if it has shrunk."""
         self.used += size
 
 
 def size_of(headers: Headers) -> int:
-    """The memory that headers take, in bytes."""
+    """The memory that headers use, in bytes."""
     return sum(len(name) + len(value) + HEADER_COST for name, value in headers)
 
 
 def unfinished_bytes(data: bytes, *, bodies: int) -> int:
-    """How many of these bytes belong to the head that begins in them and does not end.
+    """How many of these bytes belong to a head that begins in them and is incomplete.
 
-    It begins behind the last blank line, or behind a body; `bodies`: the bytes of bodies among them.
+    Such a head begins after the last blank line, or after a body. `bodies`: the bytes of bodies among them.
     """
     blank_line = data.rfind(b"\r\n\r\n")
     behind = len(data) if blank_line < 0 else len(data) - blank_line - 4
@@ -69,10 +69,10 @@ def unfinished_bytes(data: bytes, *, bodies: int) -> int:
 
 
 def check_head(url: bytes, headers: Headers, *, http_version: str) -> bool:
-    """Whether a whole head announces a body.
+    """Whether a complete head announces a body.
 
-    `HeaderTooLargeError` for a head over the limit; `MalformedRequestError` and `HttpNotImplementedError` for what
-    RFC 9112 does not allow: sections 3.2 (Host) and 6.1 (transfer codings).
+    `HeaderTooLargeError` for a head over the limit; `MalformedRequestError` and `HttpNotImplementedError` for what RFC
+    9112 does not allow: sections 3.2 (Host) and 6.1 (transfer codings).
     """
     size, host, hosts, has_body = len(url), b"", 0, False
     for name, value in headers:
@@ -93,7 +93,7 @@ def check_head(url: bytes, headers: Headers, *, http_version: str) -> bool:
 
 
 def parser_problem(error: httptools.HttpParserError, data: bytes, *, headers: Headers) -> PixyProxyException:
-    """What bytes that the parser refused are answered with; `headers` are those of the head that has not ended."""
+    """The problem of bytes that the parser refused; `headers` are those of the incomplete head."""
     if isinstance(error, httptools.HttpParserInvalidMethodError) and REQUEST_LINE.match(data):
         return HttpNotImplementedError("This method is not known here.")
     if has_unknown_coding(headers):
@@ -117,7 +117,7 @@ def too_large() -> PixyProxyException:
 
 
 def without_upgrade(parser: httptools.HttpRequestParser, *, url: bytes, headers: Headers) -> bytes:
-    """The head that the parser has read, without what asks for an upgrade."""
+    """The head that the parser has read, without its request for an upgrade."""
     head = [parser.get_method() + b" " + url + b" HTTP/" + parser.get_http_version().encode()]
     head += [name + b": " + value for name, value in headers if name not in UPGRADE_HEADERS]
     if not parser.should_keep_alive():

@@ -1,10 +1,10 @@
-"""uvicorn's HTTP protocol with our bounds, and problems for what never becomes a request.
+"""uvicorn's HTTP protocol with our limits, which answers invalid requests with problems.
 
 It is a subclass of uvicorn's and uses its internals: `parser`, `scope`, `headers`, `url`, `pipeline`, `flow`,
 `app_state`, `connections`, `tasks`, `server_state.default_headers`, `limit_concurrency`,
 `_unset_keepalive_if_required`; it replaces `_start_asgi_task`. Of `cycle` it uses `run_asgi`, `scope`, `more_body`,
-`keep_alive`, `transport`, `disconnected`, `response_complete`, `message_event`.
-pyproject.toml pins uvicorn below the next minor version; tests/test_connections.py fails when one of these changes.
+`keep_alive`, `transport`, `disconnected`, `response_complete`, `message_event`. pyproject.toml pins uvicorn below the
+next minor version; tests/test_connections.py fails when one of these changes.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from pixyproxy.web.server.refusals import RENDER, ConnectionsOverLimit, logged_r
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
 MAX_PIPELINED = limits.MAX_PIPELINED
-"""Requests that wait in a connection behind the one that is answered."""
+"""Requests that may wait in a connection behind the one that is being answered."""
 HEAD_PATIENCE = limits.HEAD_WAIT
 """Seconds that a client has for a request's head, and for its first request."""
 MAX_REFUSED = 100
@@ -34,7 +34,7 @@ class HttpProtocol(BoundedReading):
 
     head_patience: ClassVar[float] = HEAD_PATIENCE
     _running: RequestResponseCycle | None = None
-    """The cycle that is answered now; uvicorn's `cycle` is the newest one."""
+    """The cycle that is being answered; uvicorn's `cycle` is the newest one."""
     _broken: RequestResponseCycle | None = None
     """The cycle whose body cannot be read to its end."""
     _head_timer: asyncio.TimerHandle | None = None
@@ -52,7 +52,7 @@ class HttpProtocol(BoundedReading):
         self._head_timer = self.loop.call_later(self.head_patience, self._end_of_patience)
 
     def _refuse_connection(self) -> None:
-        """Answer 503 and close; without an answer if many that were refused are still closing."""
+        """Answer 503 and close. If many refused connections are still closing, close without an answer."""
         self.connections.discard(self)
         self._over_limit.report(self.loop, connections=len(self.connections))
         self._deaf = MalformedRequestError("This connection was refused.")
@@ -65,7 +65,7 @@ class HttpProtocol(BoundedReading):
         self.linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called when the connection has ended. What waited is freed."""
+        """Called when the connection has ended. Waiting requests are freed."""
         running = self._running
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # uvicorn forgets it after a reset
@@ -81,7 +81,7 @@ class HttpProtocol(BoundedReading):
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Called with what has arrived."""
+        """Called with bytes that have arrived."""
         self._unset_keepalive_if_required()
         if self._lingering:
             self.discard(data)
@@ -103,12 +103,12 @@ class HttpProtocol(BoundedReading):
         self._watch_head()
 
     def eof_received(self) -> None:
-        """Called when the client sends nothing more: uvicorn takes it for gone."""
+        """Called when the client has closed its side: uvicorn treats it as disconnected."""
         if self._lingering:
             self.transport.close()
 
     def on_headers_complete(self) -> None:
-        """Called at the end of a request's head. One that asks for an upgrade is read again without."""
+        """Called at the end of a request's head. One that asks for an upgrade is parsed again without that."""
         self._in_head = False
         if self.parser.should_upgrade():
             return
@@ -122,7 +122,7 @@ class HttpProtocol(BoundedReading):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Called when an answer has been written. A client that does not take it is not waited for."""
+        """Called when an answer has been written, even if the client has not read it yet."""
         self._running = None
         if self._lingering:
             self.server_state.total_requests += 1
@@ -134,7 +134,7 @@ class HttpProtocol(BoundedReading):
         super().on_response_complete()
         if self._held:
             self._hold_heads()
-        if self._in_head:  # whose rest was perhaps not read until now: the client has the whole time for it
+        if self._in_head:  # reading may have been paused until now: the time for the head begins anew
             self._stop_head_timer()
             self._watch_head()
         self._abort_later()
@@ -166,7 +166,7 @@ class HttpProtocol(BoundedReading):
         return self._broken is cycle
 
     def _stop(self, error: PixyProxyException) -> None:
-        """Read nothing more. Without an answer under way, refuse; else close after it."""
+        """Stop reading. If no answer has begun, refuse the request; else close after the answer."""
         path = self._path if self._in_head or self._deaf is not None else None
         self._deaf = error
         self._stop_head_timer()
@@ -187,11 +187,11 @@ class HttpProtocol(BoundedReading):
 
     @property
     def _path(self) -> str | None:
-        """The path of the request whose head is read, or its beginning; None if nothing of it has come."""
+        """The path, or its beginning, of the request whose head is being read; None if none of it has arrived."""
         return self.url.partition(b"?")[0].decode("latin-1") or None
 
     def _watch_head(self) -> None:
-        """A timer runs unless a request is answered, or a whole head has come."""
+        """A timer runs unless a request is being answered or a complete head has arrived."""
         if self._deaf is not None or (self._running is not None and not self._in_head):
             if self._head_timer is not None:
                 self._stop_head_timer()
@@ -213,7 +213,7 @@ class HttpProtocol(BoundedReading):
             self.end()
 
     def _ignore_upgrade(self, *, rest: bytes) -> None:
-        """Serve the request without the upgrade (RFC 9110, 7.8); Java's client asks for h2c in its first one."""
+        """Serve the request without the upgrade (RFC 9110, 7.8); Java's client asks for h2c in its first request."""
         if self.parser.get_method() == b"CONNECT":
             self._stop(MalformedRequestError("PixyProxy is not a proxy: CONNECT is not served."))
             return

@@ -1,4 +1,4 @@
-"""The reading of requests: the heads of a connection, and of all connections together, are bounded."""
+"""Reads requests, and bounds the heads of each connection and of all connections together."""
 
 from typing import Any, ClassVar
 
@@ -26,16 +26,16 @@ class BoundedReading(ClientConnection):
     """The callbacks of the parser that count what arrives; `HttpProtocol` calls the rest."""
 
     head_memory: ClassVar[HeadMemory] = HeadMemory(limits.MAX_ALL_HEADS)
-    """Of all connections of the process."""
+    """Shared by all connections of the process."""
     _in_head = False
     _head_began = False
     """Whether the head began in the bytes that arrived last."""
     _unfinished = 0
-    """Bytes of a head that has not ended."""
+    """Bytes of an incomplete head."""
     _bodies = 0
     """Bytes of bodies among those that arrived last."""
     _held = 0
-    """What this connection takes of `head_memory`."""
+    """The share of `head_memory` that this connection uses."""
     _trailers = 0
     """Bytes of a request's trailers."""
     _has_body = False
@@ -85,7 +85,10 @@ class BoundedReading(ClientConnection):
         self.parser.feed_data(data)
 
     def _head_bound_exceeded(self, data: bytes) -> PixyProxyException | None:
-        """Count the bytes that were parsed. The problem if this connection takes too much with them, or all do."""
+        """Count the bytes that were parsed.
+
+        Returns a problem if this connection, or all together, use too much memory.
+        """
         if not (self._in_head or self.pipeline or self._held):
             return None
         if self._in_head:
@@ -97,7 +100,7 @@ class BoundedReading(ClientConnection):
         return None
 
     def _hold_heads(self) -> int:
-        """Count what the heads take that have not ended, or wait; returns by how much that has grown."""
+        """Count the memory of the incomplete and waiting heads. Returns by how much it has grown."""
         held = sum(size_of(cycle.scope["headers"]) for cycle, _ in self.pipeline)
         if self._in_head:
             held += self._unfinished + HEADER_COST * len(self.headers)
@@ -106,7 +109,7 @@ class BoundedReading(ClientConnection):
         return grown
 
     def _forget_head(self) -> None:
-        """Free what was read of a head that has not ended; nothing more is parsed."""
+        """Free an incomplete head; nothing more is parsed."""
         self._in_head = False
         self.parser = None  # type: ignore[assignment]
         self._hold_heads()

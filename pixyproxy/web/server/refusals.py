@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def logged_refusal(
     error: PixyProxyException, *, defaults: Headers, path: str | None = None, render: Render | None = None
 ) -> bytes:
-    """The whole answer, with the two lines of the log that every request has.
+    """The complete answer. Writes the two log lines that every request has.
 
     `path`: of the request, if it is known. `render`: makes its answer in the dialect of its path.
     """
@@ -84,7 +84,7 @@ def answer_of(code: int, headers: Headers, body: bytes) -> bytes:
 
 
 class ConnectionsOverLimit:
-    """Answers connections over the limit, whose requests are not read. The log has their number, once a second."""
+    """Answers connections over the limit without reading their requests. Logs their number once a second."""
 
     def __init__(self) -> None:
         self._unreported = 0

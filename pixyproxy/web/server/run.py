@@ -78,7 +78,6 @@ def _serve_on(
     config = uvicorn.Config(
         application,
         factory=True,
-        interface="asgi3",  # uvicorn guesses ASGI 2 for a wrapper whose `__call__` only returns a coroutine
         log_config=log_config,
         access_log=False,
         server_header=False,

@@ -28,7 +28,7 @@ class LingeringTransport:
         return self._protocol.transport.is_closing()
 
     def close(self) -> None:
-        """Close, at once if everything that came was read. Many clients read no answer before they have sent all."""
+        """Close the connection. If a body is unread, linger first: many clients send everything before they read."""
         if self._cycle.more_body and not self._protocol.is_deaf:
             self._protocol.linger(seconds=limits.SKIP_WAIT, size=limits.MAX_DISCARDED)
         elif self._cycle.more_body or self._protocol.is_deaf:

@@ -40,7 +40,7 @@ class Beats:
         return int(self._counts[worker])
 
     def send_until_the_parent_ends(self, worker: int) -> None:
-        """Count, in a thread of the worker. Without its parent process the worker ends too."""
+        """Count in a thread of the worker. The worker ends if its parent process has ended."""
         parent = multiprocessing.parent_process()
         while parent is None or not wait([parent.sentinel], BEAT):
             self._counts[worker] += 1
