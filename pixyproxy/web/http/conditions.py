@@ -105,16 +105,16 @@ def entity_tags(value: str) -> Iterator[tuple[str, bool]]:
 
 def changed_since(value: str | None, validators: Validators, *, unknown: bool) -> bool:
     """Whether it changed after the time that a header gives; `unknown` if the header gives none."""
-    moment = http_date(value)
+    moment = None if value is None else http_date(value)
     if moment is None or validators.modified_at is None:
         return unknown
     return validators.modified_at.replace(microsecond=0) > moment
 
 
-def http_date(value: str | None) -> datetime | None:
+def http_date(value: str) -> datetime | None:
     """The time of an HTTP-date in any of its three forms (RFC 9110, section 5.6.7); None if it is invalid."""
     try:
-        moment = parsedate_to_datetime(value or "")
+        moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -93,7 +93,7 @@ class JsonFormatter(logging.Formatter):
             "line": record.lineno,
             "message": one_line(record.getMessage()),
         }
-        facts |= getattr(record, "facts", {})
+        facts |= getattr(record, "facts", dict)()
         if record.exc_info:
             facts["exception"] = describe(record.exc_info[1])
         return json.dumps(facts)

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -142,9 +143,11 @@ def canonical_address(host: str) -> str:
 
 def log_start(record: RequestRecord) -> None:
     """The first line. The query is left out of the path: a search is a piece of a prompt."""
-    facts: dict[str, Any] = {"method": record.method, "path": record.path}
-    if record.client_request_id is not None:
-        facts["client_request_id"] = record.client_request_id
+
+    def facts() -> dict[str, Any]:
+        client = {} if record.client_request_id is None else {"client_request_id": record.client_request_id}
+        return {"method": record.method, "path": record.path, **client}
+
     suffix = f" client={record.client_request_id}" if record.client_request_id else ""
     write_line(f"REQUEST START {record.method} {record.path}{suffix}", facts)
 
@@ -157,20 +160,20 @@ def end_request(record: RequestRecord, *, status: int, milliseconds: float, size
     """
     if not with_line:
         return
-    facts = {
-        "method": record.method,
-        "path": record.path,
-        "status": status,
-        "duration_ms": round(milliseconds, 1),
-        "bytes": size,
-        **record.facts,
-    }
+
+    def facts() -> dict[str, Any]:
+        measured = {"status": status, "duration_ms": round(milliseconds, 1), "bytes": size}
+        return {"method": record.method, "path": record.path, **measured, **record.facts}
+
     noted = "".join([f" {name}={value}" for name, value in record.facts.items() if name not in JSON_ONLY])
     write_line(f"REQUEST END {record.method} {record.path} {status} {milliseconds:.1f}ms {size}B{noted}", facts)
 
 
-def write_line(message: str, facts: dict[str, Any]) -> None:
-    """What `logger.info` does, without its search of the stack: every request has two of these lines."""
+def write_line(message: str, facts: Callable[[], dict[str, Any]]) -> None:
+    """What `logger.info` does, without a search of the stack: every request has two of these lines.
+
+    `facts`: what a JSON line says besides the message.
+    """
     if logger.isEnabledFor(logging.INFO):
         line = sys._getframe(1).f_lineno
         record = logging.LogRecord(logger.name, logging.INFO, __file__, line, message, None, None)

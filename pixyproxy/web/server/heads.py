@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import httptools
 
@@ -85,11 +86,17 @@ def check_head(url: bytes, headers: Headers, *, http_version: str) -> bool:
         raise too_large()
     if hosts > 1 or (not hosts and http_version == "1.1"):
         raise MalformedRequestError("Send one Host header.")
-    if not HOST.fullmatch(host.strip()):
+    if not is_host(host):
         raise MalformedRequestError("The Host header must be a host, or a host and a port.")
     if has_body and has_unknown_coding(headers):
         raise unknown_coding()
     return has_body
+
+
+@lru_cache(maxsize=256)
+def is_host(value: bytes) -> bool:
+    """Whether this is a value of the Host header. Most requests of a process have the same one."""
+    return HOST.fullmatch(value.strip()) is not None
 
 
 def parser_problem(error: httptools.HttpParserError, data: bytes, *, headers: Headers) -> PixyProxyException:
