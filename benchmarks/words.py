@@ -54,7 +54,7 @@ upstream in a process of its own draws. `PIXYPROXY_UPLOAD_MB` is 2048. Other cli
 100 clients begin a stream at the same moment. The upstream stub sends 3 partial images of 300 KB and a picture of
 1.5 MB, evenly spread over 8 s; in base64 a stream has 3.3 MB. Half of the clients take 100 KB/s (a receive buffer of
 64 KB). Other clients request details and a content of 50 KB, 10 times a second each. Memory is the maximum minus the
-memory after two streams. No bound was given for it; the report uses that of the edits.
+memory after two streams. Its bound: the picture and the newest partial image of each stream, and 64 MB.
 """,
     "slow_readers": """
 200 clients read a content of 4 MB each with 100 KB/s (a receive buffer of 64 KB). Other clients request details and a

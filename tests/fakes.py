@@ -30,7 +30,7 @@ from pixyproxy.core.generations import (
     PartialImage,
     RecordedRequest,
 )
-from pixyproxy.core.images import DeletedImage, Image, ImagePage, ObjectFacts, Picture
+from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage, ObjectFacts, Picture
 from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.limits import ANSWERED_WITHIN
@@ -128,9 +128,12 @@ class FakeImageRepository:
             self.after_mark(guid)
         return DeletedImage(guid=guid, filename=self.deleted[guid].filename)
 
-    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
-        found = [DeletedImage(guid=image.guid, filename=image.filename) for image in self.deleted.values()]
-        return tuple(found[:limit])
+    async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
+        behind = sorted(str(guid) for guid in self.deleted if str(guid) > (cursor or ""))
+        page = tuple(
+            DeletedImage(guid=UUID(guid), filename=self.deleted[UUID(guid)].filename) for guid in behind[:limit]
+        )
+        return DeletedImagePage(images=page, next_cursor=behind[limit - 1] if len(behind) > limit else None)
 
     async def delete(self, guid: UUID) -> None:
         if self.failure is not None:

@@ -184,6 +184,43 @@ async def test_a_repeated_key_gives_the_recorded_edit_though_its_source_was_dele
     assert len(stage.generator.requests) == 3
 
 
+@pytest.mark.parametrize("how", ["lost", "others", "unavailable"])
+async def test_a_repeated_key_gives_the_recorded_edit_though_the_bytes_of_its_source_cannot_be_read(how: str) -> None:
+    stage = Stage()
+    source = await stage.create()
+    guid, once = source["guid"], {"Idempotency-Key": "order-1"}
+    first = await post(stage, once, sources=[guid])
+    if how == "lost":
+        del stage.storage.objects[source["filename"]]
+    elif how == "others":
+        stage.storage.objects[source["filename"]] = tiny_picture("another")
+    else:
+        stage.storage.failure = StorageUnavailableError("down")
+    again = await post(stage, once, sources=[guid])
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["idempotent-replayed"] == "true"
+    kind = "storage-unavailable" if how == "unavailable" else "image-content-lost"
+    for headers in ({}, {"Idempotency-Key": "order-2"}):
+        refused = await post(stage, headers, sources=[guid])
+        assert refused.json()["type"] == f"urn:pixyproxy:problem:{kind}"
+    assert len(stage.generator.requests) == 2
+    assert stage.spool.open_files == []
+
+
+async def test_a_failed_edit_whose_source_cannot_be_read_is_tried_again_when_it_can() -> None:
+    stage = Stage()
+    guid = (await stage.create())["guid"]
+    once = {"Idempotency-Key": "order-1"}
+    stage.generator.failure = UpstreamRefusedError("no")
+    assert (await post(stage, once, sources=[guid])).status_code == 422
+    stage.generator.failure = None
+    stage.storage.failure = StorageUnavailableError("down")
+    down = await post(stage, once, sources=[guid])
+    assert (down.status_code, down.json()["type"]) == (503, "urn:pixyproxy:problem:storage-unavailable")
+    stage.storage.failure = None
+    assert (await post(stage, once, sources=[guid])).status_code == 201
+
+
 async def test_a_failed_edit_whose_source_was_deleted_is_not_tried_again() -> None:
     stage = Stage()
     guid = (await stage.create())["guid"]

@@ -20,13 +20,18 @@ from pixyproxy.core.exceptions import (
     UpstreamDeadlineError,
     UpstreamUnavailableError,
 )
-from pixyproxy.core.generations import Drawing, GenerationState, PartialImage
+from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState, PartialImage
+from pixyproxy.service.keys import CONFIGURED_CALLER
+from pixyproxy.service.private import Created
+from pixyproxy.storage.cached import CachedImageStorage
+from pixyproxy.web.http.content import CONNECTION
 from pixyproxy.web.http.event_stream import EventStream
+from pixyproxy.web.openai.events import events_of as openai_events_of
 from tests import planted
 from tests.fakes import FakeGenerator, tiny_picture
 from tests.listening import listening
 from tests.openai_stage import sdk, total_usage
-from tests.stage import KEY, Stage
+from tests.stage import BASE_URL, KEY, Stage
 
 pytestmark = pytest.mark.anyio
 PARTIALS = (b"a first glimpse", b"a second one", b"nearly there")
@@ -199,6 +204,57 @@ def test_a_client_that_leaves_ends_nothing() -> None:
         generator.go_on.release()
         until(lambda: len(stage.images.images) == 1)
     assert [each.state for each in stage.generations.generations.values()] == [GenerationState.SUCCEEDED]
+
+
+class Gone:
+    """The connection of a client that left."""
+
+    left = True
+    slow = False
+    unsent = 0
+
+    async def gone(self) -> None:
+        pass
+
+
+async def test_a_client_that_left_before_the_picture_was_drawn_leaves_no_object_open() -> None:
+    stage = Stage()
+    storage = stage.storage
+    cached = stage.storage = CachedImageStorage(storage, capacity=1_000_000)  # type: ignore[assignment]
+    stage.start()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await stage.app({**scope, CONNECTION: Gone()}, receive, send)
+
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers=KEY) as client:
+        with pytest.raises(AssertionError):  # the client's own: an answer that has no end
+            await client.post(URL, json={"prompt": planted.PROMPT, "stream": True})
+    assert [each.closed for each in storage.opened] == [True]
+    assert cached._used_bytes == 0
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+async def test_events_that_are_closed_at_any_chunk_leave_no_object_open(chunks: int) -> None:
+    stage = Stage()
+    streamed = await stage.private.stream(GenerationRequest(prompt=planted.PROMPT), caller=CONFIGURED_CALLER)
+
+    def generation_of(created: Created) -> Generation:
+        return created.generation
+
+    events = openai_events_of(
+        streamed.events,
+        kind="image_generation",
+        asked={},
+        base_url=BASE_URL,
+        opening=stage.public.open_content,
+        require_images=generation_of,
+        on_error=lambda error: {"message": str(error)},
+    )
+    for _ in range(chunks):
+        await anext(events)
+    await events.aclose()
+    assert [each.closed for each in stage.storage.opened] == [True]
 
 
 def test_a_client_that_reads_nothing_misses_partial_images_and_delays_nobody() -> None:

@@ -20,7 +20,7 @@ from pixyproxy.core.exceptions import (
     UpstreamRefusedError,
 )
 from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
-from pixyproxy.core.images import Image, ObjectFacts, Picture
+from pixyproxy.core.images import DeletedImagePage, Image, ObjectFacts, Picture
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.service.generating.pictures import examine
@@ -716,6 +716,41 @@ async def test_deletions_that_the_storage_refuses_for_good_keep_no_other_waiting
     assert (reconciler.counts, reconciler.fixed) == ({Finding.DELETION: 250}, {Finding.DELETION: 10})
     refused.clear()
     assert (await settled(stage)).fixed == {Finding.DELETION: 240}
+
+
+async def test_each_run_tries_a_refused_deletion_once_and_says_so_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    class Refusing(FakeStorage):
+        """Removes nothing, for good."""
+
+        tried: tuple[str, ...] = ()
+
+        async def delete(self, key: str) -> None:
+            self.tried += (key,)
+            raise StorageError("Every object is locked.")
+
+    class Counting(FakeImageRepository):
+        """Remembers how many deletions were listed."""
+
+        listed: tuple[int, ...] = ()
+
+        async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
+            page = await super().list_deleted(limit=limit, cursor=cursor)
+            self.listed += (len(page.images),)
+            return page
+
+    storage, images = Refusing(), Counting()
+    stage = Stage(storage=storage, images=images)
+    for _ in range(350):
+        image = an_image()
+        images.deleted[image.guid] = image
+    caplog.set_level(logging.INFO)
+    reconciler = await settled(stage)
+    assert (reconciler.counts, reconciler.fixed[Finding.DELETION]) == ({Finding.DELETION: 350}, 0)
+    assert sorted(storage.tried) == sorted(image.filename for image in images.deleted.values())
+    assert images.listed == (100, 100, 100, 50)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith("350 deletions cannot be finished: ")
 
 
 # The comparison

@@ -915,15 +915,31 @@ async def test_of_many_that_mark_an_image_at_once_one_does(repositories: Reposit
 
 async def test_marked_images_are_listed_until_their_record_is_deleted(repositories: Repositories) -> None:
     images = [await repositories.an_image_in() for _ in range(3)]
-    assert await repositories.images.list_deleted(limit=10) == ()
+    assert (await repositories.images.list_deleted(limit=10)).images == ()
     for image in images[:2]:
         await repositories.images.mark_deleted(image.guid)
-    assert set(await repositories.images.list_deleted(limit=10)) == set(map(deleted, images[:2]))
-    assert len(await repositories.images.list_deleted(limit=1)) == 1
+    assert set((await repositories.images.list_deleted(limit=10)).images) == set(map(deleted, images[:2]))
+    assert len((await repositories.images.list_deleted(limit=1)).images) == 1
     for _ in range(2):  # the second time there is none
         await repositories.images.delete(images[0].guid)
-    assert await repositories.images.list_deleted(limit=10) == (deleted(images[1]),)
+    assert (await repositories.images.list_deleted(limit=10)).images == (deleted(images[1]),)
     assert not await repositories.images.has(images[0].filename)
+
+
+async def test_pages_of_marked_images_have_each_once_though_others_are_removed_meanwhile(
+    repositories: Repositories,
+) -> None:
+    images = [await repositories.an_image_in() for _ in range(5)]
+    for image in images:
+        await repositories.images.mark_deleted(image.guid)
+    first = await repositories.images.list_deleted(limit=2)
+    for marked in first.images:
+        await repositories.images.delete(marked.guid)
+    second = await repositories.images.list_deleted(limit=2, cursor=first.next_cursor)
+    third = await repositories.images.list_deleted(limit=2, cursor=second.next_cursor)
+    assert [len(page.images) for page in (first, second, third)] == [2, 2, 1]
+    assert {*first.images, *second.images, *third.images} == set(map(deleted, images))
+    assert third.next_cursor is None
 
 
 async def test_only_a_marked_image_is_removed_from_the_records(repositories: Repositories) -> None:
@@ -1129,9 +1145,9 @@ async def test_an_image_is_deleted_though_this_version_can_read_neither_its_reco
     row = await database.one("SELECT request FROM generations")
     assert row is not None
     assert json.loads(row["request"]) == {"prompt": "[deleted]"}
-    assert await repositories.images.list_deleted(limit=10) == (deleted(image),)
+    assert (await repositories.images.list_deleted(limit=10)).images == (deleted(image),)
     await repositories.images.delete(image.guid)
-    assert await repositories.images.list_deleted(limit=10) == ()
+    assert (await repositories.images.list_deleted(limit=10)).images == ()
 
 
 async def test_a_running_generation_expects_what_was_drawn(repositories: Repositories) -> None:

@@ -44,6 +44,13 @@ class DeletedImage(Model):
     filename: str
 
 
+class DeletedImagePage(Model):
+    """Images that are marked as deleted, and the cursor of the next page (`None`: this is the last)."""
+
+    images: tuple[DeletedImage, ...]
+    next_cursor: str | None
+
+
 def image_guid(generation: UUID, index: int) -> UUID:
     """The guid of a generation's image number `index`, the same for every process that derives it (RFC 9562, v5)."""
     return uuid5(generation, str(index))

@@ -69,8 +69,9 @@ class Threads:
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     """The result of the work, which runs to its end; if the task is cancelled meanwhile, its next wait is.
 
-    anyio's shield alone does not hold up `asyncio.Task.cancel`. Inside `asyncio.timeout` another wait must follow:
-    before Python 3.13 a cancellation that finds none is left over for the task's first wait after the block.
+    anyio's shield alone does not hold up `asyncio.Task.cancel`. Let another wait follow it in a block of
+    `asyncio.timeout`: if it is the last one when the time runs out, Python 3.11 does not take that cancellation back,
+    and it ends the first wait behind the block.
     """
     running = asyncio.create_task(work)
     cancelled = False

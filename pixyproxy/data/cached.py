@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
-from pixyproxy.core.images import DeletedImage, Image, ImagePage
+from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import ApiKeyRepository, ImageRepository
@@ -89,9 +89,9 @@ class CachedImageRepository:
         finally:
             self._memory.forget(guid)
 
-    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
+    async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
         """Images that are marked as deleted and still recorded."""
-        return await self._images.list_deleted(limit=limit)
+        return await self._images.list_deleted(limit=limit, cursor=cursor)
 
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted."""

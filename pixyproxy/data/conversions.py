@@ -43,22 +43,22 @@ def column_to_json(value: str | None) -> dict[str, Any] | None:
     return result
 
 
-def cursor_after(created_at: datetime, guid: UUID) -> str:
-    """The opaque position after a row of a list by `created_at` and `guid`."""
-    position = f"{time_to_column(created_at)}|{guid}"
+def cursor_after(moment: datetime, guid: UUID) -> str:
+    """The opaque position after a row of a list by a moment, such as `created_at`, and `guid`."""
+    position = f"{time_to_column(moment)}|{guid}"
     return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
-def next_cursor(rows: Sequence[RowMapping], *, limit: int) -> str | None:
-    """The position after `limit` rows of a list; None if there are no more rows."""
+def next_cursor(rows: Sequence[RowMapping], *, limit: int, column: str = "created_at") -> str | None:
+    """The position after `limit` rows of a list by the `column` and `guid`; None if there are no more rows."""
     if len(rows) <= limit:
         return None
     last = rows[limit - 1]
-    return cursor_after(column_to_time(last["created_at"]), UUID(last["guid"]))
+    return cursor_after(column_to_time(last[column]), UUID(last["guid"]))
 
 
 def position_of(cursor: str | None) -> tuple[str, str]:
-    """The (created_at, guid) behind a cursor; `InvalidRequestError` for a cursor that `cursor_after` did not make."""
+    """The (moment, guid) behind a cursor; `InvalidRequestError` for a cursor that `cursor_after` did not make."""
     if cursor is None:
         return FIRST_PAGE
     try:

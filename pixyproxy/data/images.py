@@ -14,7 +14,7 @@ from pixyproxy.core.exceptions import (
     SearchTooSlowError,
 )
 from pixyproxy.core.generations import Generation
-from pixyproxy.core.images import DeletedImage, Image, ImagePage
+from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
 from pixyproxy.core.inputs import Input, readable_inputs
 from pixyproxy.data.conversions import column_to_time, next_cursor, position_of, time_to_column
 from pixyproxy.data.database import Row, SqlDatabase, Transaction, is_too_slow
@@ -36,6 +36,13 @@ PAGE = (
     LIMIT :rows
     """
 )
+DELETED_PAGE = """
+    SELECT guid, filename, deleted_at
+    FROM images
+    WHERE deleted_at <= :deleted_at AND (deleted_at < :deleted_at OR guid < :guid)
+    ORDER BY deleted_at DESC, guid DESC
+    LIMIT :rows
+"""
 INSERT = """
     INSERT INTO images
         (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
@@ -200,12 +207,14 @@ class SqlImageRepository:
 
         return await self._database.transaction(mark)
 
-    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
-        """Images, readable or not, that are marked as deleted and still recorded, at most `limit`."""
-        rows = await self._database.all(
-            "SELECT guid, filename FROM images WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT :rows", rows=limit
+    async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
+        """Images, readable or not, that are marked as deleted and still recorded: a page, by keyset."""
+        deleted_at, guid = position_of(cursor)
+        rows = await self._database.all(DELETED_PAGE, deleted_at=deleted_at, guid=guid, rows=limit + 1)
+        return DeletedImagePage(
+            images=tuple(map(row_to_deleted_image, rows[:limit])),
+            next_cursor=next_cursor(rows, limit=limit, column="deleted_at"),
         )
-        return tuple(map(row_to_deleted_image, rows))
 
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""

@@ -10,7 +10,12 @@ from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from pixyproxy.core import limits
-from pixyproxy.core.exceptions import ImageContentLostError, ImageNotFoundError, ObjectNotFoundError
+from pixyproxy.core.exceptions import (
+    ImageContentLostError,
+    ImageNotFoundError,
+    ObjectNotFoundError,
+    StorageUnavailableError,
+)
 from pixyproxy.core.images import SUFFIXES, Image
 from pixyproxy.core.inputs import Input, InputFile, InputFiles, Role
 from pixyproxy.core.protocols import Chunk, ImageRepository, ImageStorage, UploadSpool
@@ -52,7 +57,8 @@ class Uploads:
         """A collector for one request. `base_url`: with which the client reached this service.
 
         `recall`: the inputs that are recorded for the request's Idempotency-Key. An image among them may have been
-        deleted since: the inputs then have a `refusal`, and serve only to find that record.
+        deleted or lost since, or its bytes cannot be read now: the inputs then have a `refusal`, and serve only to find
+        that record.
         """
         own = [urlsplit(url) for url in (self._public_url, base_url) if url is not None]
         return InputCollector(self._receiver, images=self._images, storage=self._storage, base_urls=own, recall=recall)
@@ -92,18 +98,11 @@ class InputCollector:
         """An image that is stored here; `ImageContentLostError` if its bytes are lost."""
         self._require_place(role, pointer)
         try:
-            image = await self._images.get(guid, fresh=True)  # no money is spent on an image that was deleted
-        except ImageNotFoundError as error:
-            self._refusal = invalid(NOT_FOUND, pointer)
-            for recorded in () if self._recall is None else await self._recall():
-                if (recorded.role, recorded.guid) == (role, guid) and suffix in (None, SUFFIXES[recorded.content_type]):
-                    self._files.append(InputFile(recorded, BytesIO()))
-                    return
-            raise self._refusal from error
-        if suffix not in (None, SUFFIXES[image.content_type]):
-            raise invalid(NOT_FOUND, pointer)
-        async with aclosing(self._content(image)) as content:
-            self._files.append(await self._receiver.receive(role, content, pointer=pointer, image=image))
+            self._files.append(await self._receive_stored(role, guid, pointer=pointer, suffix=suffix))
+        except ImageNotFoundError:
+            await self._take_recorded(role, guid, suffix=suffix, refusal=invalid(NOT_FOUND, pointer))
+        except (ImageContentLostError, StorageUnavailableError) as error:
+            await self._take_recorded(role, guid, suffix=suffix, refusal=error)
 
     async def data_url(self, role: Role, characters: AsyncIterable[bytes], *, pointer: str) -> None:
         """Take a `data:` URL, as its characters arrive."""
@@ -171,6 +170,22 @@ class InputCollector:
                 return await self._receiver.receive(role, chunks, pointer=pointer)
             except ValueError as error:
                 raise invalid(NO_DATA_URL, pointer) from error
+
+    async def _receive_stored(self, role: Role, guid: UUID, *, pointer: str, suffix: str | None) -> InputFile:
+        image = await self._images.get(guid, fresh=True)  # no money is spent on an image that was deleted
+        if suffix not in (None, SUFFIXES[image.content_type]):
+            raise invalid(NOT_FOUND, pointer)
+        async with aclosing(self._content(image)) as content:
+            return await self._receiver.receive(role, content, pointer=pointer, image=image)
+
+    async def _take_recorded(self, role: Role, guid: UUID, *, suffix: str | None, refusal: Exception) -> None:
+        """Take the input as it is recorded for the Idempotency-Key, without its bytes; the refusal if it is not."""
+        for recorded in () if self._recall is None else await self._recall():
+            if (recorded.role, recorded.guid) == (role, guid) and suffix in (None, SUFFIXES[recorded.content_type]):
+                self._refusal = refusal
+                self._files.append(InputFile(recorded, BytesIO()))
+                return
+        raise refusal
 
     async def _content(self, image: Image) -> AsyncGenerator[Chunk, None]:
         try:

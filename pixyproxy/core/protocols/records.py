@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState
-from pixyproxy.core.images import DeletedImage, Image, ImagePage
+from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
 from pixyproxy.core.keys import ApiKey
 
 
@@ -49,8 +49,11 @@ class ImageRepository(Protocol):
         version cannot read.
         """
 
-    async def list_deleted(self, *, limit: int) -> tuple[DeletedImage, ...]:
-        """Images, readable or not, that are marked as deleted and still recorded, at most `limit`."""
+    async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
+        """Images, readable or not, that are marked as deleted and still recorded, from `cursor` on, at most `limit`.
+
+        Images that are removed between two pages move no other from one page to another.
+        """
 
     async def delete(self, guid: UUID) -> None:
         """Remove the record of an image that is marked as deleted; nothing happens if there is none."""

@@ -48,8 +48,12 @@ class Found:
 
 def log_finding(found: Found) -> None:
     """Report a finding in the log: the default."""
-    lost_money = found.finding is Finding.INTERRUPTED
-    logger.log(logging.WARNING if lost_money else logging.INFO, "%s", found)
+    level = logging.INFO
+    if found.finding is Finding.INTERRUPTED:  # it may have cost money
+        level = logging.WARNING
+    elif found.finding is Finding.DELETION and not found.fixed:  # each run finds it again, and logs one line for all
+        level = logging.DEBUG
+    logger.log(level, "%s", found)
 
 
 class Findings:

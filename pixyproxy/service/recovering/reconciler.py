@@ -7,9 +7,8 @@ the same time: none undoes the work of another.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
-from uuid import UUID
 
 import anyio
 
@@ -22,20 +21,18 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.core.generations import Generation
-from pixyproxy.core.images import DeletedImage
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.parked_files import ParkedFiles
 from pixyproxy.service.recovering.recover import Recovery
+from pixyproxy.service.recovering.unfinished_deletions import UnfinishedDeletions
 
 BATCH = 100
-"""Generations, or deletions, per query."""
+"""Generations per query."""
 SHORTEST_PAUSE = 0.1
 """Seconds between two runs, however long one takes."""
-IN_PROGRESS = 1.0
-"""Seconds after which an unfinished deletion no longer counts as running."""
 LOOK_AGAIN = 3600.0
 """Seconds for which each run looks in the storage for the pictures of a generation that was failed as interrupted."""
 
@@ -54,16 +51,15 @@ class Reconciler:
         self, stores: Stores, *, lease: float, apply: bool, report: Callable[[Found], None] = log_finding
     ) -> None:
         self._stores = stores
-        self._images = stores.images
         self._generations = stores.generations
         self._parked = stores.parked
-        self._storage = stores.storage
         self._lease = lease
         self._apply = apply
         self._findings = Findings(report)
         self.counts, self.fixed = self._findings.counts, self._findings.fixed
         self._recovery = Recovery(stores)
         self._parked_files = ParkedFiles(stores, recovery=self._recovery, findings=self._findings, apply=apply)
+        self._deletions = UnfinishedDeletions(stores, findings=self._findings, apply=apply)
         comparison = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         self.compare, self.count_orphans = comparison.run, comparison.count_orphans
 
@@ -94,7 +90,7 @@ class Reconciler:
         await self._parked_files.take_up()
         await self._finish_generations()
         await self._look_again()
-        await self._finish_deletions()
+        await self._deletions.finish()
 
     async def _finish_generations(self) -> None:
         cursor: str | None = None
@@ -173,37 +169,3 @@ class Reconciler:
                     logger.info("generation %s: its owner lives, or it was settled elsewhere", generation.guid)
                     continue
             self._findings.add(Finding.INTERRUPTED, str(generation.guid), fixed=self._apply)
-
-    async def _finish_deletions(self) -> None:
-        refused: set[UUID] = set()  # in this turn: what the storage refuses for good keeps no other deletion waiting
-        while marked := await self._list_deleted(besides=refused):
-            if not self._apply:
-                await asyncio.sleep(IN_PROGRESS)
-                left = {image.guid for image in await self._list_deleted(besides=refused)}
-                for image in marked:
-                    if image.guid in left:
-                        self._findings.add(Finding.DELETION, str(image.guid), fixed=False)
-                return
-            for image in marked:
-                try:
-                    await self._storage.delete(image.filename)
-                    await self._images.delete(image.guid)
-                except (StorageUnavailableError, StorageError) as error:
-                    logger.warning("image %s: its deletion cannot be finished now: %s", image.guid, error.name)
-                    self._findings.add(Finding.DELETION, str(image.guid), fixed=False)
-                    if isinstance(error, StorageUnavailableError):
-                        return
-                    refused.add(image.guid)
-                else:
-                    self._findings.add(Finding.DELETION, str(image.guid), fixed=True)
-            if len(marked) < BATCH:
-                return
-
-    async def _list_deleted(self, *, besides: Collection[UUID]) -> tuple[DeletedImage, ...]:
-        """The first `BATCH` deletions to finish. A dry run, which leaves each where it is, gets all of them."""
-        limit = BATCH + len(besides)
-        found = await self._images.list_deleted(limit=limit)
-        while not self._apply and len(found) == limit:
-            limit *= 4
-            found = await self._images.list_deleted(limit=limit)
-        return tuple(image for image in found if image.guid not in besides)

@@ -53,7 +53,9 @@ async def events_of(
                     yield chunk
                 continue
             facts = completed_facts(generation, base_url=base_url)
-            async with aclosing(content_of(generation.images[0], content, opening=opening)) as picture:
+            # The object itself too: if the client leaves before the first byte of it, `content_of` has not begun.
+            whole = content_of(generation.images[0], content, opening=opening)
+            async with aclosing(content), aclosing(whole) as picture:
                 async for chunk in picture_event(f"{kind}.completed", picture, facts):
                     yield chunk
             return
