@@ -150,6 +150,7 @@ async def test_a_picture_has_a_second_url_with_its_own_extension_and_no_other(ou
         assert refused.status_code == 404, extension
         if method == "GET":
             assert refused.json()["type"] == "urn:pixyproxy:problem:image-not-found"
+            assert EXTENSIONS[output_format] in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(

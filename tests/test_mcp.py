@@ -201,6 +201,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
         ("get_image", {}, "guid: is required"),
         ("edit_image", {"prompt": "x"}, "sources: is required"),
         ("edit_image", {"prompt": "x", "sources": []}, "sources: "),
+        ("edit_image", {"prompt": "x", "sources": UNKNOWN}, "sources: must be a list"),
         ("edit_image", {"prompt": "x", "sources": [UNKNOWN]}, "sources/0: names no image that is stored here"),
         ("edit_image", {"prompt": "x", "sources": ["https://example.com/a.png"]}, "No other URL is fetched"),
         ("generate_image", {"prompt": " "}, "prompt: "),

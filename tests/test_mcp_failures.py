@@ -8,7 +8,12 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from pixyproxy.core.exceptions import DatabaseUnavailableError, PixyProxyException, UpstreamDeadlineError
+from pixyproxy.core.exceptions import (
+    DatabaseUnavailableError,
+    PixyProxyException,
+    UpstreamDeadlineError,
+    UpstreamRefusedError,
+)
 from pixyproxy.core.generations import Generation
 from tests import planted
 from tests.fakes import FakeAdoptionRepository, FakeGenerationRepository, FakeParkedImageRepository
@@ -55,6 +60,14 @@ async def test_a_repeated_key_whose_picture_may_have_been_drawn_is_told_that_it_
         assert "It may have been billed" in text_of(result)
         assert NOTHING not in text_of(result)
     assert len(stage.generator.requests) == 1
+
+
+async def test_a_refusal_of_the_upstream_is_said_once() -> None:
+    stage = Stage()
+    stage.generator.failure = UpstreamRefusedError("The upstream refused the request: no cats.")
+    async with stage.client() as client:
+        result = await called(client, "generate_image", **ONCE)
+    assert text_of(result).startswith("The upstream refused the request: no cats. Nothing was billed.")
 
 
 async def test_a_repeated_key_whose_picture_was_deleted_is_not_told_that_it_was_free() -> None:

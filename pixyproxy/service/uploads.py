@@ -35,8 +35,8 @@ Recall = Callable[[], Awaitable[tuple[Input, ...]]]
 NOT_FOUND = "names no image that is stored here; it may have been deleted"
 NO_IMAGE = "is a URL of this service, but not of an image or its content"
 FOREIGN = (
-    "must be an upload, a data: URL, or the guid or URL of an image that is stored here. No other URL is fetched: "
-    "upload the picture"
+    "must be the guid or URL of an image that is stored here, a data: URL, or in a form of /v1 an upload. "
+    "No other URL is fetched"
 )
 NO_DATA_URL = "must be a data: URL in base64"
 NO_PLACE = "has a data: URL where no image belongs"

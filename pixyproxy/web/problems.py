@@ -178,6 +178,7 @@ RULES = {
     "missing": "is required",
     "string_unicode": "must not contain a lone surrogate; send valid Unicode",
     "model_attributes_type": "must be a JSON object",
+    "tuple_type": "must be a list",
     "string_pattern_mismatch": "must be one word: letters, digits, '.', '_', ':', '/' and '-'",
 }
 """Rules whose pydantic message is for programmers. Other messages of pydantic name the rule, and never the input."""

@@ -81,10 +81,10 @@ async def image_of(request: Request, services: Services) -> Image:
     """The image of the URL, whose extension, if it has one, is that of the image; else `ImageNotFoundError`."""
     extension = request.scope["path_params"].get("extension")
     if extension is not None and extension not in EXTENSIONS:
-        raise ImageNotFoundError
+        raise ImageNotFoundError(f"The extension of a picture's URL is {' or '.join(EXTENSIONS)}.")
     image = await services.public.get(guid_of(request))
     if extension not in (None, SUFFIXES[image.content_type]):
-        raise ImageNotFoundError
+        raise ImageNotFoundError(f"This picture's extension is {SUFFIXES[image.content_type]}.")
     return image
 
 

@@ -28,7 +28,8 @@ def failed(problem: PixyProxyException, *, request_id: str, bought: bool) -> Cal
     """The answer of a tool that failed. `bought`: whether the tool may buy, so that the text says what was billed."""
     document: dict[str, Any] = problem.document(request_id=request_id, bought=bought)
     rules = [f"{each['pointer'].removeprefix('#/')}: {each['detail']}" for each in document.get("errors", ())]
-    said = [sentences(problem.title, "; ".join(rules) or problem.detail)]
+    reason = "; ".join(rules) or problem.detail
+    said = [sentences("" if reason.startswith(problem.title) else problem.title, reason)]
     cost = cost_of(problem)
     if bought and cost is not None:
         said.append(COSTS[cost])
