@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Query
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,10 +24,11 @@ from pixyproxy.web.generations.events import events_of
 from pixyproxy.web.http.event_stream import MEDIA_TYPE as EVENT_STREAM
 from pixyproxy.web.http.event_stream import accepts_events, event_response
 from pixyproxy.web.http.guids import GenerationGuid
-from pixyproxy.web.http.links import next_link
+from pixyproxy.web.http.pages import page_response
 from pixyproxy.web.problems import responses_for
 
 router = private_router()
+GENERATIONS = TypeAdapter(list[GenerationDetails])
 
 
 @router.get(
@@ -34,21 +36,19 @@ router = private_router()
     summary="The list of generations",
     tags=["private"],
     responses=responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError),
+    response_model=list[GenerationDetails],
 )
-@router.get("/generation/", include_in_schema=False)
+@router.get("/generation/", include_in_schema=False, response_model=list[GenerationDetails])
 async def list_generations(
     query: Annotated[GenerationQuery, Query()],
     _: Authenticated,
     images: Private,
     base_url: BaseUrl,
-    response: Response,
-) -> list[GenerationDetails]:
+) -> Response:
     """All generations, newest first. The next page is the `next` of the Link header (RFC 8288)."""
     page = await images.generations(query)
-    if page.next_cursor is not None:
-        response.headers["Link"] = next_link(f"{base_url}/generation", query, cursor=page.next_cursor)
-    response.headers["Cache-Control"] = "no-store"
-    return [GenerationDetails.of(generation, base_url=base_url) for generation in page.generations]
+    details = [GenerationDetails.of(generation, base_url=base_url) for generation in page.generations]
+    return page_response(details, GENERATIONS, url=f"{base_url}/generation", query=query, next_cursor=page.next_cursor)
 
 
 EVENTS = """`state` with the details, at once and after each change; `partial` with `index`, `content_type` and

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Query
+from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
@@ -48,7 +49,8 @@ from pixyproxy.web.dependencies import BaseUrl, Private, Uploaded
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.guids import Guid
 from pixyproxy.web.http.idempotency import idempotency_key
-from pixyproxy.web.http.links import next_link, path_of
+from pixyproxy.web.http.links import path_of
+from pixyproxy.web.http.pages import page_response
 from pixyproxy.web.http.preferences import Preferences, requested_preferences
 from pixyproxy.web.images.body import CreateImageBody
 from pixyproxy.web.images.details import ImageDetails
@@ -57,6 +59,7 @@ from pixyproxy.web.log.request_log import add_facts
 from pixyproxy.web.problems import responses_for
 
 router = private_router()
+IMAGES = TypeAdapter(list[ImageDetails])
 CREATE = {
     202: {
         "model": GenerationDetails,
@@ -164,21 +167,19 @@ def accepted_response(generation: Generation, *, base_url: str, headers: dict[st
     summary="The list of images",
     tags=["private"],
     responses=responses_for(AuthenticationError, InvalidRequestError, SearchTooSlowError, DatabaseUnavailableError),
+    response_model=list[ImageDetails],
 )
-@router.get("/image/", include_in_schema=False)
+@router.get("/image/", include_in_schema=False, response_model=list[ImageDetails])
 async def list_images(
     query: Annotated[ImageQuery, Query()],
     _: Authenticated,
     images: Private,
     base_url: BaseUrl,
-    response: Response,
-) -> list[ImageDetails]:
+) -> Response:
     """All images, newest first. The next page is the `next` of the Link header (RFC 8288)."""
     page = await images.list(query)
-    if page.next_cursor is not None:
-        response.headers["Link"] = next_link(f"{base_url}/image", query, cursor=page.next_cursor)
-    response.headers["Cache-Control"] = "no-store"
-    return [ImageDetails.of(image, base_url=base_url) for image in page.images]
+    details = [ImageDetails.of(image, base_url=base_url) for image in page.images]
+    return page_response(details, IMAGES, url=f"{base_url}/image", query=query, next_cursor=page.next_cursor)
 
 
 @router.delete(
