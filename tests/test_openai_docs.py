@@ -11,7 +11,6 @@ import httpx2
 import pytest
 from openai import OpenAI
 
-from pixyproxy.web.http.guids import EXAMPLE
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.listening import listening
@@ -69,9 +68,9 @@ def test_the_examples_of_edits_edit(tmp_path: Path) -> None:
     with listening(stage.app) as url:
         key = {"Authorization": f"Bearer {planted.API_KEY}"}
         guid = httpx2.post(f"{url}/image", json={"prompt": "two foxes, woodcut"}, headers=key).json()["guid"]
-        code = code.replace(EXAMPLE, guid).replace("…", b64encode(PICTURE).decode()).replace(ADDRESS, url)
+        code = code.replace("…", b64encode(PICTURE).decode()).replace(ADDRESS, url)
         command = ["bash", "-ec", code.replace("curl ", "curl -sS --fail ")]
-        environment = {**os.environ, "KEY": planted.API_KEY}
+        environment = {**os.environ, "KEY": planted.API_KEY, "GUID": guid}
         said = subprocess.run(
             command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
