@@ -14,7 +14,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.web.log.format import JsonFormatter, TextFormatter, describe, log_config, one_line
-from pixyproxy.web.log.request_log import RequestIds, RequestLog, address_of, canonical_address
+from pixyproxy.web.log.request_ids import RequestIds
+from pixyproxy.web.log.request_log import RequestLog, address_of, canonical_address
 from tests import planted
 from tests.stage import Stage
 

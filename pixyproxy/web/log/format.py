@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, Literal
 
 from pixyproxy.core.exceptions import PixyProxyException
-from pixyproxy.web.log.request_log import current, thread
+from pixyproxy.web.log.request_ids import this_thread
+from pixyproxy.web.log.request_log import current
 from pixyproxy.web.log.writing import TurnHandler
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -74,7 +75,7 @@ class TextFormatter(logging.Formatter):
             message += f" | {describe(record.exc_info[1])}"
         return one_line(
             f"{second(int(record.created))},{int(record.msecs):03d} {record.levelname} {request_id} "
-            f"[{thread.id}] [{module_of(record)}:{record.lineno}] {message}"
+            f"[{this_thread.id}] [{module_of(record)}:{record.lineno}] {message}"
         )
 
 
@@ -88,7 +89,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "request_id": request.request_id if request else None,
-            "thread": thread.id,
+            "thread": this_thread.id,
             "module": module_of(record),
             "line": record.lineno,
             "message": one_line(record.getMessage()),

@@ -8,14 +8,12 @@ import asyncio
 import json
 import logging
 import re
-import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -25,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import InternalError
 from pixyproxy.web.dialects import Dialect, dialect_at
+from pixyproxy.web.log.request_ids import request_ids
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNPRINTABLE = re.compile(r"[^!-~]")
@@ -55,42 +54,6 @@ class RequestRecord:
 
 
 current: ContextVar[RequestRecord | None] = ContextVar("pixyproxy_request", default=None)
-
-
-class RequestIds:
-    """Makes request-ids: host-datetime-threadid, in UTC with microseconds, no two alike in a process."""
-
-    def __init__(self, host: str | None = None) -> None:
-        self._host = re.sub(r"[^A-Za-z0-9._-]", "_", host or socket.gethostname())[:64]
-        self._last = 0
-
-    def new(self) -> str:
-        """The next id. Of two requests within a microsecond the later one gets the next microsecond."""
-        self._last = max(time.time_ns() // 1000, self._last + 1)
-        seconds, microseconds = divmod(self._last, 1_000_000)
-        return f"{self._host}-{second_of_id(seconds)}{microseconds:06d}-{thread.id}"
-
-
-@lru_cache(maxsize=2)
-def second_of_id(seconds: int) -> str:
-    """A second in the form that ids have; a second has many requests."""
-    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
-
-
-class Thread(threading.local):
-    """The running thread. Its id is read from the system once."""
-
-    def __init__(self) -> None:
-        self.id = threading.get_native_id()
-
-
-thread = Thread()
-
-
-@cache
-def request_ids() -> RequestIds:
-    """The maker of this process's ids."""
-    return RequestIds()
 
 
 def record_of(scope: Scope) -> RequestRecord:

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions import PixyProxyException, TooManyConnectionsError
-from pixyproxy.web.log.request_log import SCOPE_KEY, RequestRecord, current, end_request, log_start, request_ids
+from pixyproxy.web.log.request_ids import request_ids
+from pixyproxy.web.log.request_log import SCOPE_KEY, RequestRecord, current, end_request, log_start
 
 REPORT_INTERVAL = 1.0
 """Seconds between two lines of the log about connections over the limit."""
