@@ -111,7 +111,7 @@ class FakeImageRepository:
             raise ImageNotFoundError
         return self.images[guid]
 
-    def note(self, guids: Iterable[UUID]) -> None:
+    def mark_existing(self, guids: Iterable[UUID]) -> None:
         pass
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:

@@ -1,7 +1,9 @@
 """What is kept in memory: pictures within a number of bytes, and records for a short while."""
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -466,6 +468,21 @@ async def test_what_was_deleted_elsewhere_is_gone_when_its_time_is_over(images: 
     clock.now += 30
     with pytest.raises(ImageNotFoundError):
         await here.get(image.guid)
+
+
+async def test_a_record_that_is_not_found_any_more_leaves_the_memory(images: CountingImages, image: Image) -> None:
+    clock = Clock()
+    images.images[image.guid] = image.model_copy()
+    held = weakref.ref(images.images[image.guid])
+    cached = CachedImageRepository(images, ttl=30, clock=clock)
+    await cached.get(image.guid)
+    del images.images[image.guid]
+    clock.now += 30
+    with pytest.raises(ImageNotFoundError):
+        await cached.get(image.guid)
+    await asyncio.sleep(0)  # the event loop forgets the lookup
+    gc.collect()
+    assert held() is None, "its prompt is in it"
 
 
 async def test_a_record_that_was_being_read_when_it_was_deleted_is_not_kept(

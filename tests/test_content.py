@@ -21,7 +21,7 @@ from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.web.app import create_api, create_app
 from pixyproxy.web.http.compression import Gzip
-from pixyproxy.web.http.content import CONNECTION, ContentResponse, HeadResponse, encoded
+from pixyproxy.web.http.content import CONNECTION, ContentResponse, HeadResponse, raw_headers_of
 from pixyproxy.web.http.content_paths import is_content
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.images.details import content_url
@@ -400,7 +400,7 @@ async def test_openapi_says_what_the_public_routes_read_and_answer() -> None:
 
 
 def test_headers_are_bytes_in_small_letters() -> None:
-    assert encoded({"ETag": '"x"'}) == [(b"etag", b'"x"')]
+    assert raw_headers_of({"ETag": '"x"'}) == [(b"etag", b'"x"')]
     assert HeadResponse(304, {"ETag": '"x"'}).headers["etag"] == '"x"'
 
 

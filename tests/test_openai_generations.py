@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 from pixyproxy.core.generations import Drawing, GenerationRequest
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
-from pixyproxy.web.openai.answers import PIECE, answer_of, encoded
+from pixyproxy.web.openai.answers import PIECE, answer_of, base64_of
 from pixyproxy.web.openai.facts import complete_usage
 from tests import planted
 from tests.fakes import FakeGenerator, tiny_picture
@@ -244,7 +244,7 @@ async def test_chunks_of_any_size_are_encoded_as_one(sizes: tuple[int, ...]) -> 
             yield memoryview(data)[start : start + size]
             start += size
 
-    text = b"".join([piece async for piece in encoded(chunks())])
+    text = b"".join([piece async for piece in base64_of(chunks())])
     assert b64decode(text, validate=True) == data[: sum(sizes)]
 
 

@@ -128,8 +128,8 @@ class Gated:
     def __init__(self, name: str, part: Any, *, world: "World", process: "Process") -> None:
         self._name, self._part, self._world, self._process = name, part, world, process
 
-    def note(self, guids: Iterable[UUID]) -> None:
-        self._part.note(guids)  # it is about this process alone, and no step of another one comes between
+    def mark_existing(self, guids: Iterable[UUID]) -> None:
+        self._part.mark_existing(guids)  # it is about this process alone, and no step of another one comes between
 
     def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any, **named: Any) -> Any:

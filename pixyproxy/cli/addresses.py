@@ -8,7 +8,7 @@ from pixyproxy.web.server.accepting import bind, close_all
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 
 
-def bound(host: str, number: int, *, remedy: str) -> list[socket]:
+def open_sockets(host: str, number: int, *, remedy: str) -> list[socket]:
     """Sockets for this address. `ConfigurationError` if it cannot be bound; `remedy` names the settings."""
     try:
         return bind(host, number)
@@ -18,8 +18,8 @@ def bound(host: str, number: int, *, remedy: str) -> list[socket]:
 
 
 def require_free_port(host: str, number: int, *, remedy: str) -> int:
-    """The port, or a free one for 0, which can be bound now; raises as `bound`."""
-    sockets = bound(host, number, remedy=remedy)
+    """The port, or a free one for 0, which can be bound now; raises as `open_sockets`."""
+    sockets = open_sockets(host, number, remedy=remedy)
     found: int = sockets[0].getsockname()[1]
     close_all(sockets)
     return found

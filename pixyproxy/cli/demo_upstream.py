@@ -2,7 +2,7 @@
 
 import argparse
 
-from pixyproxy.cli.addresses import bound, require_free_port, url_of
+from pixyproxy.cli.addresses import open_sockets, require_free_port, url_of
 from pixyproxy.cli.arguments import Commands, port, seconds
 from pixyproxy.settings import Settings
 from pixyproxy.web.log.format import log_config
@@ -35,7 +35,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     print(f"The demo upstream listens on {address}: set OPENAI_BASE_URL to it, OPENAI_API_KEY to anything.", flush=True)
     serve_plain(
         DemoUpstream(delay=options.delay).app,
-        sockets=bound(options.host, number, remedy=REMEDY),
+        sockets=open_sockets(options.host, number, remedy=REMEDY),
         log_config=log_config(form=settings.log_format, level=settings.log_level),
     )
     return 0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pixyproxy.bootstrap.app import build
-from pixyproxy.cli.addresses import ANY_ADDRESS, bound, require_free_port, url_of
+from pixyproxy.cli.addresses import ANY_ADDRESS, open_sockets, require_free_port, url_of
 from pixyproxy.cli.arguments import Commands, port, positive, program_name
 from pixyproxy.cli.start import prepare, prepare_database
 from pixyproxy.settings import PREFIX, Settings
@@ -38,7 +38,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     greet(settings, address=url_of(host, number), key_file=key_file)
     serve(
         "pixyproxy.bootstrap.app:app_from_environment",
-        sockets=bound(host, number, remedy=REMEDY),
+        sockets=open_sockets(host, number, remedy=REMEDY),
         workers=options.workers,
         max_connections=settings.max_connections,
         drain_delay=settings.drain_delay,

@@ -39,7 +39,8 @@ class CachedImageRepository:
     """An `ImageRepository` in front of another one. A record is valid for `ttl` seconds after its read began.
 
     A deletion through this repository takes effect at once, one by another process within `ttl` seconds. A guid that
-    was not found is remembered for a second at most, and forgotten at once when `note` or a page of `search` names it.
+    was not found is remembered for a second at most, and forgotten at once when `mark_existing` or a page of `search`
+    names it.
     Lookups of guids that were never found here wait only for each other: `DatabaseUnavailableError` after `wait`
     seconds.
     """
@@ -72,14 +73,14 @@ class CachedImageRepository:
             self._memory.forget(guid)
         return await self._memory.get(guid)
 
-    def note(self, guids: Iterable[UUID]) -> None:
+    def mark_existing(self, guids: Iterable[UUID]) -> None:
         """These images are recorded. An earlier lookup that did not find them no longer counts."""
-        self._memory.note(guids)
+        self._memory.mark_existing(guids)
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
         """A page of the list, as it is recorded now."""
         page = await self._images.search(limit=limit, cursor=cursor, q=q)
-        self.note(image.guid for image in page.images)
+        self.mark_existing(image.guid for image in page.images)
         return page
 
     async def mark_deleted(self, guid: UUID) -> DeletedImage:

@@ -154,7 +154,7 @@ class SqlImageRepository:
             return image
         raise DatabaseError(f"This version cannot read the record of image {guid}.")
 
-    def note(self, guids: Iterable[UUID]) -> None:
+    def mark_existing(self, guids: Iterable[UUID]) -> None:
         """Nothing is remembered here."""
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:

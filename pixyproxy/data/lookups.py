@@ -94,6 +94,7 @@ class Memory(Generic[K, V]):
             value = await self._look_up(key)
         except NotFoundError:
             self._seen.pop(key, None)
+            self._found.pop(key, None)  # no longer valid, and not to be held until the memory is full
             if self._is_current(key):
                 self._absent[key] = asked_at + min(ABSENCE, self._ttl)
             raise
@@ -118,7 +119,7 @@ class Memory(Generic[K, V]):
         self._found.clear()
         self._absent.clear()
 
-    def note(self, keys: Iterable[K]) -> None:
+    def mark_existing(self, keys: Iterable[K]) -> None:
         """These keys exist: their lookups need no gate, and earlier lookups that did not find them no longer count."""
         for key in keys:
             if key not in self._seen:

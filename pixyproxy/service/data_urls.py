@@ -31,7 +31,7 @@ class Base64Decoder:
         return pybase64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True) if rest else b""
 
 
-async def decoded(characters: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+async def decode(characters: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
     """The bytes of a `data:` URL; `ValueError` if it has none in base64."""
     decoder, head, begun = Base64Decoder(), b"", False
     async for piece in characters:

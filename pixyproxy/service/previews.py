@@ -44,7 +44,7 @@ class Previews:
                     data = await self._bytes_of(image)
                 except PixyProxyException:
                     return None
-                return await anyio.to_thread.run_sync(shrunk, data, image.content_type)
+                return await anyio.to_thread.run_sync(shrink, data, image.content_type)
         return None
 
     async def _bytes_of(self, image: Image) -> bytes:
@@ -56,7 +56,7 @@ class Previews:
                 await content.aclose()
 
 
-def shrunk(data: bytes, content_type: ContentType) -> bytes | None:
+def shrink(data: bytes, content_type: ContentType) -> bytes | None:
     """The picture as a small WebP; None if it cannot be decoded, or not be made small enough."""
     try:
         with Pillow.open(io.BytesIO(data), formats=[content_type.removeprefix("image/")]) as opened:

@@ -211,7 +211,7 @@ class PrivateImageService:
     async def generation(self, guid: UUID) -> Generation:
         """The generation, whichever replica runs it; `GenerationNotFoundError` if there is no such generation."""
         generation = await self._stores.generations.get(revalidated(_GUID, guid))
-        self._note_images(generation)
+        self._mark_existing(generation)
         return generation
 
     async def watch(self, guid: UUID) -> AsyncGenerator[Generation | PartialImage, None]:
@@ -227,17 +227,17 @@ class PrivateImageService:
         """A page of all generations, newest first; `InvalidRequestError` for a cursor that no page carried."""
         query = revalidated(_GENERATIONS, query)
         page = await self._stores.generations.list(limit=query.limit, cursor=query.cursor, state=query.state)
-        self._note_images(*page.generations)
+        self._mark_existing(*page.generations)
         return page
 
     def _created(self, generation: Generation, *, replayed: bool = False) -> Created:
         succeeded = require_success(generation, replayed=replayed)
-        self._note_images(succeeded)
+        self._mark_existing(succeeded)
         return Created(succeeded, replayed=replayed)
 
-    def _note_images(self, *generations: Generation) -> None:
+    def _mark_existing(self, *generations: Generation) -> None:
         """Make the images of an answer readable here at once, even if an earlier request did not find them."""
-        self._stores.images.note(image.guid for generation in generations for image in generation.images)
+        self._stores.images.mark_existing(image.guid for generation in generations for image in generation.images)
 
     async def _join(self, generation: Generation, seconds: float | None) -> Generation:
         """A generation that another request began: at its end, after so many seconds, or at `ending`."""

@@ -19,7 +19,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.images import SUFFIXES, Image
 from pixyproxy.core.inputs import Input, InputFile, InputFiles, Role
 from pixyproxy.core.protocols import Chunk, ImageRepository, ImageStorage, UploadSpool
-from pixyproxy.service.data_urls import decoded, pieces_of
+from pixyproxy.service.data_urls import decode, pieces_of
 from pixyproxy.service.input_files import InputReceiver, invalid, require_size, require_type
 
 MAX_COUNTS: dict[Role, int] = {"image": limits.MAX_INPUTS, "mask": 1, "markup": 1}
@@ -165,7 +165,7 @@ class InputCollector:
         self._files.append(replace(held, facts=facts.model_copy(update={"role": role})))
 
     async def _receive_data_url(self, role: Role, characters: AsyncIterable[bytes], pointer: str) -> InputFile:
-        async with aclosing(decoded(characters)) as chunks:
+        async with aclosing(decode(characters)) as chunks:
             try:
                 return await self._receiver.receive(role, chunks, pointer=pointer)
             except ValueError as error:

@@ -94,7 +94,7 @@ class FolderImageStorage:
         """Open the object, or a part of it; `ObjectNotFoundError` if there is none, or none that has the part."""
         path = self.path(key)
 
-        def opened() -> OpenFile:
+        def open_file() -> OpenFile:
             file = path.open("rb")
             size = os.fstat(file.fileno()).st_size
             wanted = range(size) if part is None else part
@@ -104,7 +104,7 @@ class FolderImageStorage:
             file.seek(wanted.start)
             return OpenFile(file, size_bytes=size, wanted=len(wanted), threads=self._reading)
 
-        return await self._run(opened, self._reading, missing=True)
+        return await self._run(open_file, self._reading, missing=True)
 
     async def head(self, key: str) -> int:
         """The object's size in bytes; `ObjectNotFoundError` if there is none."""

@@ -122,14 +122,14 @@ class UploadFolder:
     async def open(self) -> FolderUpload:
         """Begin an upload."""
 
-        def opened() -> io.FileIO:
+        def open_file() -> io.FileIO:
             self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.mkdir(mode=0o700, exist_ok=True)
             # Linux makes the file without a name (O_TMPFILE). Elsewhere it has one until it is open.
             file: io.FileIO = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
             return file
 
-        raw = await self._threads.run(guarded(opened))
+        raw = await self._threads.run(guarded(open_file))
         return FolderUpload(raw, budget=self.budget, threads=self._threads)
 
 

@@ -35,9 +35,14 @@ def dialect_of(request: Request) -> Dialect:
     return dialect_at(request.scope["path"], request.app.state.dialects)
 
 
+def with_single_slashes(path: str) -> str:
+    """The path, with one slash where clients join two settings that both have one."""
+    return SLASHES.sub("/", path)
+
+
 def dialect_at(path: str, dialects: Iterable[Dialect]) -> Dialect:
     """The dialect of a URL, which may have extra slashes; `ValueError` if it belongs to none of them."""
-    path = SLASHES.sub("/", path)
+    path = with_single_slashes(path)
     return max((each for each in dialects if each.speaks(path)), key=lambda each: len(each.prefix))
 
 

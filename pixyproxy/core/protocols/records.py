@@ -33,7 +33,7 @@ class ImageRepository(Protocol):
         `fresh`: read the record now, past every cache.
         """
 
-    def note(self, guids: Iterable[UUID]) -> None:
+    def mark_existing(self, guids: Iterable[UUID]) -> None:
         """These images are recorded. An earlier lookup that did not find them no longer counts."""
 
     async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:

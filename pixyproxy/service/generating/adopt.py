@@ -82,7 +82,7 @@ class AdoptingBeginner:
             if self._recording:  # clients that left a moment ago
                 await asyncio.wait(set(self._recording.values()), timeout=POLLS[-1])
             found = await self._adoption.equal(api_key_id=api_key_id, fingerprint=fingerprint, within=WITHIN)
-            equal = {each.generation.guid: each for each in sorted(filter(is_worth_it, found), key=failed)}
+            equal = {each.generation.guid: each for each in sorted(filter(is_worth_it, found), key=has_failed)}
             if leases is None:
                 leases = {guid: each.lease_expires_at for guid, each in equal.items()}
             for guid, each in equal.items():
@@ -165,7 +165,7 @@ def is_worth_it(each: EqualGeneration) -> bool:
     return not cost_nothing(generation)
 
 
-def failed(each: EqualGeneration) -> bool:
+def has_failed(each: EqualGeneration) -> bool:
     """Whether it ended without a picture: such generations are adopted last."""
     return each.generation.state is GenerationState.FAILED
 

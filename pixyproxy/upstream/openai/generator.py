@@ -71,7 +71,7 @@ class OpenAIImageGenerator:
             late = UpstreamDeadlineError(
                 f"The upstream did not answer within {self._deadline:g} seconds. It may have drawn and billed."
             )
-            answer = arrived(scanner, late, cause=error)
+            answer = keep_arrived(scanner, late, cause=error)
         except openai.APIStatusError as error:
             raise status_error(error, api_key=self._client.api_key) from error
         except openai.APIConnectionError as error:
@@ -141,12 +141,12 @@ async def read_json(response: Any, scanner: AnswerScanner) -> Answer:
             scanner.feed(chunk)
         return scanner.finish()
     except httpx2.HTTPError as error:
-        return arrived(scanner, connection_error(error), cause=error)
+        return keep_arrived(scanner, connection_error(error), cause=error)
     except UpstreamAnswerError as error:
-        return arrived(scanner, error, cause=error.__cause__)
+        return keep_arrived(scanner, error, cause=error.__cause__)
 
 
-def arrived(scanner: AnswerScanner, failure: PixyProxyException, *, cause: BaseException | None) -> Answer:
+def keep_arrived(scanner: AnswerScanner, failure: PixyProxyException, *, cause: BaseException | None) -> Answer:
     """The complete pictures of an answer that failed; raises the failure if there are none."""
     answer = scanner.arrived()
     if answer is None:

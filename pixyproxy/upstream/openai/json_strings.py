@@ -14,12 +14,12 @@ def is_key(string: bytearray) -> bool:
     if b"\\" not in string or len(string) > LONGEST_MEMBER:
         return string == MEMBER
     try:
-        return unescaped(bytes(string)) == MEMBER
+        return unescape(bytes(string)) == MEMBER
     except ValueError:
         return False
 
 
-def unescaped(text: bytes) -> bytes:
+def unescape(text: bytes) -> bytes:
     """What the inside of a JSON string means (RFC 8259, section 7); `ValueError` for a wrong escape."""
     if b"\\" not in text:
         return text

@@ -15,7 +15,7 @@ from pixyproxy.upstream.openai.json_strings import (
     LONGEST_MEMBER,
     is_key,
     trailing_backslashes,
-    unescaped,
+    unescape,
     without_begun_escape,
 )
 from pixyproxy.upstream.openai.pictures import ArrivingPicture
@@ -171,7 +171,7 @@ class JsonScanner:
         try:
             whole = len(text) if quote >= 0 else without_begun_escape(text)
             self._escape = text[whole:]
-            self._picture.feed(unescaped(text[:whole]))
+            self._picture.feed(unescape(text[:whole]))
             if quote < 0:
                 return stop
             placeholder = f"{self._secret}:{self._begun}"

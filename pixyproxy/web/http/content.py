@@ -102,12 +102,12 @@ class HeadResponse(Response):
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         self.status_code = status
-        self.raw_headers = encoded(headers)
+        self.raw_headers = raw_headers_of(headers)
         self.body = b""
         self.background = None
 
 
-def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+def raw_headers_of(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers in the form of ASGI."""
     return [(raw_name(name), value.encode("latin-1")) for name, value in headers.items()]
 
@@ -128,7 +128,7 @@ class ContentResponse(Response):
 
     def __init__(self, content: StoredObject, *, status: int, headers: dict[str, str], patience: float) -> None:
         self.status_code = status
-        self.raw_headers = encoded(headers)
+        self.raw_headers = raw_headers_of(headers)
         self.background = None
         self._content = content
         self._patience = patience

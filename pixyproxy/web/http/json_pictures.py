@@ -75,7 +75,7 @@ class PictureCutter:
                 piece = piece[:escape]
             self._at += len(piece)
             if piece:
-                yield unescaped(piece)
+                yield unescape(piece)
             if end >= 0:
                 return
             if not await self._read_on():
@@ -101,7 +101,7 @@ class PictureCutter:
         return bool(chunk)
 
 
-def unescaped(piece: bytes) -> bytes:
+def unescape(piece: bytes) -> bytes:
     """The characters of a piece of a JSON string."""
     if b"\\" not in piece:
         return piece

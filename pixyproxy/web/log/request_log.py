@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixyproxy.core.exceptions import InternalError
-from pixyproxy.web.dialects import Dialect, dialect_at
+from pixyproxy.web.dialects import Dialect, render_in
 from pixyproxy.web.log.request_ids import request_ids
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -215,7 +215,7 @@ class RequestLog:
         record = record_of(scope)
         record.facts["problem"] = InternalError.name
         try:
-            response = dialect_at(scope["path"], self._dialects).render(InternalError(), Request(scope))
+            response = render_in(self._dialects, InternalError(), Request(scope))
         except Exception:  # noqa: BLE001 -- there is no dialect, or its renderer fails
             document = InternalError().document(request_id=record.request_id, bought=record.method == "POST")
             response = Response(json.dumps(document), status_code=500, media_type="application/problem+json")

@@ -32,7 +32,7 @@ class Call:
     session: ServerSession
 
 
-def parsed(kind: type[M], arguments: Mapping[str, Any]) -> M:
+def parse_arguments(kind: type[M], arguments: Mapping[str, Any]) -> M:
     """The arguments of a call; `InvalidRequestError` names each that breaks a rule."""
     try:
         return kind.model_validate(arguments)

@@ -21,7 +21,7 @@ from pixyproxy.web.images.sources import inputs_of
 from pixyproxy.web.log.request_log import record_of
 from pixyproxy.web.mcp.answers import about_generation, about_image, describe_state
 from pixyproxy.web.mcp.arguments import EditImage, GenerateImage
-from pixyproxy.web.mcp.call import Call, parsed
+from pixyproxy.web.mcp.call import Call, parse_arguments
 
 REPORT_EVERY = 2.0
 """Seconds between two reports of progress. Clients give up 60 s after the last one."""
@@ -31,12 +31,12 @@ LEAST_STEP = 0.001
 
 async def generate_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     """Draw a prompt."""
-    return await draw(call, parsed(GenerateImage, arguments), NO_INPUTS)
+    return await draw(call, parse_arguments(GenerateImage, arguments), NO_INPUTS)
 
 
 async def edit_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     """Edit stored images."""
-    asked = parsed(EditImage, arguments)
+    asked = parse_arguments(EditImage, arguments)
     key, recorded = asked.idempotency_key, call.services.private.recorded_inputs
     inputs = await inputs_of(
         asked,

@@ -16,7 +16,7 @@ from pixyproxy.web.auth.authentication import authenticate
 from pixyproxy.web.dependencies import Services, base_url
 from pixyproxy.web.log.request_log import record_of
 from pixyproxy.web.mcp.call import Call
-from pixyproxy.web.mcp.failures import failed
+from pixyproxy.web.mcp.failures import error_result
 from pixyproxy.web.mcp.message import DRAWING_TOOLS
 from pixyproxy.web.mcp.sending import AnswerSender
 from pixyproxy.web.mcp.tools import TOOLS
@@ -89,4 +89,4 @@ class McpEndpoint:
             return await tool.run(call, params.arguments or {})
         except Exception as error:  # noqa: BLE001 -- as the one exception handler does
             bought = params.name in DRAWING_TOOLS
-            return failed(noted_problem(request, error), request_id=record.request_id, bought=bought)
+            return error_result(noted_problem(request, error), request_id=record.request_id, bought=bought)

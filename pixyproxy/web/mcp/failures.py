@@ -24,7 +24,7 @@ MISTAKES = (InvalidRequestError, InvalidIdempotencyKeyError, ModelNotFoundError)
 """Problems that are raised before the upstream is asked."""
 
 
-def failed(problem: PixyProxyException, *, request_id: str, bought: bool) -> CallToolResult:
+def error_result(problem: PixyProxyException, *, request_id: str, bought: bool) -> CallToolResult:
     """The answer of a tool that failed. `bought`: whether the tool may buy, so that the text says what was billed."""
     document: dict[str, Any] = problem.document(request_id=request_id, bought=bought)
     rules = [f"{each['pointer'].removeprefix('#/')}: {each['detail']}" for each in document.get("errors", ())]

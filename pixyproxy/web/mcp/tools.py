@@ -13,7 +13,7 @@ from pixyproxy.web.images.details import ImageDetails
 from pixyproxy.web.log.request_log import record_of
 from pixyproxy.web.mcp.answers import ImageList, about_generation, about_image, about_images, describe_image
 from pixyproxy.web.mcp.arguments import EditImage, GenerateImage, GetGeneration, GetImage, ListImages, schema_of
-from pixyproxy.web.mcp.call import Call, parsed
+from pixyproxy.web.mcp.call import Call, parse_arguments
 from pixyproxy.web.mcp.drawing import edit_image, generate_image
 from pixyproxy.web.mcp.message import DRAWING_TOOLS
 
@@ -32,7 +32,7 @@ class OwnTool:
 
 async def list_images(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     """A page of images."""
-    asked = parsed(ListImages, arguments)
+    asked = parse_arguments(ListImages, arguments)
     page = await call.services.private.list(ImageQuery(**asked.model_dump()))
     images = [ImageDetails.of(image, base_url=call.base_url) for image in page.images]
     return about_images(ImageList(images=images, next_cursor=page.next_cursor))
@@ -40,7 +40,7 @@ async def list_images(call: Call, arguments: Mapping[str, Any]) -> CallToolResul
 
 async def get_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     """An image."""
-    asked = parsed(GetImage, arguments)
+    asked = parse_arguments(GetImage, arguments)
     record_of(call.request.scope).facts["guid"] = str(asked.guid)
     image = await call.services.public.get(asked.guid)
     return await about_image(
@@ -54,7 +54,7 @@ async def get_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
 
 async def get_generation(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     """A generation."""
-    asked = parsed(GetGeneration, arguments)
+    asked = parse_arguments(GetGeneration, arguments)
     record_of(call.request.scope).facts["generation"] = str(asked.guid)
     return about_generation(call, await call.services.private.generation(asked.guid))
 

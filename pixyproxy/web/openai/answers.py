@@ -99,7 +99,7 @@ class EncodedImages:
                 continue
             self._read = content_of(piece, self._open, opening=self._opening)
             self._open = None
-            async with aclosing(encoded(self._read)) as chunks:
+            async with aclosing(base64_of(self._read)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
@@ -142,7 +142,7 @@ def encoded_size(image: Image) -> int:
     return (image.size_bytes + 2) // 3 * 4
 
 
-async def encoded(content: AsyncIterable[Chunk]) -> AsyncGenerator[bytes, None]:
+async def base64_of(content: AsyncIterable[Chunk]) -> AsyncGenerator[bytes, None]:
     """The chunks in base64. Bytes after the last complete group of three are encoded with the next chunk."""
     rest = b""
     async for chunk in content:

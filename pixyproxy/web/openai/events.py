@@ -10,7 +10,7 @@ from pixyproxy.core.generations import Generation, PartialImage
 from pixyproxy.core.protocols import Chunk
 from pixyproxy.service.private import Created
 from pixyproxy.web.http.event_stream import event_of
-from pixyproxy.web.openai.answers import Open, content_of, encoded, paid_for
+from pixyproxy.web.openai.answers import Open, base64_of, content_of, paid_for
 from pixyproxy.web.openai.facts import complete_usage, event_facts, own_facts, resolved_facts, revised_prompt
 
 Kind = Literal["image_generation", "image_edit"]
@@ -76,7 +76,7 @@ def completed_facts(generation: Generation, *, base_url: str) -> dict[str, Any]:
 async def picture_event(name: str, picture: AsyncIterable[Chunk], facts: dict[str, Any]) -> AsyncIterator[bytes]:
     """An event with a picture in base64, in pieces. Its kind stands in the JSON too: some clients read only that."""
     yield f'event: {name}\ndata: {{"type": "{name}", "b64_json": "'.encode()
-    async for chunk in encoded(picture):
+    async for chunk in base64_of(picture):
         yield chunk
     yield b'", ' + json.dumps(facts)[1:].encode() + b"\n\n"
 

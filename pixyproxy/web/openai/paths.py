@@ -1,12 +1,12 @@
 """Paths below /v1 as clients write them: with doubled slashes where two settings are joined, or a trailing one."""
 
-import re
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pixyproxy.web.dialects import with_single_slashes
+
 PREFIX = "/v1"
-SLASHES = re.compile("/{2,}")
 
 
 class SinglePaths:
@@ -18,7 +18,7 @@ class SinglePaths:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"].startswith((PREFIX, "//")):
-            path = SLASHES.sub("/", scope["path"]).rstrip("/")
+            path = with_single_slashes(scope["path"]).rstrip("/")
             if path == PREFIX or path.startswith(f"{PREFIX}/"):
                 scope = {**scope, "path": path}
         return self._app(scope, receive, send)

@@ -39,7 +39,7 @@ def logged_refusal(
         if path is None or render is None:
             answer, size = refusal(error, request_id=record.request_id, defaults=defaults)
         else:
-            answer, size = rendered(render, error, path=path, record=record, defaults=defaults)
+            answer, size = rendered_refusal(render, error, path=path, record=record, defaults=defaults)
         record.facts["problem"] = error.name
         end_request(record, status=error.status, milliseconds=0.0, size=size)
         return answer
@@ -67,7 +67,7 @@ def refusal(error: PixyProxyException, *, request_id: str, defaults: Headers) ->
     return answer_of(error.status, headers, body), len(body)
 
 
-def rendered(
+def rendered_refusal(
     render: Render, error: PixyProxyException, *, path: str, record: RequestRecord, defaults: Headers
 ) -> tuple[bytes, int]:
     """Like `refusal`, in the dialect of the path."""
