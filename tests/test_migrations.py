@@ -16,7 +16,10 @@ from tests.command import Forked
 from tests.servers import MySQL, SqlServer, free_ports
 
 VERSIONS = {"alembic_version", "schema_version"}
-TABLES = {"api_keys", "generations", "images", "instance", "parked_images", "schema_compatibility"} | VERSIONS
+TABLES = {
+    "api_keys", "generations", "image_terms", "images", "instance", "login_codes", "parked_images",
+    "schema_compatibility", "sessions",
+} | VERSIONS  # fmt: skip
 AT_ONCE = 10
 
 

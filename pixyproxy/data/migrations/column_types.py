@@ -32,6 +32,11 @@ def ascii_char(length: int) -> sa.types.TypeEngine[str]:
     return sa.CHAR(length).with_variant(mysql.CHAR(length, charset="ascii", collation="ascii_bin"), "mysql")
 
 
+def byte_text(length: int) -> sa.types.TypeEngine[bytes]:
+    """Up to so many bytes, compared byte for byte."""
+    return sa.LargeBinary(length).with_variant(mysql.VARBINARY(length), "mysql")
+
+
 def create_index_once(name: str, table: str, *columns: str) -> None:
     """Create an index that a killed migration may have created already; MySQL has no IF NOT EXISTS for it."""
     if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
