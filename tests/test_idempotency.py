@@ -29,7 +29,7 @@ from pixyproxy.core.generations import Generation, GenerationRequest, Generation
 from pixyproxy.core.inputs import Input, InputFile, InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.generating.begin import fingerprint_of
-from pixyproxy.service.private import Created
+from pixyproxy.service.generating.created import Created
 from tests import planted
 from tests.fakes import FakeGenerationRepository, FakeGenerator
 from tests.stage import Stage
