@@ -246,7 +246,7 @@ async def test_a_client_that_hangs_up_while_it_reserves_has_bought_one_picture()
     [
         GenerationRequest(prompt="something else"),
         GenerationRequest(prompt=planted.PROMPT, size="1024x1024"),
-        GenerationRequest(prompt=planted.PROMPT, model="gpt-image-2"),
+        GenerationRequest(prompt=planted.PROMPT, model="gpt-image-1.5"),
     ],
 )
 async def test_a_key_with_another_payload_is_refused(other: GenerationRequest) -> None:

@@ -162,7 +162,7 @@ class PrivateImageService:
             begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
             if idempotency_key is not None:
                 key = parse_idempotency_key(idempotency_key)
-                return await self._beginner.begin(begin, caller=caller, key=key, asked=request)
+                return await self._beginner.begin(begin, caller=caller, key=key, asked=request, filled=filled)
             if client is not None:
                 return await self._adopting.begin(begin, caller=caller, client=client, asked=request)
             return await begin()
