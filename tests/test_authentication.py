@@ -16,6 +16,8 @@ from tests.stage import Stage
 pytestmark = pytest.mark.anyio
 
 PUBLIC = {
+    ("GET", "/"),
+    ("GET", "/static/{version}/{name}"),
     ("GET", "/image/{guid}"),
     ("GET", "/image/{guid}/content"),
     ("HEAD", "/image/{guid}/content"),

@@ -237,7 +237,8 @@ async def test_an_unknown_guid_gets_404_of_its_own_type(log: list[str], suffix: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/images", "/image/a/b/c", "/planted-input", "/%0d%0aplanted-input", "/.env", "//image"]
+    "path",
+    ["/index.html", "/static", "/images", "/image/a/b/c", "/planted-input", "/%0d%0aplanted-input", "/.env", "//image"],
 )
 async def test_an_unknown_url_gets_404(path: str) -> None:
     problem = await refused(Stage(), "GET", path)

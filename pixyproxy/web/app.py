@@ -27,6 +27,8 @@ from pixyproxy.web.openai import edits
 from pixyproxy.web.openai import routes as openai
 from pixyproxy.web.openai.errors import render_error
 from pixyproxy.web.openai.paths import PREFIX, SinglePaths
+from pixyproxy.web.page import routes as page
+from pixyproxy.web.page.contents import load_page
 from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
@@ -43,7 +45,7 @@ Background = Callable[[], AbstractAsyncContextManager[None]]
 
 OWN_DIALECT = Dialect(
     prefix="",
-    routers=(private.router, generations.router, health.router, documentation.router),
+    routers=(private.router, generations.router, health.router, documentation.router, page.router),
     render=render_problem,
 )
 OPENAI_DIALECT = Dialect(
@@ -83,6 +85,7 @@ def create_api(
     )
     api.state.services = services
     api.state.dialects = dialects
+    api.state.page = load_page()
     public.add_routes(api.router)
     for dialect in dialects:
         for router in dialect.routers:
