@@ -23,8 +23,6 @@ module.exports = [
             "no-eval": "error",
             "no-implied-eval": "error",
             "no-new-func": "error",
-            "no-param-reassign": "error",
-            "no-promise-executor-return": "error",
             "no-self-compare": "error",
             "no-shadow": "error",
             "no-throw-literal": "error",
