@@ -38,7 +38,6 @@ module.exports = [
             "no-restricted-globals": [
                 "error",
                 { name: "event", message: "Take the event as an argument." },
-                { name: "localStorage", message: "The server knows; only what is being typed lives in the tab." },
             ],
             "no-restricted-properties": [
                 "error",
