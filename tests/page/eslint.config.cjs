@@ -23,8 +23,6 @@ module.exports = [
             "no-eval": "error",
             "no-implied-eval": "error",
             "no-new-func": "error",
-            "no-param-reassign": "error",
-            "no-promise-executor-return": "error",
             "no-self-compare": "error",
             "no-shadow": "error",
             "no-throw-literal": "error",
@@ -40,7 +38,6 @@ module.exports = [
             "no-restricted-globals": [
                 "error",
                 { name: "event", message: "Take the event as an argument." },
-                { name: "localStorage", message: "The server knows; only what is being typed lives in the tab." },
             ],
             "no-restricted-properties": [
                 "error",
