@@ -44,12 +44,14 @@ from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from tests.fakes import (
     FakeAdoptionRepository,
+    FakeApiKeyRepository,
     FakeDatabase,
     FakeGenerationRepository,
     FakeImageRepository,
     FakeInstanceRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
+    FakeSessionRepository,
     FakeStorage,
     tiny_picture,
 )
@@ -194,6 +196,7 @@ class Process:
             generations=gated("generations", world.generations),
             adoption=gated("adoption", world.adoption),
             parked=gated("parked", world.parked),
+            sessions=world.sessions,
             storage=gated("storage", world.storage),
             folder=gated("folder", world.folder),
         )
@@ -260,6 +263,7 @@ class World:
         self.generations.clock = lambda: EPOCH + timedelta(seconds=self.loop.time())
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
+        self.sessions = FakeSessionRepository(FakeApiKeyRepository())
         self.storage = FakeStorage()
         self.folder = FakeParkingFolder()
         self.upstream = Upstream(self)
@@ -461,6 +465,7 @@ class World:
             generations=self.generations,
             adoption=self.adoption,
             parked=self.parked,
+            sessions=self.sessions,
             storage=self.storage,
             folder=self.folder,
         )

@@ -16,6 +16,7 @@ from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database
 from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
+from pixyproxy.data.sessions import SqlSessionRepository
 from pixyproxy.data.urls import sqlite_url
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.folder import FolderImageStorage
@@ -74,6 +75,7 @@ def open_adapters(settings: Settings) -> Adapters:
             generations=SqlGenerationRepository(database),
             adoption=SqlAdoptionRepository(database),
             parked=SqlParkedImageRepository(database),
+            sessions=SqlSessionRepository(database),
             storage=storage,
             folder=LocalParkingFolder(settings.data_dir / "parked", limits=FOLDERS),
         ),

@@ -9,6 +9,7 @@ from pixyproxy.core.protocols.records import (
     InstanceRepository,
     ParkedImageRepository,
 )
+from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import Chunk, ImageStorage, ParkedFile, ParkingFolder, StoredObject
 from pixyproxy.core.protocols.stores import Stores
 from pixyproxy.core.protocols.uploads import Upload, UploadSpool
@@ -29,6 +30,7 @@ __all__ = [
     "ParkedImageRepository",
     "ParkingFolder",
     "PartialSink",
+    "SessionRepository",
     "StoredObject",
     "Stores",
     "Upload",

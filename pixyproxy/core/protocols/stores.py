@@ -9,6 +9,7 @@ from pixyproxy.core.protocols.records import (
     InstanceRepository,
     ParkedImageRepository,
 )
+from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import ImageStorage, ParkingFolder
 
 
@@ -21,5 +22,6 @@ class Stores:
     generations: GenerationRepository
     adoption: AdoptionRepository
     parked: ParkedImageRepository
+    sessions: SessionRepository
     storage: ImageStorage
     folder: ParkingFolder
