@@ -14,6 +14,7 @@ from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.cached_sessions import CachedSessionRepository
 from pixyproxy.data.init import open_database
 from pixyproxy.data.sessions import SqlSessionRepository
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -78,11 +79,14 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         patience=settings.store_patience,
     )
     models = build_catalogue(settings)
-    keys = build_key_service(settings, CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait))
+    key_records = CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)
+    keys = build_key_service(settings, key_records)
+    callers = Callers(key_records, stores.generations)
     services = Services(
         public=PublicImageService(images=cached.images, storage=cached.storage),
         private=PrivateImageService(
             cached,
+            callers=callers,
             runner=runner,
             models=models,
             quality=settings.quality or None,
@@ -93,6 +97,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         runner=runner,
         keys=keys,
         sessions=SessionService(cached.sessions, keys=keys),
+        callers=callers,
         readiness=readiness,
         models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
