@@ -21,6 +21,8 @@ PUBLIC = {
     ("HEAD", "/image/{guid}/content"),
     ("GET", "/image/{guid}.{extension}"),
     ("HEAD", "/image/{guid}.{extension}"),
+    ("GET", "/image/{guid}/thumbnail"),
+    ("HEAD", "/image/{guid}/thumbnail"),
     ("GET", "/healthz"),
     ("HEAD", "/healthz"),
     ("GET", "/readyz"),

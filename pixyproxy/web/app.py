@@ -19,7 +19,7 @@ from pixyproxy.web.http.clients import WatchedClients
 from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
-from pixyproxy.web.images import private, public
+from pixyproxy.web.images import private, public, thumbnails
 from pixyproxy.web.log.request_log import RequestLog, record_route
 from pixyproxy.web.mcp import routes as mcp
 from pixyproxy.web.mcp.errors import render_rpc_error
@@ -65,7 +65,11 @@ def create_api(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        steps = DrainingSteps(announce=services.readiness.announce_end, finish=services.runner.drain)
+        async def finish() -> None:
+            services.thumbnails.stop()
+            await services.runner.drain()
+
+        steps = DrainingSteps(announce=services.readiness.announce_end, finish=finish)
         async with nullcontext() if background is None else background():
             yield {STEPS: steps, RENDER: partial(render_in, dialects)}
 
@@ -84,6 +88,7 @@ def create_api(
     api.state.services = services
     api.state.dialects = dialects
     public.add_routes(api.router)
+    thumbnails.add_routes(api.router)
     for dialect in dialects:
         for router in dialect.routers:
             api.include_router(router, prefix=dialect.prefix)

@@ -15,6 +15,7 @@ from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 
 
@@ -35,6 +36,7 @@ class Services:
     readiness: Readiness
     models: ModelCatalogue
     uploads: Uploads
+    thumbnails: Thumbnails
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT
