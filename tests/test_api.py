@@ -1029,7 +1029,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     paths = document["paths"]
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
-        *("/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
+        *("/image/{guid}/thumbnail", "/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
         *("/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():

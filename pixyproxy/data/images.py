@@ -22,7 +22,7 @@ from pixyproxy.data.prompts import forget_prompt
 
 SELECT = """
     SELECT guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
-           created_at, updated_at
+           thumbhash, created_at, updated_at
     FROM images
 """
 BY_GUID = SELECT + "WHERE guid = :guid AND deleted_at IS NULL"
@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 
 
 def image_to_row(image: Image) -> dict[str, Any]:
-    """The columns of an image, but for `generation_id`, which only the database knows."""
+    """The columns of a new image, but for `generation_id`, which only the database knows, and `thumbhash`."""
     return {
         "guid": str(image.guid),
         "filename": image.filename,
@@ -92,6 +92,7 @@ def row_to_image(row: Row) -> Image:
         sha256=row["sha256"],
         model=row["model"],
         sources=readable_inputs(json.loads(row["sources"])) if row["sources"] else (),
+        thumbhash=row["thumbhash"],
         created_at=column_to_time(row["created_at"]),
         updated_at=column_to_time(row["updated_at"]),
     )
@@ -206,6 +207,16 @@ class SqlImageRepository:
             return row_to_deleted_image(row)
 
         return await self._database.transaction(mark)
+
+    async def add_thumbhash(self, guid: UUID, thumbhash: bytes) -> None:
+        """Record the thumbhash, unless the image has one; `ImageNotFoundError` if there is no such image now."""
+        found = await self._database.execute(
+            "UPDATE images SET thumbhash = COALESCE(thumbhash, :thumbhash) WHERE guid = :guid AND deleted_at IS NULL",
+            guid=str(guid),
+            thumbhash=thumbhash,
+        )
+        if not found:
+            raise ImageNotFoundError
 
     async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
         """Images, readable or not, that are marked as deleted and still recorded: a page, by keyset."""
