@@ -33,6 +33,7 @@ from tests.fakes import (
     FakeDatabase,
     FakeGenerationRepository,
     FakeGenerator,
+    FakeImageCompletion,
     FakeImageRepository,
     FakeInstanceRepository,
     FakeParkedImageRepository,
@@ -72,6 +73,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
+        self.completion = FakeImageCompletion(self.images)
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.start()
@@ -82,6 +84,7 @@ class Stage:
         return Stores(
             instance=self.instance,
             images=self.images,
+            completion=self.completion,
             generations=self.generations,
             adoption=self.adoption,
             parked=self.parked,

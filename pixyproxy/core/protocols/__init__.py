@@ -9,6 +9,7 @@ from pixyproxy.core.protocols.records import (
     InstanceRepository,
     ParkedImageRepository,
 )
+from pixyproxy.core.protocols.search import ImageCompletion, ImageSearch, Refilled
 from pixyproxy.core.protocols.storage import Chunk, ImageStorage, ParkedFile, ParkingFolder, StoredObject
 from pixyproxy.core.protocols.stores import Stores
 from pixyproxy.core.protocols.uploads import Upload, UploadSpool
@@ -21,14 +22,17 @@ __all__ = [
     "Database",
     "EqualGeneration",
     "GenerationRepository",
+    "ImageCompletion",
     "ImageGenerator",
     "ImageRepository",
+    "ImageSearch",
     "ImageStorage",
     "InstanceRepository",
     "ParkedFile",
     "ParkedImageRepository",
     "ParkingFolder",
     "PartialSink",
+    "Refilled",
     "StoredObject",
     "Stores",
     "Upload",
