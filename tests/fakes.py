@@ -27,6 +27,7 @@ from pixyproxy.core.generations import (
     GenerationPage,
     GenerationRequest,
     GenerationState,
+    Origin,
     PartialImage,
     RecordedRequest,
 )
@@ -266,7 +267,7 @@ class FakeGenerationRepository:
             old = self.generations.get(instead_of)
             if old is None or old.state is not GenerationState.FAILED or old.idempotency_key != key[1]:
                 raise ConflictError("It has no such key.")
-            self._update(old, idempotency_key=None)
+            self._update(old, idempotency_key=None, updated_at=old.updated_at)
         self.generations[generation.guid] = generation
         self.leases[generation.guid] = self.clock() + timedelta(seconds=lease)
         if self.after_add is not None:
@@ -288,13 +289,31 @@ class FakeGenerationRepository:
         return None
 
     async def list(
-        self, *, limit: int, cursor: str | None = None, state: GenerationState | None = None
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        state: GenerationState | None = None,
+        api_key_id: int | None = None,
     ) -> GenerationPage:
         self._raise()
-        found = newest_first(self.generations.values())
-        found = [self._with_images(each) for each in found if state is None or each.state is state]
+        found = [
+            self._with_images(each)
+            for each in newest_first(self.generations.values())
+            if state in (None, each.state) and api_key_id in (None, each.api_key_id)
+        ]
         page, next_cursor = page_of(found, limit=limit, cursor=cursor)
         return GenerationPage(generations=page, next_cursor=next_cursor)
+
+    async def origins(self, images: Collection[UUID]) -> dict[UUID, Origin]:
+        self._raise()
+        recorded = {*self.images.images, *self.images.deleted}
+        return {
+            image: Origin.of(self.generations[guid])
+            for guid, made in self.made.items()
+            for image in made
+            if image in images and image in recorded
+        }
 
     async def succeed(
         self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
@@ -535,6 +554,7 @@ class FakeApiKeyRepository:
     def __init__(self) -> None:
         self.keys: dict[str, ApiKey] = {}
         self.failure: Exception | None = None
+        self.asked_for_names = 0
 
     async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
         if sha256 in self.keys or any(key.name == name for key in self.keys.values()):
@@ -551,6 +571,16 @@ class FakeApiKeyRepository:
 
     async def list(self) -> tuple[ApiKey, ...]:
         return tuple(self.keys.values())
+
+    async def names(self, ids: Collection[int]) -> dict[int, str]:
+        self.asked_for_names += 1
+        return {key.id: key.name for key in self.keys.values() if key.id in ids}
+
+    async def find(self, *, name: str) -> ApiKey:
+        for key in self.keys.values():
+            if key.name == name:
+                return key
+        raise NotFoundError("There is none.")
 
     async def revoke(self, *, name: str) -> None:
         for sha256, key in self.keys.items():

@@ -12,6 +12,7 @@ import httpx2
 
 from pixyproxy.core.protocols import Stores
 from pixyproxy.data.cached import CachedApiKeyRepository
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -44,6 +45,14 @@ from tests.fakes import (
 
 BASE_URL = "http://pixy.test"
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
+FOR_CALLERS = ("generation", "caller", "parameters")
+"""Members of an image's details that the public answer does not have."""
+
+
+def public_part(details: dict[str, Any]) -> dict[str, Any]:
+    """What everybody may know of an image without sources, from its details for callers."""
+    assert set(FOR_CALLERS) <= set(details)
+    return {name: value for name, value in details.items() if name not in FOR_CALLERS}
 
 
 @dataclass
@@ -100,7 +109,9 @@ class Stage:
             require_match=partial(require_match, self.stores),
             clock=self.clock,
         )
-        self.keys = KeyService(CachedApiKeyRepository(self.key_records), configured_key=planted.API_KEY)
+        key_records = CachedApiKeyRepository(self.key_records)
+        self.keys = KeyService(key_records, configured_key=planted.API_KEY)
+        self.callers = Callers(key_records, self.generations)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.runner = GenerationRunner(
             generations=self.generations,
@@ -115,6 +126,7 @@ class Stage:
         models = self.models or ModelCatalogue(self.model)
         self.private = PrivateImageService(
             self.stores,
+            callers=self.callers,
             runner=self.runner,
             models=models,
             quality="medium",
@@ -127,6 +139,7 @@ class Stage:
             private=self.private,
             runner=self.runner,
             keys=self.keys,
+            callers=self.callers,
             readiness=self.readiness,
             models=models,
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),

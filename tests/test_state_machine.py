@@ -35,15 +35,18 @@ from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, G
 from pixyproxy.core.images import Image, Picture, image_guid
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
+from pixyproxy.service.callers import Callers
+from pixyproxy.service.generating.created import Created
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.models import ModelCatalogue
-from pixyproxy.service.private import Created, PrivateImageService
+from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from tests.fakes import (
     FakeAdoptionRepository,
+    FakeApiKeyRepository,
     FakeDatabase,
     FakeGenerationRepository,
     FakeImageCompletion,
@@ -217,6 +220,7 @@ class Process:
         )
         self.private = PrivateImageService(
             self.stores,
+            callers=Callers(FakeApiKeyRepository(), self.stores.generations),
             runner=self.runner,
             models=ModelCatalogue("gpt-image-2"),
             quality=None,

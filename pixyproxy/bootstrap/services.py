@@ -14,6 +14,7 @@ from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.completion import SqlImageCompletion
 from pixyproxy.data.init import open_database
 from pixyproxy.data.search import SqlImageSearch
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -78,10 +79,13 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         patience=settings.store_patience,
     )
     models = build_catalogue(settings)
+    keys = CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)
+    callers = Callers(keys, stores.generations)
     services = Services(
         public=PublicImageService(images=cached.images, storage=cached.storage),
         private=PrivateImageService(
             cached,
+            callers=callers,
             runner=runner,
             models=models,
             quality=settings.quality or None,
@@ -90,7 +94,8 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             identify_callers=settings.safety_identifier is not None,
         ),
         runner=runner,
-        keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)),
+        keys=build_key_service(settings, keys),
+        callers=callers,
         readiness=readiness,
         models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),

@@ -33,6 +33,7 @@ class Image(Model):
     sha256: str
     model: str
     sources: tuple[Input, ...] = ()
+    thumbhash: bytes | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime
 

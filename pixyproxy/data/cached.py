@@ -1,8 +1,10 @@
 """Keeps records of images and API keys in memory for a short while: most public reads are of few images."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
+
+from cachetools import LRUCache
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
 from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
@@ -135,6 +137,7 @@ class CachedApiKeyRepository:
             size_of=lambda _: 1,
             clock=clock,
         )
+        self._names: LRUCache[int, str] = LRUCache(KEYS)
 
     async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
         """Record a key; `ConflictError` if any key, revoked or not, has this name or this digest."""
@@ -145,11 +148,27 @@ class CachedApiKeyRepository:
 
     async def get(self, *, sha256: str) -> ApiKey:
         """The key with this digest, revoked or not; `NotFoundError` if there is none."""
-        return await self._memory.get(sha256)
+        key = await self._memory.get(sha256)
+        self._names[key.id] = key.name
+        return key
 
     async def list(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first, as they are recorded now."""
         return await self._keys.list()
+
+    async def names(self, ids: Collection[int]) -> dict[int, str]:
+        """The names of the keys with these ids. A name never changes, so each is looked up once."""
+        known = {each: name for each in ids if (name := self._names.get(each)) is not None}
+        missing = [each for each in ids if each not in known]
+        if missing:
+            found = await self._keys.names(missing)
+            self._names.update(found)
+            known |= found
+        return known
+
+    async def find(self, *, name: str) -> ApiKey:
+        """The key with this name, as it is recorded now; `NotFoundError` if there is none."""
+        return await self._keys.find(name=name)
 
     async def revoke(self, *, name: str) -> None:
         """End the key with this name; `NotFoundError` if no unrevoked key has it."""

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from pixyproxy.core import limits
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
@@ -32,6 +33,7 @@ class Services:
     private: PrivateImageService
     runner: GenerationRunner
     keys: KeyService
+    callers: Callers
     readiness: Readiness
     models: ModelCatalogue
     uploads: Uploads
@@ -48,6 +50,10 @@ def services_of(request: Request) -> Services:
 
 async def _private(request: Request) -> PrivateImageService:
     return services_of(request).private
+
+
+async def _callers(request: Request) -> Callers:
+    return services_of(request).callers
 
 
 async def _uploads(request: Request) -> Uploads:
@@ -82,6 +88,7 @@ async def _base_url(request: Request) -> str:
 
 
 Private = Annotated[PrivateImageService, Depends(_private)]
+Known = Annotated[Callers, Depends(_callers)]
 Uploaded = Annotated[Uploads, Depends(_uploads)]
 Ready = Annotated[Readiness, Depends(_readiness)]
 BaseUrl = Annotated[str, Depends(_base_url)]

@@ -26,6 +26,19 @@ async def authenticate(request: Request) -> Caller:
     return caller
 
 
+async def optional_caller(request: Request) -> Caller | None:
+    """The caller of a public request; None without credentials, and with wrong ones."""
+    for name, _ in request.scope["headers"]:
+        if name == b"authorization":
+            break
+    else:
+        return None
+    try:
+        return await authenticate(request)
+    except AuthenticationError:
+        return None
+
+
 def key_of(request: Request) -> str:
     """The API key of a request: from its only Authorization header, or else from the dialect's own header."""
     values = request.headers.getlist("authorization")
