@@ -39,6 +39,7 @@ from tests.fakes import (
     FakeDatabase,
     FakeGenerationRepository,
     FakeGenerator,
+    FakeImageCompletion,
     FakeImageRepository,
     FakeInstanceRepository,
     FakeParkedImageRepository,
@@ -92,6 +93,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
+        self.completion = FakeImageCompletion(self.images)
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.session_records = FakeSessionRepository(self.key_records)
@@ -103,6 +105,7 @@ class Stage:
         return Stores(
             instance=self.instance,
             images=self.images,
+            completion=self.completion,
             generations=self.generations,
             adoption=self.adoption,
             parked=self.parked,

@@ -12,7 +12,9 @@ from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.cached_sessions import CachedSessionRepository
+from pixyproxy.data.completion import SqlImageCompletion
 from pixyproxy.data.init import open_database
+from pixyproxy.data.search import SqlImageSearch
 from pixyproxy.data.sessions import SqlSessionRepository
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
@@ -22,6 +24,7 @@ from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.recovering.completion import Completion
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
@@ -154,6 +157,13 @@ def build_key_service(settings: Settings, keys: ApiKeyRepository) -> KeyService:
     """The keys of the database, and the one of PIXYPROXY_API_KEY."""
     configured = None if settings.api_key is None else settings.api_key.get_secret_value()
     return KeyService(keys, configured_key=configured)
+
+
+def open_completion(settings: Settings) -> tuple[Completion, Callable[[], None]]:
+    """The completion of records alone, and the function that closes its database."""
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings), limits=DATABASE)
+    return Completion(SqlImageCompletion(database, search=SqlImageSearch(database))), close
 
 
 def open_keys(settings: Settings) -> tuple[KeyService, SessionService, Callable[[], None]]:

@@ -79,9 +79,11 @@ class CachedImageRepository:
         """These images are recorded. An earlier lookup that did not find them no longer counts."""
         self._memory.mark_existing(guids)
 
-    async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
+    async def search(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, api_key_id: int | None = None
+    ) -> ImagePage:
         """A page of the list, as it is recorded now."""
-        page = await self._images.search(limit=limit, cursor=cursor, q=q)
+        page = await self._images.search(limit=limit, cursor=cursor, q=q, api_key_id=api_key_id)
         self.mark_existing(image.guid for image in page.images)
         return page
 
