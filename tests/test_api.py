@@ -397,6 +397,7 @@ async def test_every_answer_carries_its_own_request_id() -> None:
             ("GET", "/image"),
             ("GET", details["url"]),
             ("HEAD", details["url"]),
+            ("GET", "/"),
             ("GET", "/docs"),
             ("GET", "/openapi.json"),
             ("GET", "/nowhere"),
@@ -407,7 +408,7 @@ async def test_every_answer_carries_its_own_request_id() -> None:
             response = await client.request(method, path)
             (request_id,) = response.headers.get_list("x-request-id")
             seen.add(request_id)
-    assert len(seen) == 9
+    assert len(seen) == 10
 
 
 @asynccontextmanager
@@ -1028,7 +1029,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     paths = document["paths"]
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
-        *("/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
+        *("/image/{guid}/thumbnail", "/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
         *("/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():

@@ -79,9 +79,11 @@ class CachedImageRepository:
         """These images are recorded. An earlier lookup that did not find them no longer counts."""
         self._memory.mark_existing(guids)
 
-    async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
+    async def search(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, api_key_id: int | None = None
+    ) -> ImagePage:
         """A page of the list, as it is recorded now."""
-        page = await self._images.search(limit=limit, cursor=cursor, q=q)
+        page = await self._images.search(limit=limit, cursor=cursor, q=q, api_key_id=api_key_id)
         self.mark_existing(image.guid for image in page.images)
         return page
 
@@ -89,6 +91,13 @@ class CachedImageRepository:
         """Hide the image from every reader; those of this process at once."""
         try:
             return await self._images.mark_deleted(guid)
+        finally:
+            self._memory.forget(guid)
+
+    async def add_thumbhash(self, guid: UUID, thumbhash: bytes) -> None:
+        """Record the thumbhash; this process knows it at once, others when their records run out."""
+        try:
+            await self._images.add_thumbhash(guid, thumbhash)
         finally:
             self._memory.forget(guid)
 

@@ -9,7 +9,7 @@ from pixyproxy.core.generations import Generation, GenerationState, Origin, Reco
 from pixyproxy.core.images import Image
 from pixyproxy.data.conversions import column_to_json, column_to_time, json_to_column, time_to_column
 from pixyproxy.data.database import Row, Transaction
-from pixyproxy.data.images import images_by_generation
+from pixyproxy.data.image_rows import images_by_generation
 
 SELECT = """
     SELECT id, guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error,

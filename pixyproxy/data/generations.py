@@ -8,10 +8,12 @@ from uuid import UUID
 from pixyproxy.core.exceptions import ConflictError, DatabaseError, GenerationNotFoundError
 from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState, Origin
 from pixyproxy.core.images import Image
+from pixyproxy.core.protocols import ImageSearch
 from pixyproxy.data import leases, settling
 from pixyproxy.data.conversions import next_cursor, position_of, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generation_rows import INSERT, SELECT, generation_to_row, row_to_origin, with_images
+from pixyproxy.data.search import SqlImageSearch
 from pixyproxy.data.settling import INTERRUPTED
 
 BY_GUID = SELECT + "WHERE guid = :guid"
@@ -43,10 +45,11 @@ def page_where(transaction: Transaction, *columns: str) -> str:
 
 
 class SqlGenerationRepository:
-    """`GenerationRepository` over SQL."""
+    """`GenerationRepository` over SQL. `search`: what shares the commit of new images."""
 
-    def __init__(self, database: SqlDatabase) -> None:
+    def __init__(self, database: SqlDatabase, *, search: ImageSearch[Transaction] | None = None) -> None:
         self._database = database
+        self._search = search or SqlImageSearch(database)
 
     async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
         """Record a running generation, durably; `ConflictError` if its guid, or its Idempotency-Key, exists."""
@@ -138,7 +141,9 @@ class SqlGenerationRepository:
     ) -> bool:
         """Record the images and the success, and remove what was parked, in one transaction. See `settling.succeed`."""
         return await self._database.transaction(
-            lambda transaction: settling.succeed(transaction, generation, images=images, drawing=drawing),
+            lambda transaction: settling.succeed(
+                transaction, generation, images=images, drawing=drawing, search=self._search
+            ),
             patience=self._database.limits.record_wait,
         )
 

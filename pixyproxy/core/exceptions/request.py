@@ -129,6 +129,14 @@ class RangeNotSatisfiableError(PixyProxyException):
         return {**super().headers, "Content-Range": f"bytes */{self._size_bytes}"}
 
 
+class ThumbnailImpossibleError(PixyProxyException):
+    """No thumbnail can be made of this image: it cannot be decoded, or not within the limits."""
+
+    status = 422
+    name = "thumbnail-impossible"
+    title = "No thumbnail can be made of this image"
+
+
 class HeaderTooLargeError(PixyProxyException):
     """The request's head is over the limit."""
 
@@ -158,6 +166,29 @@ class AuthenticationError(PixyProxyException):
     def headers(self) -> dict[str, str]:
         """RFC 9110, section 11.6.1: a 401 names the scheme that would be accepted."""
         return {"WWW-Authenticate": "Bearer"}
+
+
+class LoginCodeError(AuthenticationError):
+    """A login code is wrong, was used before, or has expired; the answer never says which."""
+
+    name = "login-code"
+    title = "The login code is not valid"
+
+    default_detail = "A login code is good once and for 15 minutes. 'pixyproxy login' makes another one."
+
+
+class CrossSiteError(PixyProxyException):
+    """A page of another origin, or a client that does not say which, sent a request with the cookie of a session."""
+
+    status = 403
+    name = "cross-site"
+    title = "Pages of other origins may not send this"
+    cost = "none"
+
+    default_detail = (
+        "A request with the cookie of the page must come from the page: with 'Sec-Fetch-Site: same-origin', or without "
+        "that header with the 'Origin' of this service. Other clients send 'Authorization: Bearer <key>'."
+    )
 
 
 class NotFoundError(PixyProxyException):

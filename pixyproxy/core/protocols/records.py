@@ -36,9 +36,13 @@ class ImageRepository(Protocol):
     def mark_existing(self, guids: Iterable[UUID]) -> None:
         """These images are recorded. An earlier lookup that did not find them no longer counts."""
 
-    async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
-        """Images whose prompt contains `q` (any if None), newest first, from `cursor` on, at most `limit`.
+    async def search(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, api_key_id: int | None = None
+    ) -> ImagePage:
+        """Images of this API key (of any if None) that `q` finds (see `Search.parse`), newest first, from `cursor` on.
 
+        At most `limit`; with `q` a page may have fewer, or none, and still a next one: see `ImageSearch.page`. If the
+        image at which a page ended is gone, those of its very moment are answered again.
         Raises `InvalidRequestError` for a cursor that no page ever carried, `SearchTooSlowError` if `q` takes too long.
         """
 
@@ -47,6 +51,12 @@ class ImageRepository(Protocol):
 
         With the last image of a generation its prompt is removed from the generation too. Works for records that this
         version cannot read.
+        """
+
+    async def add_thumbhash(self, guid: UUID, thumbhash: bytes) -> None:
+        """Record the thumbhash, unless the image has one; `ImageNotFoundError` if there is no such image now.
+
+        Looks past every cache.
         """
 
     async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:

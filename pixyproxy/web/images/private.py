@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
     AuthenticationError,
+    CrossSiteError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
     GenerationRunningError,
@@ -71,6 +72,7 @@ CREATE = {
     },
     **responses_for(
         AuthenticationError,
+        CrossSiteError,
         MalformedRequestError,
         InvalidIdempotencyKeyError,
         RequestTimeoutError,
@@ -195,7 +197,7 @@ async def list_images(
     response_class=Response,
     summary="Delete an image",
     tags=["private"],
-    responses=responses_for(AuthenticationError, ImageNotFoundError, DatabaseUnavailableError),
+    responses=responses_for(AuthenticationError, CrossSiteError, ImageNotFoundError, DatabaseUnavailableError),
 )
 async def delete_image(guid: Guid, _: Authenticated, images: Private) -> None:
     """From the 204 on this process no longer serves the image; all others stop within `PIXYPROXY_CACHE_TTL`.
