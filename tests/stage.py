@@ -22,7 +22,6 @@ from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
-from pixyproxy.service.thumbnails.process import Shrinker
 from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.web.app import create_app
@@ -58,7 +57,7 @@ class Stage:
     storage: FakeStorage = field(default_factory=FakeStorage)
     generator: FakeGenerator = field(default_factory=FakeGenerator)
     folder: FakeParkingFolder = field(default_factory=FakeParkingFolder)
-    shrinker: Shrinker = field(default_factory=FakeShrinker)
+    shrinker: FakeShrinker = field(default_factory=FakeShrinker)
     spool: FakeUploadSpool = field(default_factory=FakeUploadSpool)
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
     maximum: int = 64
