@@ -48,4 +48,5 @@ def shrink(data: bytes, *, edge: int, most: int = 0) -> tuple[bytes, bytes] | No
 
 if __name__ == "__main__":
     worker.shrink = shrink
+    worker.LAST_RESORT = int(sys.argv[1]) if len(sys.argv) > 1 else worker.LAST_RESORT
     worker.main()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import anyio
 import pytest
 from PIL import Image as Pillow
 
-from pixyproxy.core.exceptions import ThumbnailImpossibleError, TooManyThumbnailsError
+from pixyproxy.core.exceptions import ShuttingDownError, ThumbnailImpossibleError, TooManyThumbnailsError
 from pixyproxy.service.thumbnails import worker
 from pixyproxy.service.thumbnails.process import COMMAND, WorkerProcess
 from tests import planted
@@ -24,6 +25,13 @@ from tests.fakes import tiny_picture
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """The loop of the tests, and that of the server: their processes fail differently."""
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
 
 EVIL = (sys.executable, "-P", str(Path(__file__).parent / "evil_worker.py"))
 PICTURE = tiny_picture(planted.PROMPT)
@@ -258,18 +266,34 @@ async def test_signals_that_are_meant_for_the_server_do_not_end_its_worker(hones
     assert pid_of(honest) == pid
 
 
-async def test_a_hanging_job_ends_with_the_worker_when_it_is_closed(evil: WorkerProcess) -> None:
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_hanging_job_ends_with_the_worker_when_it_is_closed_and_no_other_begins(used: bool) -> None:
     slow = WorkerProcess(command=EVIL, patience=60)
-    job = asyncio.create_task(slow.shrink(b"HANG", edge=400))
-    while slow._process is None:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.5)
+    if used:
+        await slow.shrink(PICTURE, edge=400)
+    jobs = [asyncio.create_task(slow.shrink(data, edge=400)) for data in (b"HANG", PICTURE)]
+    await asyncio.sleep(1)
     pid = pid_of(slow)
     with anyio.fail_after(ENDED):
         await slow.aclose()
-        with pytest.raises(ThumbnailImpossibleError):
-            await job
+        found = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(each) for each in found] == [ShuttingDownError] * 2, "no picture is blamed"
     assert not lives(pid)
+    assert slow._process is None
+
+
+@pytest.mark.parametrize("data", [b"", b"HANG"])
+def test_a_worker_ends_after_its_server_was_killed_even_in_the_middle_of_a_job(data: bytes) -> None:
+    left = subprocess.Popen([*EVIL, "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert left.stdin is not None
+    assert left.stdout is not None
+    assert left.stdout.read(len(worker.READY)) == worker.READY
+    if data:
+        left.stdin.write(worker.JOB.pack(400, 0, len(data)) + data)
+    with left.stdin, left.stdout:
+        left.stdin.flush()
+        left.stdin.close()
+        assert left.wait(ENDED) == (-signal.SIGALRM if data else 0)
 
 
 async def test_a_job_that_is_cancelled_ends_its_worker() -> None:
@@ -307,7 +331,9 @@ async def test_the_worker_is_small_confined_and_has_no_secret(
     honest: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-secret")
-    await honest.shrink(PICTURE, edge=400)
+    with socket.socket() as listening:
+        listening.set_inheritable(True)  # as multiprocessing leaves those of `--workers`
+        await honest.shrink(PICTURE, edge=400)
     pid = pid_of(honest)
     assert memory_of(pid, "VmRSS") < 40 * 1024 * 1024
     assert "planted" not in said_of(pid, "environ")
