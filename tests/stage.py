@@ -16,6 +16,7 @@ from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -134,6 +135,7 @@ class Stage:
             models=models,
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
             thumbnails=self.thumbnails,
+            previews=Previews(self.public, self.shrinker),
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,

@@ -12,6 +12,7 @@ from pixyproxy.core import limits
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -37,6 +38,7 @@ class Services:
     models: ModelCatalogue
     uploads: Uploads
     thumbnails: Thumbnails
+    previews: Previews
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT
