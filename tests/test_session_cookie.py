@@ -1,4 +1,4 @@
-"""What the cookie of a session opens, and for whom: pages of our own, pages of other origins, keys beside it, caches."""
+"""What the cookie of a session opens, and for whom: our own pages, pages of other origins, keys beside it, caches."""
 
 import logging
 from datetime import timedelta
