@@ -14,6 +14,7 @@ import httpx2
 from pixyproxy.core.protocols import Stores
 from pixyproxy.data.cached import CachedApiKeyRepository
 from pixyproxy.data.cached_sessions import CachedSessionRepository
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -25,6 +26,8 @@ from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.service.sessions import SessionService
+from pixyproxy.service.thumbnails.process import Shrinker
+from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.web.app import create_app
 from pixyproxy.web.dependencies import Services
@@ -36,17 +39,27 @@ from tests.fakes import (
     FakeDatabase,
     FakeGenerationRepository,
     FakeGenerator,
+    FakeImageCompletion,
     FakeImageRepository,
     FakeInstanceRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
     FakeSessionRepository,
+    FakeShrinker,
     FakeStorage,
     FakeUploadSpool,
 )
 
 BASE_URL = "http://pixy.test"
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
+FOR_CALLERS = ("generation", "caller", "parameters")
+"""Members of an image's details that the public answer does not have."""
+
+
+def public_part(details: dict[str, Any]) -> dict[str, Any]:
+    """What everybody may know of an image without sources, from its details for callers."""
+    assert set(FOR_CALLERS) <= set(details)
+    return {name: value for name, value in details.items() if name not in FOR_CALLERS}
 
 
 @dataclass
@@ -59,6 +72,7 @@ class Stage:
     storage: FakeStorage = field(default_factory=FakeStorage)
     generator: FakeGenerator = field(default_factory=FakeGenerator)
     folder: FakeParkingFolder = field(default_factory=FakeParkingFolder)
+    shrinker: Shrinker = field(default_factory=FakeShrinker)
     spool: FakeUploadSpool = field(default_factory=FakeUploadSpool)
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
     maximum: int = 64
@@ -79,6 +93,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
+        self.completion = FakeImageCompletion(self.images)
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.session_records = FakeSessionRepository(self.key_records)
@@ -90,6 +105,7 @@ class Stage:
         return Stores(
             instance=self.instance,
             images=self.images,
+            completion=self.completion,
             generations=self.generations,
             adoption=self.adoption,
             parked=self.parked,
@@ -106,10 +122,12 @@ class Stage:
             require_match=partial(require_match, self.stores),
             clock=self.clock,
         )
-        self.keys = KeyService(CachedApiKeyRepository(self.key_records), configured_key=self.configured_key)
+        key_records = CachedApiKeyRepository(self.key_records)
+        self.keys = KeyService(key_records, configured_key=self.configured_key)
         self.sessions = SessionService(
             CachedSessionRepository(self.session_records, clock=self.clock), keys=self.keys, clock=self.now
         )
+        self.callers = Callers(key_records, self.generations)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.runner = GenerationRunner(
             generations=self.generations,
@@ -124,6 +142,7 @@ class Stage:
         models = self.models or ModelCatalogue(self.model)
         self.private = PrivateImageService(
             self.stores,
+            callers=self.callers,
             runner=self.runner,
             models=models,
             quality="medium",
@@ -131,17 +150,22 @@ class Stage:
             ending=self.readiness.ending,
             identify_callers=self.identify_callers,
         )
+        self.thumbnails = Thumbnails(
+            images=self.images, storage=self.storage, originals=self.public, shrinker=self.shrinker, clock=self.clock
+        )
         self.services = Services(
             public=self.public,
             private=self.private,
             runner=self.runner,
             keys=self.keys,
             sessions=self.sessions,
+            callers=self.callers,
             readiness=self.readiness,
             models=models,
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
             quality="medium",
             demo=self.demo,
+            thumbnails=self.thumbnails,
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,

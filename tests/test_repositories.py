@@ -52,6 +52,7 @@ from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import migrate, open_database
 from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
+from pixyproxy.data.search import SqlImageSearch
 from pixyproxy.data.settling import PART
 from tests.examples import MOMENT, a_drawing, a_generation, an_image, an_input
 from tests.fakes import (
@@ -159,7 +160,7 @@ def repositories(
             migrated[request.param] = server.create(unique())
             migrate(migrated[request.param])
         url = migrated[request.param]
-        for table in ("images", "parked_images", "generations", "api_keys"):
+        for table in ("images", "image_terms", "parked_images", "generations", "api_keys"):
             server.query(f"DELETE FROM {table}", database=url.rpartition("/")[2])
     database, close = open_database(url)
     yield Repositories(
@@ -366,10 +367,10 @@ async def test_an_unknown_generation_is_not_found(repositories: Repositories) ->
 
 
 async def test_the_list_is_newest_first_and_its_pages_meet(repositories: Repositories) -> None:
-    # Three of them share a moment: the guid decides, and no page skips or repeats one.
+    # Three of them share a moment: that recorded last comes first, and no page skips or repeats one.
     moments = [MOMENT + timedelta(seconds=second) for second in (0, 1, 1, 1, 2, 3, 4)]
     images = [await repositories.an_image_in(created_at=moment) for moment in moments]
-    expected = sorted(images, key=lambda image: (image.created_at, str(image.guid)), reverse=True)
+    expected = [images[number] for number in (6, 5, 4, 3, 2, 1, 0)]
     found: list[Image] = []
     cursor, pages = None, 0
     while pages == 0 or cursor is not None:
@@ -1287,7 +1288,7 @@ async def test_another_record_shares_the_commit_that_settles(repositories: Repos
     image = an_image(generation)
 
     def settle_and_break(transaction: Transaction) -> None:
-        settling.succeed(transaction, generation, images=(image,), drawing=a_drawing())
+        settling.succeed(transaction, generation, images=(image,), drawing=a_drawing(), search=SqlImageSearch(database))
         transaction.execute("UPDATE api_keys SET name = name")
         raise ConflictError("The other record cannot be written.")
 
@@ -1301,7 +1302,9 @@ async def test_another_record_shares_the_commit_that_settles(repositories: Repos
             sha256="ab" * 32,
             now="2026-11-22 10:15:02",
         )
-        return settling.succeed(transaction, generation, images=(image,), drawing=a_drawing())
+        return settling.succeed(
+            transaction, generation, images=(image,), drawing=a_drawing(), search=SqlImageSearch(database)
+        )
 
     assert await database.transaction(settle)
     assert await guids_of(repositories, generation) == [image.guid]

@@ -12,8 +12,11 @@ from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
 from pixyproxy.data.cached_sessions import CachedSessionRepository
+from pixyproxy.data.completion import SqlImageCompletion
 from pixyproxy.data.init import open_database
+from pixyproxy.data.search import SqlImageSearch
 from pixyproxy.data.sessions import SqlSessionRepository
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -21,10 +24,13 @@ from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.recovering.completion import Completion
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.service.sessions import SessionService
+from pixyproxy.service.thumbnails.process import WorkerProcess
+from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.cached import CachedImageStorage
@@ -57,7 +63,7 @@ class Parts:
             await self.services.private.drain()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, self.services.thumbnails.aclose(), return_exceptions=True)
             await self.adapters.cleanup.aclose()
 
 
@@ -78,11 +84,14 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         patience=settings.store_patience,
     )
     models = build_catalogue(settings)
-    keys = build_key_service(settings, CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait))
+    key_records = CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)
+    keys = build_key_service(settings, key_records)
+    callers = Callers(key_records, stores.generations)
     services = Services(
         public=PublicImageService(images=cached.images, storage=cached.storage),
         private=PrivateImageService(
             cached,
+            callers=callers,
             runner=runner,
             models=models,
             quality=settings.quality or None,
@@ -93,11 +102,18 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         runner=runner,
         keys=keys,
         sessions=SessionService(cached.sessions, keys=keys),
+        callers=callers,
         readiness=readiness,
         models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
         quality=settings.quality or None,
         demo=settings.draws_demo,
+        thumbnails=Thumbnails(
+            images=cached.images,
+            storage=cached.storage,
+            originals=PublicImageService(images=cached.images, storage=stores.storage),
+            shrinker=WorkerProcess(),
+        ),
         public_url=settings.public_url,
         cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )
@@ -141,6 +157,13 @@ def build_key_service(settings: Settings, keys: ApiKeyRepository) -> KeyService:
     """The keys of the database, and the one of PIXYPROXY_API_KEY."""
     configured = None if settings.api_key is None else settings.api_key.get_secret_value()
     return KeyService(keys, configured_key=configured)
+
+
+def open_completion(settings: Settings) -> tuple[Completion, Callable[[], None]]:
+    """The completion of records alone, and the function that closes its database."""
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings), limits=DATABASE)
+    return Completion(SqlImageCompletion(database, search=SqlImageSearch(database))), close
 
 
 def open_keys(settings: Settings) -> tuple[KeyService, SessionService, Callable[[], None]]:

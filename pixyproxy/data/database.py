@@ -124,6 +124,11 @@ class Transaction:
         """The number of rows that the statement found."""
         return self._run(sql, parameters).rowcount
 
+    def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run an INSERT or a REPLACE with the values of each row; PyMySQL sends as many as it can at once."""
+        if rows:
+            self._connection.execute(text(sql), rows)
+
 
 @dataclass(frozen=True)
 class Pool:

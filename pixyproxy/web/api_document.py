@@ -30,6 +30,7 @@ HEADERS = {
     "ETag": "For If-None-Match and If-Match.",
     "Last-Modified": "For If-Modified-Since and If-Unmodified-Since.",
     "Accept-Ranges": "`bytes`: Range is supported.",
+    "Vary": "The request headers on which the answer depends.",
     "Content-Range": "Which bytes these are, and the size of the picture; of a 416 the size alone.",
     "Content-Disposition": "The picture's file name, and whether it is shown or saved.",
     "Location": "The URL of the image's details, or of the generation that is still running.",
@@ -54,9 +55,10 @@ OF_STATUS: dict[str, tuple[str, ...]] = {
     "503": ("Retry-After",),
 }
 CACHING = ("ETag", "Cache-Control")
+BY_CALLER = (*CACHING, "Vary")
 CONTENT = (*CACHING, "Last-Modified")
 PICTURE = (*CONTENT, "Accept-Ranges", "Content-Disposition")
-CONTENT_PATHS = ("/image/{guid}/content", "/image/{guid}.{extension}")
+CONTENT_PATHS = ("/image/{guid}/content", "/image/{guid}.{extension}", "/image/{guid}/thumbnail")
 OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("post", "/image", "201"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
     ("post", "/image", "202"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
@@ -67,13 +69,15 @@ OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("post", "/v1/images/generations", "502"): ("x-should-retry",),
     **{("get", path, "200"): ("Cache-Control",) for path in ("/v1/models", "/v1/models/{model}")},
     ("get", "/image", "200"): ("Link", "Cache-Control"),
-    ("get", "/generation", "200"): ("Link", "Cache-Control"),
-    ("get", "/generation/{guid}", "200"): ("Retry-After", "Cache-Control", "X-Accel-Buffering"),
+    ("get", "/generation", "200"): ("Link", *BY_CALLER),
+    ("get", "/generation", "304"): ("Link", *BY_CALLER),
+    ("get", "/generation/{guid}", "200"): ("Retry-After", "X-Accel-Buffering", *BY_CALLER),
+    ("get", "/generation/{guid}", "304"): ("Retry-After", *BY_CALLER),
     ("post", "/session", "201"): ("Set-Cookie",),
     ("get", "/session", "200"): ("Cache-Control",),
     ("delete", "/session", "204"): ("Set-Cookie", "Clear-Site-Data", "Cache-Control"),
-    ("get", "/image/{guid}", "200"): CACHING,
-    ("get", "/image/{guid}", "304"): CACHING,
+    ("get", "/image/{guid}", "200"): BY_CALLER,
+    ("get", "/image/{guid}", "304"): BY_CALLER,
     **{(method, path, "200"): PICTURE for path in CONTENT_PATHS for method in ("get", "head")},
     **{(method, path, "304"): CONTENT for path in CONTENT_PATHS for method in ("get", "head")},
     **{("get", path, "206"): (*PICTURE, "Content-Range") for path in CONTENT_PATHS},

@@ -19,7 +19,7 @@ from pixyproxy.web.http.clients import WatchedClients
 from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
-from pixyproxy.web.images import private, public
+from pixyproxy.web.images import private, public, thumbnails
 from pixyproxy.web.log.request_log import RequestLog, record_route
 from pixyproxy.web.mcp import routes as mcp
 from pixyproxy.web.mcp.errors import render_rpc_error
@@ -27,6 +27,8 @@ from pixyproxy.web.openai import edits
 from pixyproxy.web.openai import routes as openai
 from pixyproxy.web.openai.errors import render_error
 from pixyproxy.web.openai.paths import PREFIX, SinglePaths
+from pixyproxy.web.page import routes as page
+from pixyproxy.web.page.contents import load_page
 from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
@@ -51,6 +53,7 @@ OWN_DIALECT = Dialect(
         session.open_router,
         health.router,
         documentation.router,
+        page.router,
     ),
     render=render_problem,
     takes_cookie=True,
@@ -74,7 +77,11 @@ def create_api(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        steps = DrainingSteps(announce=services.readiness.announce_end, finish=services.runner.drain)
+        async def finish() -> None:
+            services.thumbnails.stop()
+            await services.runner.drain()
+
+        steps = DrainingSteps(announce=services.readiness.announce_end, finish=finish)
         async with nullcontext() if background is None else background():
             yield {STEPS: steps, RENDER: partial(render_in, dialects)}
 
@@ -92,7 +99,9 @@ def create_api(
     )
     api.state.services = services
     api.state.dialects = dialects
+    api.state.page = load_page()
     public.add_routes(api.router)
+    thumbnails.add_routes(api.router)
     for dialect in dialects:
         for router in dialect.routers:
             api.include_router(router, prefix=dialect.prefix)

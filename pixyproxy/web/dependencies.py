@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from pixyproxy.core import limits
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
@@ -16,6 +17,7 @@ from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.sessions import SessionService
+from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 
 
@@ -36,9 +38,11 @@ class Services:
     runner: GenerationRunner
     keys: KeyService
     sessions: SessionService
+    callers: Callers
     readiness: Readiness
     models: ModelCatalogue
     uploads: Uploads
+    thumbnails: Thumbnails
     quality: str | None = None
     demo: bool = False
     public_url: str | None = None
@@ -54,6 +58,10 @@ def services_of(request: Request) -> Services:
 
 async def _private(request: Request) -> PrivateImageService:
     return services_of(request).private
+
+
+async def _callers(request: Request) -> Callers:
+    return services_of(request).callers
 
 
 async def _uploads(request: Request) -> Uploads:
@@ -88,6 +96,7 @@ async def _base_url(request: Request) -> str:
 
 
 Private = Annotated[PrivateImageService, Depends(_private)]
+Known = Annotated[Callers, Depends(_callers)]
 Uploaded = Annotated[Uploads, Depends(_uploads)]
 Ready = Annotated[Readiness, Depends(_readiness)]
 BaseUrl = Annotated[str, Depends(_base_url)]

@@ -9,6 +9,7 @@ from pixyproxy.core.protocols.records import (
     InstanceRepository,
     ParkedImageRepository,
 )
+from pixyproxy.core.protocols.search import ImageCompletion, ImageSearch, Refilled
 from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import Chunk, ImageStorage, ParkedFile, ParkingFolder, StoredObject
 from pixyproxy.core.protocols.stores import Stores
@@ -22,14 +23,17 @@ __all__ = [
     "Database",
     "EqualGeneration",
     "GenerationRepository",
+    "ImageCompletion",
     "ImageGenerator",
     "ImageRepository",
+    "ImageSearch",
     "ImageStorage",
     "InstanceRepository",
     "ParkedFile",
     "ParkedImageRepository",
     "ParkingFolder",
     "PartialSink",
+    "Refilled",
     "SessionRepository",
     "StoredObject",
     "Stores",

@@ -9,6 +9,7 @@ from pixyproxy.core.protocols.records import (
     InstanceRepository,
     ParkedImageRepository,
 )
+from pixyproxy.core.protocols.search import ImageCompletion
 from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import ImageStorage, ParkingFolder
 
@@ -19,6 +20,7 @@ class Stores:
 
     instance: InstanceRepository
     images: ImageRepository
+    completion: ImageCompletion
     generations: GenerationRepository
     adoption: AdoptionRepository
     parked: ParkedImageRepository
