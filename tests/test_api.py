@@ -678,7 +678,7 @@ async def test_an_idempotency_key_with_another_body_is_refused() -> None:
     stage = Stage()
     async with stage.client() as client:
         await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
-        for body in ({"prompt": "two dots"}, {"prompt": "a dot", "quality": "medium"}):
+        for body in ({"prompt": "two dots"}, {"prompt": "a dot", "quality": "high"}):
             response = await client.post("/image", json=body, headers=with_key("order-66"))
             assert response.status_code == 422
             assert response.json()["type"] == "urn:pixyproxy:problem:idempotency-key-reused"

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
-from pixyproxy.web.http.body_limit import EDIT_BODY, EDIT_JSON, SMALL_BODY, BodyLimit, with_body_limit
+from pixyproxy.web.http.body_limit import EDIT_BODY, EDIT_JSON, SMALL_BODY, BodyLimit, is_json, with_body_limit
 from pixyproxy.web.log.request_log import record_of
 
 
@@ -42,8 +42,7 @@ class PrivateUploadRoute(PrivateRoute):
 
     def body_limit(self, request: Request) -> BodyLimit:
         """JSON may be larger than a form, for its images are base64."""
-        is_json = request.headers.get("content-type", "").lower().startswith("application/json")
-        return EDIT_JSON if is_json else EDIT_BODY
+        return EDIT_JSON if is_json(request) else EDIT_BODY
 
 
 def private_router(route_class: type[PrivateRoute] = PrivateRoute) -> APIRouter:
