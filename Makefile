@@ -1,12 +1,13 @@
 # make run   start PixyProxy here, with nothing to configure      make test   all tests, on real servers
 # make check linters, types, layers, deploy files                 make pins   renew the pinned requirements
+# make screenshots   the pictures of the page in docs/page/, with Debian's chromium and fonts
 # make bench compare it with its alternatives (45 minutes; ARGS="--rounds 1 --quick" is a smoke run)
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test bench check format pins clean
+.PHONY: run test bench check format screenshots pins clean
 
 run: .venv/runtime.done
 	$(BIN)/pixyproxy serve $(ARGS)
@@ -14,7 +15,8 @@ run: .venv/runtime.done
 test: .venv/dev.done
 	@deploy/install-mariadb
 	@deploy/install-mysql .venv/mysql || true # without MySQL its tests are skipped, or fail with CI=true
-	@deploy/install-clients .venv/clients || true # without Node its tests are skipped, or fail with CI=true
+	@deploy/install-packages tests/clients/package.json .venv/clients || true # without Node its tests are skipped, or fail with CI=true
+	@deploy/install-packages tests/page/package.json .venv/page || true # without Node the page's are skipped, or fail with CI=true
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/dev.done .venv/bench.done
@@ -30,10 +32,15 @@ check: .venv/dev.done
 	$(BIN)/python -m tests.lint_openapi
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m tests.lint_page
 
 format: .venv/dev.done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m tests.lint_page --fix
+
+screenshots: .venv/dev.done
+	$(BIN)/python -m tests.screenshots
 
 pins: .venv/dev.done
 	$(PYTHON) -m venv .venv/pins && .venv/pins/bin/pip install -q uv

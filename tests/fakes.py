@@ -28,6 +28,7 @@ from pixyproxy.core.generations import (
     GenerationPage,
     GenerationRequest,
     GenerationState,
+    Origin,
     PartialImage,
     RecordedRequest,
 )
@@ -35,8 +36,12 @@ from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePa
 from pixyproxy.core.inputs import InputFile
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.limits import ANSWERED_WITHIN
-from pixyproxy.core.protocols import Chunk, EqualGeneration, ParkedFile, PartialSink
+from pixyproxy.core.protocols import Chunk, EqualGeneration, ParkedFile, PartialSink, Refilled
+from pixyproxy.core.search import Search
+from pixyproxy.core.sessions import Pass, Session
 from pixyproxy.core.thumbnails import SmallPicture
+from pixyproxy.core.words import prompt_terms
+from pixyproxy.data import conversions
 from pixyproxy.service.thumbnails.worker import shrink
 from pixyproxy.storage.keys import OBJECT_KEY
 from pixyproxy.upstream.demo.drawing import draw_picture
@@ -106,6 +111,8 @@ class FakeImageRepository:
     def __init__(self) -> None:
         self.images: dict[UUID, Image] = {}
         self.deleted: dict[UUID, Image] = {}
+        self.callers: dict[UUID, int] = {}
+        self.unsearched: set[UUID] = set()
         self.after_mark: Callable[[UUID], None] | None = None
         self.failure: Exception | None = None
 
@@ -117,11 +124,30 @@ class FakeImageRepository:
     def mark_existing(self, guids: Iterable[UUID]) -> None:
         pass
 
-    async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
-        found = newest_first(self.images.values())
-        found = [image for image in found if q is None or q.lower() in image.prompt.lower()]
-        page, next_cursor = page_of(found, limit=limit, cursor=cursor)
-        return ImagePage(images=page, next_cursor=next_cursor)
+    def newest_first(self) -> list[Image]:
+        """In the order of the list: of one moment those first that were recorded last."""
+        numbered = sorted(enumerate(self.images.values()), key=lambda each: (each[1].created_at, each[0]), reverse=True)
+        return [image for _, image in numbered]
+
+    async def search(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, api_key_id: int | None = None
+    ) -> ImagePage:
+        moment, guid = conversions.position_of(cursor)
+        behind = [image for image in self.newest_first() if conversions.time_to_column(image.created_at) <= moment]
+        guids = [str(image.guid) for image in behind]
+        behind = behind[guids.index(guid) + 1 :] if guid in guids else behind
+        search = Search.parse(q)
+        found = [
+            image
+            for image in behind
+            if api_key_id in (None, self.callers.get(image.guid))
+            and (not search or (image.guid not in self.unsearched and finds(search, image.prompt)))
+        ]
+        last = found[limit - 1] if len(found) > limit else None
+        return ImagePage(
+            images=tuple(found[:limit]),
+            next_cursor=None if last is None else conversions.cursor_after(last.created_at, last.guid),
+        )
 
     async def mark_deleted(self, guid: UUID) -> DeletedImage:
         if guid not in self.images:
@@ -154,6 +180,52 @@ class FakeImageRepository:
     async def has(self, filename: str, *, marked: bool = True) -> bool:
         known = (*self.images.values(), *(self.deleted.values() if marked else ()))
         return filename in {image.filename for image in known}
+
+
+def finds(search: Search, prompt: str) -> bool:
+    terms = prompt_terms(prompt)
+    return (
+        all(word in terms for word in search.words)
+        and all(any(term.startswith(prefix) for term in terms) for prefix in search.prefixes)
+        and all(phrase.lower() in prompt.lower() for phrase in search.phrases)
+    )
+
+
+class FakeImageCompletion:
+    """Over images that a test has made incomplete: without caller, and not searched."""
+
+    def __init__(self, images: FakeImageRepository) -> None:
+        self.images = images
+        self.incomplete: dict[UUID, int] = {}
+
+    def make_incomplete(self, guid: UUID) -> None:
+        """As a version without the search records it."""
+        self.incomplete[guid] = self.images.callers.pop(guid)
+        self.images.unsearched.add(guid)
+
+    async def count(self) -> int:
+        return len(self.incomplete.keys() & self.images.images.keys())
+
+    async def complete(self, *, limit: int) -> int:
+        found = [image for image in self.images.newest_first() if image.guid in self.incomplete][:limit]
+        self._fill(found)
+        return len(found)
+
+    async def clear(self) -> bool:
+        known = set(self.images.images) - self.images.unsearched
+        self.images.unsearched |= known
+        return bool(known)
+
+    async def refill(self, *, limit: int, cursor: str | None = None) -> Refilled:
+        page = await self.images.search(limit=limit, cursor=cursor)
+        self._fill(page.images)
+        return Refilled(len(page.images), page.next_cursor)
+
+    def _fill(self, images: Iterable[Image]) -> None:
+        for image in images:
+            self.images.unsearched.discard(image.guid)
+            if image.guid in self.incomplete:
+                self.images.callers[image.guid] = self.incomplete.pop(image.guid)
 
 
 def newest_first(things: Collection[Any]) -> list[Any]:
@@ -203,7 +275,7 @@ class FakeGenerationRepository:
             old = self.generations.get(instead_of)
             if old is None or old.state is not GenerationState.FAILED or old.idempotency_key != key[1]:
                 raise ConflictError("It has no such key.")
-            self._update(old, idempotency_key=None)
+            self._update(old, idempotency_key=None, updated_at=old.updated_at)
         self.generations[generation.guid] = generation
         self.leases[generation.guid] = self.clock() + timedelta(seconds=lease)
         if self.after_add is not None:
@@ -225,13 +297,31 @@ class FakeGenerationRepository:
         return None
 
     async def list(
-        self, *, limit: int, cursor: str | None = None, state: GenerationState | None = None
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        state: GenerationState | None = None,
+        api_key_id: int | None = None,
     ) -> GenerationPage:
         self._raise()
-        found = newest_first(self.generations.values())
-        found = [self._with_images(each) for each in found if state is None or each.state is state]
+        found = [
+            self._with_images(each)
+            for each in newest_first(self.generations.values())
+            if state in (None, each.state) and api_key_id in (None, each.api_key_id)
+        ]
         page, next_cursor = page_of(found, limit=limit, cursor=cursor)
         return GenerationPage(generations=page, next_cursor=next_cursor)
+
+    async def origins(self, images: Collection[UUID]) -> dict[UUID, Origin]:
+        self._raise()
+        recorded = {*self.images.images, *self.images.deleted}
+        return {
+            image: Origin.of(self.generations[guid])
+            for guid, made in self.made.items()
+            for image in made
+            if image in images and image in recorded
+        }
 
     async def succeed(
         self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
@@ -252,7 +342,7 @@ class FakeGenerationRepository:
             upstream_request_id=(drawing and drawing.upstream_request_id) or known.upstream_request_id,
             answer=(drawing and drawing.answer) or known.answer,
         )
-        self.images.images |= {image.guid: image for image in images}
+        self._add(known, images)
         self.made[generation.guid] = [image.guid for image in images]
         self._await_delivery(generation)
         self.parked.pop(generation.guid, None)
@@ -266,8 +356,12 @@ class FakeGenerationRepository:
         if not made or len(made) >= max(known.expected_images, len(images)):
             return False
         made += [image.guid for image in missing]
-        self.images.images |= {image.guid: image for image in missing}
+        self._add(known, missing)
         return bool(missing)
+
+    def _add(self, generation: Generation, images: Sequence[Image]) -> None:
+        self.images.images |= {image.guid: image for image in images}
+        self.images.callers |= dict.fromkeys((image.guid for image in images), generation.api_key_id)
 
     def _forget_prompt(self, image: UUID) -> None:
         for guid, made in self.made.items():
@@ -468,6 +562,7 @@ class FakeApiKeyRepository:
     def __init__(self) -> None:
         self.keys: dict[str, ApiKey] = {}
         self.failure: Exception | None = None
+        self.asked_for_names = 0
 
     async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
         if sha256 in self.keys or any(key.name == name for key in self.keys.values()):
@@ -485,12 +580,85 @@ class FakeApiKeyRepository:
     async def list(self) -> tuple[ApiKey, ...]:
         return tuple(self.keys.values())
 
+    async def names(self, ids: Collection[int]) -> dict[int, str]:
+        self.asked_for_names += 1
+        return {key.id: key.name for key in self.keys.values() if key.id in ids}
+
+    async def find(self, *, name: str) -> ApiKey:
+        for key in self.keys.values():
+            if key.name == name:
+                return key
+        raise NotFoundError("There is none.")
+
     async def revoke(self, *, name: str) -> None:
         for sha256, key in self.keys.items():
             if key.name == name and key.revoked_at is None:
                 self.keys[sha256] = key.model_copy(update={"revoked_at": datetime.now(UTC)})
                 return
         raise NotFoundError("There is none.")
+
+
+class FakeSessionRepository:
+    def __init__(self, keys: FakeApiKeyRepository) -> None:
+        self.keys = keys
+        self.codes: dict[str, Pass] = {}
+        self.used: set[str] = set()
+        self.sessions: dict[str, Session] = {}
+        self.failure: Exception | None = None
+        self.lookups = 0
+
+    def _key_of(self, found: Pass) -> ApiKey | None:
+        if self.failure is not None:
+            raise self.failure
+        return next((key for key in self.keys.keys.values() if key.id == found.api_key_id), None)
+
+    async def add_code(self, code: Pass, *, sha256: str) -> None:
+        self.codes[sha256] = code
+
+    async def spend_code(self, *, sha256: str, now: datetime) -> Pass:
+        self.lookups += 1
+        if self.failure is not None:
+            raise self.failure
+        code = self.codes.get(sha256)
+        if code is None or sha256 in self.used or code.expires_at <= now:
+            raise NotFoundError("There is none.")
+        self.used.add(sha256)
+        return code.model_copy(update={"key": self._key_of(code)})
+
+    async def add(self, session: Session, *, sha256: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.sessions[sha256] = session
+
+    async def get(self, *, sha256: str) -> Session:
+        self.lookups += 1
+        if self.failure is not None:
+            raise self.failure
+        if sha256 not in self.sessions:
+            raise NotFoundError("There is none.")
+        session = self.sessions[sha256]
+        return session.model_copy(update={"key": self._key_of(session)})
+
+    async def renew(self, *, sha256: str, seen_at: datetime, expires_at: datetime) -> None:
+        if self.failure is not None:
+            raise self.failure
+        session = self.sessions.get(sha256)
+        if session is not None and session.seen_at < seen_at:
+            self.sessions[sha256] = session.model_copy(update={"seen_at": seen_at, "expires_at": expires_at})
+
+    async def delete(self, *, sha256: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.sessions.pop(sha256, None)
+
+    async def delete_expired(self, *, before: datetime, limit: int) -> int:
+        number = 0
+        for records in (self.codes, self.sessions):
+            expired = sorted((each.expires_at, sha256) for sha256, each in records.items() if each.expires_at < before)
+            for _, sha256 in expired[:limit]:
+                records.pop(sha256)
+                number += 1
+        return number
 
 
 class FakeObject:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,8 @@ import httpx2
 
 from pixyproxy.core.protocols import Stores
 from pixyproxy.data.cached import CachedApiKeyRepository
+from pixyproxy.data.cached_sessions import CachedSessionRepository
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -23,6 +26,7 @@ from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
+from pixyproxy.service.sessions import SessionService
 from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.web.app import create_app
@@ -35,10 +39,12 @@ from tests.fakes import (
     FakeDatabase,
     FakeGenerationRepository,
     FakeGenerator,
+    FakeImageCompletion,
     FakeImageRepository,
     FakeInstanceRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
+    FakeSessionRepository,
     FakeShrinker,
     FakeStorage,
     FakeUploadSpool,
@@ -46,6 +52,14 @@ from tests.fakes import (
 
 BASE_URL = "http://pixy.test"
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
+FOR_CALLERS = ("generation", "caller", "parameters")
+"""Members of an image's details that the public answer does not have."""
+
+
+def public_part(details: dict[str, Any]) -> dict[str, Any]:
+    """What everybody may know of an image without sources, from its details for callers."""
+    assert set(FOR_CALLERS) <= set(details)
+    return {name: value for name, value in details.items() if name not in FOR_CALLERS}
 
 
 @dataclass
@@ -69,15 +83,20 @@ class Stage:
     model: str = "gpt-image-2"
     models: ModelCatalogue | None = None
     identify_callers: bool = False
+    demo: bool = False
+    configured_key: str | None = planted.API_KEY
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60
     clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
+        self.completion = FakeImageCompletion(self.images)
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
+        self.session_records = FakeSessionRepository(self.key_records)
         self.start()
 
     @property
@@ -86,9 +105,11 @@ class Stage:
         return Stores(
             instance=self.instance,
             images=self.images,
+            completion=self.completion,
             generations=self.generations,
             adoption=self.adoption,
             parked=self.parked,
+            sessions=self.session_records,
             storage=self.storage,
             folder=self.folder,
         )
@@ -101,7 +122,12 @@ class Stage:
             require_match=partial(require_match, self.stores),
             clock=self.clock,
         )
-        self.keys = KeyService(CachedApiKeyRepository(self.key_records), configured_key=planted.API_KEY)
+        key_records = CachedApiKeyRepository(self.key_records)
+        self.keys = KeyService(key_records, configured_key=self.configured_key)
+        self.sessions = SessionService(
+            CachedSessionRepository(self.session_records, clock=self.clock), keys=self.keys, clock=self.now
+        )
+        self.callers = Callers(key_records, self.generations)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.runner = GenerationRunner(
             generations=self.generations,
@@ -116,6 +142,7 @@ class Stage:
         models = self.models or ModelCatalogue(self.model)
         self.private = PrivateImageService(
             self.stores,
+            callers=self.callers,
             runner=self.runner,
             models=models,
             quality="medium",
@@ -131,9 +158,13 @@ class Stage:
             private=self.private,
             runner=self.runner,
             keys=self.keys,
+            sessions=self.sessions,
+            callers=self.callers,
             readiness=self.readiness,
             models=models,
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
+            quality="medium",
+            demo=self.demo,
             thumbnails=self.thumbnails,
             previews=Previews(self.public, self.shrinker),
             public_url=self.public_url,

@@ -22,7 +22,7 @@ from pixyproxy.core.keys import Caller
 from pixyproxy.core.limits import ANSWERED_WITHIN
 from pixyproxy.service.generating.adopt import WITHIN
 from pixyproxy.service.generating.client import Client
-from pixyproxy.service.private import Created
+from pixyproxy.service.generating.created import Created
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.stage import Stage

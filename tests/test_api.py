@@ -39,7 +39,7 @@ from tests.examples import an_input
 from tests.fakes import FakeObject, tiny_picture
 from tests.listening import listening
 from tests.servers import wait_until
-from tests.stage import BASE_URL, KEY, Stage
+from tests.stage import BASE_URL, KEY, Stage, public_part
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +67,8 @@ async def test_post_answers_201_with_location_and_details() -> None:
         "prompt": planted.PROMPT,
         "filename": f"{details['guid']}.png",
         "url": f"{BASE_URL}/image/{details['guid']}/content",
+        "thumbnail_url": f"{BASE_URL}/image/{details['guid']}/thumbnail?size=400",
+        "thumbhash": None,
         "content_type": "image/png",
         "size_bytes": len(data),
         "width": 32,
@@ -74,6 +76,9 @@ async def test_post_answers_201_with_location_and_details() -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
         "model": "gpt-image-2",
         "sources": [],
+        "generation": str(next(iter(stage.generations.generations))),
+        "caller": "PIXYPROXY_API_KEY",
+        "parameters": {"model": "gpt-image-2", "quality": "medium"},
         "created_at": details["created_at"],
         "updated_at": details["created_at"],
     }
@@ -85,6 +90,9 @@ async def test_details_are_public_and_the_same_as_the_posts() -> None:
     stage = Stage()
     details = await stage.create()
     async with stage.client(key=False) as client:
+        response = await client.get(f"/image/{details['guid']}")
+        assert (response.status_code, response.json()) == (200, public_part(details))
+    async with stage.client() as client:
         response = await client.get(f"/image/{details['guid']}")
         assert (response.status_code, response.json()) == (200, details)
 
@@ -389,6 +397,7 @@ async def test_every_answer_carries_its_own_request_id() -> None:
             ("GET", "/image"),
             ("GET", details["url"]),
             ("HEAD", details["url"]),
+            ("GET", "/"),
             ("GET", "/docs"),
             ("GET", "/openapi.json"),
             ("GET", "/nowhere"),
@@ -399,7 +408,7 @@ async def test_every_answer_carries_its_own_request_id() -> None:
             response = await client.request(method, path)
             (request_id,) = response.headers.get_list("x-request-id")
             seen.add(request_id)
-    assert len(seen) == 9
+    assert len(seen) == 10
 
 
 @asynccontextmanager
@@ -445,6 +454,9 @@ async def test_a_generation_that_takes_longer_than_the_wait_is_202_and_can_be_as
             "answer": None,
             "upstream_request_id": None,
             "error": None,
+            "caller": "PIXYPROXY_API_KEY",
+            "idempotency_key": None,
+            "duration": None,
             "created_at": details["created_at"],
             "updated_at": details["created_at"],
         }
@@ -452,7 +464,7 @@ async def test_a_generation_that_takes_longer_than_the_wait_is_202_and_can_be_as
         running = await client.get(location)
         assert (running.status_code, running.json()) == (200, details)
         assert running.headers["retry-after"] == response.headers["retry-after"]
-        assert running.headers["cache-control"] == "no-store"
+        assert running.headers["cache-control"] == "private, no-cache"
         release.set()
         succeeded = await ended(client, location)
         (image,) = succeeded["images"]
@@ -469,7 +481,7 @@ async def test_a_generation_that_takes_longer_than_the_wait_is_202_and_can_be_as
         assert succeeded["request"] == details["request"]
         settled = await client.get(location)
         assert "retry-after" not in settled.headers
-        assert settled.headers["cache-control"] == "no-store"
+        assert settled.headers["cache-control"] == "private, no-cache"
 
 
 CALLER = Caller(api_key_id=0, name="another dialect")
@@ -480,10 +492,11 @@ async def test_an_edited_image_says_from_what_and_its_generation_what_was_asked_
     stored, upload = an_input(guid=uuid4()), an_input(role="mask", content_type="image/png")
     inputs = InputFiles([InputFile(each, io.BytesIO(b"")) for each in (stored, upload)])
     await stage.private.create(GenerationRequest(prompt="a dot"), caller=CALLER, inputs=inputs)
-    async with stage.client() as client:
+    async with stage.client() as client, stage.client(key=False) as stranger:
         (generation,) = (await client.get("/generation")).json()
         (image,) = generation["images"]
-        public = (await client.get(f"/image/{image['guid']}")).json()
+        assert (await client.get(f"/image/{image['guid']}")).json() == image
+        public = (await stranger.get(f"/image/{image['guid']}")).json()
     known = {"role": "image", "sha256": stored.sha256, "content_type": "image/webp", "size_bytes": 77}
     mask = {"role": "mask", "sha256": upload.sha256, "content_type": "image/png", "size_bytes": 77}
     assert image["sources"] == [
@@ -491,7 +504,7 @@ async def test_an_edited_image_says_from_what_and_its_generation_what_was_asked_
         {**mask, "guid": None, "url": None},
     ]
     # Whoever was given an image was not given those it was made of.
-    assert public == {**image, "sources": [known, mask]}
+    assert public == public_part({**image, "sources": [known, mask]})
     assert str(stored.guid) not in json.dumps(public)
     assert generation["request"]["inputs"] == [{**known, "guid": str(stored.guid)}, mask]
 
@@ -582,7 +595,7 @@ async def test_generations_are_listed_newest_first_in_pages_that_link_to_the_nex
         while url:
             response = await client.get(url)
             assert response.status_code == 200
-            assert response.headers["cache-control"] == "no-store"
+            assert response.headers["cache-control"] == "private, no-cache"
             found += response.json()
             url, pages = response.links.get("next", {}).get("url", ""), pages + 1
             assert not url or url.startswith("https://pictures.example/generation?limit=2&cursor=")
@@ -665,7 +678,7 @@ async def test_an_idempotency_key_with_another_body_is_refused() -> None:
     stage = Stage()
     async with stage.client() as client:
         await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
-        for body in ({"prompt": "two dots"}, {"prompt": "a dot", "quality": "medium"}):
+        for body in ({"prompt": "two dots"}, {"prompt": "a dot", "quality": "high"}):
             response = await client.post("/image", json=body, headers=with_key("order-66"))
             assert response.status_code == 422
             assert response.json()["type"] == "urn:pixyproxy:problem:idempotency-key-reused"
@@ -940,7 +953,7 @@ async def test_nobody_deletes_an_image_without_a_key() -> None:
     details = await stage.create()
     async with stage.client(key=False) as client:
         assert (await client.delete(f"/image/{details['guid']}")).status_code == 401
-        assert (await client.get(f"/image/{details['guid']}")).json() == details
+        assert (await client.get(f"/image/{details['guid']}")).json() == public_part(details)
 
 
 async def test_the_key_of_a_deleted_image_says_so_and_buys_nothing() -> None:

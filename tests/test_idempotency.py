@@ -29,7 +29,7 @@ from pixyproxy.core.generations import Generation, GenerationRequest, Generation
 from pixyproxy.core.inputs import Input, InputFile, InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.generating.begin import fingerprint_of
-from pixyproxy.service.private import Created
+from pixyproxy.service.generating.created import Created
 from tests import planted
 from tests.fakes import FakeGenerationRepository, FakeGenerator
 from tests.stage import Stage
@@ -246,7 +246,7 @@ async def test_a_client_that_hangs_up_while_it_reserves_has_bought_one_picture()
     [
         GenerationRequest(prompt="something else"),
         GenerationRequest(prompt=planted.PROMPT, size="1024x1024"),
-        GenerationRequest(prompt=planted.PROMPT, model="gpt-image-2"),
+        GenerationRequest(prompt=planted.PROMPT, model="gpt-image-1.5"),
     ],
 )
 async def test_a_key_with_another_payload_is_refused(other: GenerationRequest) -> None:

@@ -131,7 +131,9 @@ async def test_an_image_and_its_generation_are_looked_up(stage: Stage, url: str,
     async with mcp_client(url, era=era) as client:
         image = await client.call_tool("get_image", {"guid": details["guid"]})
         made = await client.call_tool("get_generation", {"guid": str(generation)})
-    assert image.structured_content == {**details, "url": f"{url}/image/{details['guid']}/content"}
+    own = f"{url}/image/{details['guid']}"
+    there = {"url": f"{own}/content", "thumbnail_url": f"{own}/thumbnail?size=400"}
+    assert image.structured_content == details | there
     assert kinds_of(image) == kinds_of(made) == ["text", "resource_link"]
     assert made.structured_content["images"] == [image.structured_content]
 

@@ -21,8 +21,8 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
 )
 from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState, PartialImage
+from pixyproxy.service.generating.created import Created
 from pixyproxy.service.keys import CONFIGURED_CALLER
-from pixyproxy.service.private import Created
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.web.http.content import CONNECTION
 from pixyproxy.web.http.event_stream import EventStream
@@ -97,7 +97,14 @@ def test_the_sdk_gets_partial_images_and_then_the_picture(wanted: int | None) ->
     assert completed.usage.to_dict() == total_usage(7)
     (image,) = stage.images.images.values()
     own = (completed.model_extra or {})["pixyproxy"]
-    assert own == {"guid": str(image.guid), "url": own["url"], "model": "gpt-image-2"}
+    (generation,) = stage.generations.generations
+    assert own == {
+        "guid": str(image.guid),
+        "url": own["url"],
+        "model": "gpt-image-2",
+        "generation": str(generation),
+        "thumbnail_url": own["url"].replace(".png", "/thumbnail?size=400"),
+    }
     assert own["url"].endswith(f"/image/{image.filename}")
 
 

@@ -127,6 +127,17 @@ def assert_leaves_thumbnails_alone(old: Release, new: Release, images: Path, ima
     assert thumbnails_of(images, guid) == set()
 
 
+def assert_sessions_are_only_unknown(old: PixyProxy, new: PixyProxy) -> None:
+    """The old release refuses what it does not know, and serves on."""
+    headers = {"Host": "pictures.example"}
+    begun = httpx2.post(f"{new.url}/session", json={"key": planted.API_KEY}, headers=headers)
+    headers["Cookie"] = begun.headers["set-cookie"].partition(";")[0]
+    assert httpx2.get(f"{new.url}/image", headers=headers).status_code == 200
+    for method, path, status in (("GET", "/image", 401), ("GET", "/session", 404), ("POST", "/session", 404)):
+        assert httpx2.request(method, f"{old.url}{path}", headers=headers).status_code == status
+    assert httpx2.get(f"{old.url}/image", headers={**headers, **KEY}).status_code == 200
+
+
 @pytest.mark.anyio
 async def test_the_release_before_lives_restarts_and_reconciles_beside_the_newest(
     release_before: Path, mysql: SqlServer, unique: Callable[[], str], tmp_path: Path
@@ -157,6 +168,8 @@ async def test_the_release_before_lives_restarts_and_reconciles_beside_the_newes
         known.append(draw(new_server, "by the new one"))
         for server in (old_server, new_server):
             assert_serves(server, known)
+
+        assert_sessions_are_only_unknown(old_server, new_server)
 
         assert httpx2.delete(f"{new_server.url}/image/{known.pop(0)['guid']}", headers=KEY).status_code == 204
         old.stop()

@@ -123,7 +123,9 @@ async def test_ten_slow_searches_refuse_no_key_no_picture_and_no_generation(open
 
 async def test_a_search_that_is_too_slow_is_a_problem_of_its_own_and_does_not_say_try_again() -> None:
     class Slow(FakeImageRepository):
-        async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
+        async def search(
+            self, *, limit: int, cursor: str | None = None, q: str | None = None, api_key_id: int | None = None
+        ) -> ImagePage:
             raise SearchTooSlowError
 
     async with Stage(images=Slow()).client() as client:

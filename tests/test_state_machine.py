@@ -35,21 +35,26 @@ from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, G
 from pixyproxy.core.images import Image, Picture, image_guid
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
+from pixyproxy.service.callers import Callers
+from pixyproxy.service.generating.created import Created
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.models import ModelCatalogue
-from pixyproxy.service.private import Created, PrivateImageService
+from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from tests.fakes import (
     FakeAdoptionRepository,
+    FakeApiKeyRepository,
     FakeDatabase,
     FakeGenerationRepository,
+    FakeImageCompletion,
     FakeImageRepository,
     FakeInstanceRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
+    FakeSessionRepository,
     FakeStorage,
     tiny_picture,
 )
@@ -63,7 +68,7 @@ DRAWING_SECONDS = 8.0
 FOR_EVER = 1e9
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 COSTS_NOTHING = {"refused", "unavailable"}
-DATABASE = {"database", "generations", "images", "instance", "parked"}
+DATABASE = {"database", "generations", "images", "completion", "instance", "parked"}
 CREATING = (
     *("generations.find", "generations.add", "upstream.draw", "storage.put", "generations.succeed"),
     *("generations.fail", "generations.get", "parked.add", "folder.add", "storage.probe", "generations.renew"),
@@ -191,9 +196,11 @@ class Process:
         self.stores = Stores(
             instance=gated("instance", world.instance),
             images=gated("images", world.images),
+            completion=gated("completion", world.completion),
             generations=gated("generations", world.generations),
             adoption=gated("adoption", world.adoption),
             parked=gated("parked", world.parked),
+            sessions=world.sessions,
             storage=gated("storage", world.storage),
             folder=gated("folder", world.folder),
         )
@@ -215,6 +222,7 @@ class Process:
         )
         self.private = PrivateImageService(
             self.stores,
+            callers=Callers(FakeApiKeyRepository(), self.stores.generations),
             runner=self.runner,
             models=ModelCatalogue("gpt-image-2"),
             quality=None,
@@ -256,10 +264,12 @@ class World:
         self.database = FakeDatabase()
         self.instance = FakeInstanceRepository()
         self.images = FakeImageRepository()
+        self.completion = FakeImageCompletion(self.images)
         self.generations = FakeGenerationRepository(self.images)
         self.generations.clock = lambda: EPOCH + timedelta(seconds=self.loop.time())
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
+        self.sessions = FakeSessionRepository(FakeApiKeyRepository())
         self.storage = FakeStorage()
         self.folder = FakeParkingFolder()
         self.upstream = Upstream(self)
@@ -458,9 +468,11 @@ class World:
         stores = Stores(
             instance=self.instance,
             images=self.images,
+            completion=self.completion,
             generations=self.generations,
             adoption=self.adoption,
             parked=self.parked,
+            sessions=self.sessions,
             storage=self.storage,
             folder=self.folder,
         )

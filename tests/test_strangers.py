@@ -229,6 +229,7 @@ async def test_an_image_that_was_requested_too_early_is_found_once_an_answer_nam
     cached = CachedImageRepository(stage.images, ttl=30, clock=Clock())
     private = PrivateImageService(
         replace(stage.stores, images=cached),
+        callers=stage.callers,
         runner=stage.runner,
         models=stage.services.models,
         quality=None,

@@ -11,11 +11,14 @@ from pixyproxy.core.limits import DATABASE, FOLDERS, S3, UPSTREAM_CONNECT
 from pixyproxy.core.protocols import ApiKeyRepository, Database, ImageGenerator, ImageStorage, Stores, UploadSpool
 from pixyproxy.data.adoption import SqlAdoptionRepository
 from pixyproxy.data.api_keys import SqlApiKeyRepository
+from pixyproxy.data.completion import SqlImageCompletion
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database
 from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
+from pixyproxy.data.search import SqlImageSearch
+from pixyproxy.data.sessions import SqlSessionRepository
 from pixyproxy.data.urls import sqlite_url
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.folder import FolderImageStorage
@@ -64,16 +67,18 @@ def open_adapters(settings: Settings) -> Adapters:
     """All adapters but the upstream. `ConfigurationError` names the setting that is wrong."""
     with setting_in_errors(f"{PREFIX}DATABASE_URL"):
         database, close = open_database(database_url(settings), limits=DATABASE)
-    storage = open_storage(settings)
+    storage, search = open_storage(settings), SqlImageSearch(database)
     adapters = Adapters(
         database=database,
         keys=SqlApiKeyRepository(database),
         stores=Stores(
             instance=SqlInstanceRepository(database),
-            images=SqlImageRepository(database),
-            generations=SqlGenerationRepository(database),
+            images=SqlImageRepository(database, search=search),
+            completion=SqlImageCompletion(database, search=search),
+            generations=SqlGenerationRepository(database, search=search),
             adoption=SqlAdoptionRepository(database),
             parked=SqlParkedImageRepository(database),
+            sessions=SqlSessionRepository(database),
             storage=storage,
             folder=LocalParkingFolder(settings.data_dir / "parked", limits=FOLDERS),
         ),

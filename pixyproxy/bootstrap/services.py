@@ -11,7 +11,12 @@ from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
+from pixyproxy.data.cached_sessions import CachedSessionRepository
+from pixyproxy.data.completion import SqlImageCompletion
 from pixyproxy.data.init import open_database
+from pixyproxy.data.search import SqlImageSearch
+from pixyproxy.data.sessions import SqlSessionRepository
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
@@ -20,9 +25,11 @@ from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.recovering.completion import Completion
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
+from pixyproxy.service.sessions import SessionService
 from pixyproxy.service.thumbnails.process import WorkerProcess
 from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
@@ -79,10 +86,14 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
     )
     models = build_catalogue(settings)
     public, shrinker = PublicImageService(images=cached.images, storage=cached.storage), WorkerProcess()
+    key_records = CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)
+    keys = build_key_service(settings, key_records)
+    callers = Callers(key_records, stores.generations)
     services = Services(
         public=public,
         private=PrivateImageService(
             cached,
+            callers=callers,
             runner=runner,
             models=models,
             quality=settings.quality or None,
@@ -91,10 +102,14 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             identify_callers=settings.safety_identifier is not None,
         ),
         runner=runner,
-        keys=build_key_service(settings, CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)),
+        keys=keys,
+        sessions=SessionService(cached.sessions, keys=keys),
+        callers=callers,
         readiness=readiness,
         models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
+        quality=settings.quality or None,
+        demo=settings.draws_demo,
         thumbnails=Thumbnails(
             images=cached.images,
             storage=cached.storage,
@@ -124,7 +139,9 @@ def build_catalogue(settings: Settings) -> ModelCatalogue:
 def with_caches(settings: Settings, stores: Stores) -> Stores:
     """The stores with the caches of the settings. With a `cache_ttl` of 0 every record is read from the database."""
     stores = replace(
-        stores, images=CachedImageRepository(stores.images, ttl=settings.cache_ttl, wait=DATABASE.read_wait)
+        stores,
+        images=CachedImageRepository(stores.images, ttl=settings.cache_ttl, wait=DATABASE.read_wait),
+        sessions=CachedSessionRepository(stores.sessions, wait=DATABASE.read_wait),
     )
     if settings.content_cache_mb:
         capacity = settings.content_cache_mb * 1024 * 1024
@@ -145,8 +162,16 @@ def build_key_service(settings: Settings, keys: ApiKeyRepository) -> KeyService:
     return KeyService(keys, configured_key=configured)
 
 
-def open_keys(settings: Settings) -> tuple[KeyService, Callable[[], None]]:
-    """The key service alone, for the commands that need no more, and the function that closes its database."""
+def open_completion(settings: Settings) -> tuple[Completion, Callable[[], None]]:
+    """The completion of records alone, and the function that closes its database."""
     with setting_in_errors(f"{PREFIX}DATABASE_URL"):
         database, close = open_database(database_url(settings), limits=DATABASE)
-    return build_key_service(settings, SqlApiKeyRepository(database)), close
+    return Completion(SqlImageCompletion(database, search=SqlImageSearch(database))), close
+
+
+def open_keys(settings: Settings) -> tuple[KeyService, SessionService, Callable[[], None]]:
+    """Keys and sessions alone, for the commands that need no more, and the function that closes their database."""
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings), limits=DATABASE)
+    keys = build_key_service(settings, SqlApiKeyRepository(database))
+    return keys, SessionService(SqlSessionRepository(database), keys=keys), close

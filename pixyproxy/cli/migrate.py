@@ -1,11 +1,13 @@
-"""`pixyproxy migrate`: brings the database's schema to this version."""
+"""`pixyproxy migrate`: brings the database's schema, and the records that older versions wrote, to this version."""
 
 import argparse
 import asyncio
 import sys
 
 from pixyproxy.bootstrap.adapters import database_url, make_data_dir, open_adapters, open_bucket, setting_in_errors
+from pixyproxy.bootstrap.services import open_completion
 from pixyproxy.cli.arguments import Commands
+from pixyproxy.cli.progress import Lines
 from pixyproxy.cli.start import prepare_storage
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.data.init import migrate
@@ -20,19 +22,36 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Bring the schema to this version, make the bucket if asked to, and write the database's id into the storage."""
+    """Bring schema and records to this version, make a bucket if asked to, write the database's id into the storage."""
     bucket = open_bucket(settings) if options.create_bucket else None
     url = database_url(settings)
     if settings.embedded:
         make_data_dir(settings)
     with setting_in_errors(f"{PREFIX}DATABASE_URL"):
         migrate(url)
-    print("The database's schema is up to date.")
+    print("The database's schema is up to date.", flush=True)
+    asyncio.run(complete_records(settings))
     if bucket is not None:
         made = asyncio.run(bucket.create_bucket(region=settings.s3_region))
         print("The bucket was made." if made else "The bucket exists.")
     asyncio.run(prepare_if_reachable(settings))
     return 0
+
+
+async def complete_records(settings: Settings) -> None:
+    """Complete the records of images that an older version wrote. A run that is interrupted is continued by the next.
+
+    The replicas do it too, so that nothing has to wait for this command.
+    """
+    completion, close = open_completion(settings)
+    try:
+        if total := await completion.count():
+            print(f"{total:,} records of images are of an older version. They are completed now.", flush=True)
+            lines = Lines("records are complete", total=total)
+            await completion.finish(progress=lines.show)
+            print("All records of images are complete.", flush=True)
+    finally:
+        close()
 
 
 async def prepare_if_reachable(settings: Settings) -> None:

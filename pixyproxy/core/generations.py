@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
@@ -18,6 +18,9 @@ MAX_IMAGES = limits.MAX_IMAGES
 
 DELETED_PROMPT = "[deleted]"
 """Stands for the prompt of a generation whose last image was deleted."""
+
+NO_PARAMETERS = ("prompt", "inputs", "user", "safety_identifier")
+"""Values of a request that are no parameters of the picture: what stands elsewhere, and whose users they are."""
 
 Background = Literal["transparent", "opaque", "auto"]
 OutputFormat = Literal["png", "webp", "jpeg"]
@@ -70,6 +73,11 @@ class RecordedRequest(Model):
         """The images that it edits; those that this version cannot read are left out."""
         return readable_inputs(self.values.get("inputs") or ())
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Which kind of picture was asked for: size, quality, format and the like."""
+        return {name: value for name, value in self.values.items() if name not in NO_PARAMETERS}
+
 
 class GenerationState(StrEnum):
     """Where a generation stands. It ends once, but for one failed as interrupted whose picture turns up after all."""
@@ -101,9 +109,30 @@ class Generation(Model):
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its beginning to its end, to the millisecond; None while it runs."""
+        if self.state is GenerationState.RUNNING:
+            return None
+        return max(round((self.updated_at - self.created_at).total_seconds(), 3), 0.0)
+
     def image_guid(self, index: int) -> UUID:
         """The guid of this generation's image number `index`."""
         return image_guid(self.guid, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an image comes from: its generation, whose that is, and what was asked for."""
+
+    generation: UUID
+    api_key_id: int
+    request: RecordedRequest
+
+    @classmethod
+    def of(cls, generation: Generation) -> Self:
+        """The origin of each image of a generation."""
+        return cls(generation.guid, generation.api_key_id, generation.request)
 
 
 class GenerationPage(Model):

@@ -1,12 +1,15 @@
 """API keys and the callers who hold them."""
 
 import re
+from typing import Annotated
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, StringConstraints
 
 from pixyproxy.core.model import Model
 
 KEY_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._@-]+$", min_length=1, max_length=64)]
+"""The name of a key, as a query has it."""
 
 
 class Caller(Model):

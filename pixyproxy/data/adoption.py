@@ -11,7 +11,7 @@ from pixyproxy.core.protocols import EqualGeneration
 from pixyproxy.data.conversions import column_to_time, optional_time, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generation_rows import SELECT, readable
-from pixyproxy.data.images import images_by_generation
+from pixyproxy.data.image_rows import images_by_generation
 from pixyproxy.data.settling import ANSWERED_WITHIN
 
 LIMIT = 100

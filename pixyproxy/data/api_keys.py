@@ -1,5 +1,6 @@
 """The records of API keys."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from pixyproxy.core.exceptions import NotFoundError
@@ -53,6 +54,22 @@ class SqlApiKeyRepository:
         """All keys, oldest first."""
         rows = await self._database.all("SELECT id, name, prefix, created_at, revoked_at FROM api_keys ORDER BY id")
         return tuple(row_to_api_key(row) for row in rows)
+
+    async def names(self, ids: Collection[int]) -> dict[int, str]:
+        """The names of the keys with these ids, revoked or not. Ids of no key are left out."""
+        if not ids:
+            return {}
+        rows = await self._database.all("SELECT id, name FROM api_keys WHERE id IN :ids", ids=tuple(ids))
+        return {row["id"]: row["name"] for row in rows}
+
+    async def find(self, *, name: str) -> ApiKey:
+        """The key with this name, revoked or not; `NotFoundError` if there is none."""
+        row = await self._database.one(
+            "SELECT id, name, prefix, created_at, revoked_at FROM api_keys WHERE name = :name", name=name
+        )
+        if row is None or row["name"] != name:  # a server ignores spaces at the end
+            raise NotFoundError(f"No API key has the name {name!r}.")
+        return row_to_api_key(row)
 
     async def revoke(self, *, name: str) -> None:
         """End the key with this name; `NotFoundError` if no unrevoked key has it."""

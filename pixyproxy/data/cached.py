@@ -1,8 +1,10 @@
 """Keeps records of images and API keys in memory for a short while: most public reads are of few images."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
+
+from cachetools import LRUCache
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
 from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
@@ -77,9 +79,11 @@ class CachedImageRepository:
         """These images are recorded. An earlier lookup that did not find them no longer counts."""
         self._memory.mark_existing(guids)
 
-    async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
+    async def search(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, api_key_id: int | None = None
+    ) -> ImagePage:
         """A page of the list, as it is recorded now."""
-        page = await self._images.search(limit=limit, cursor=cursor, q=q)
+        page = await self._images.search(limit=limit, cursor=cursor, q=q, api_key_id=api_key_id)
         self.mark_existing(image.guid for image in page.images)
         return page
 
@@ -140,6 +144,7 @@ class CachedApiKeyRepository:
             size_of=lambda _: 1,
             clock=clock,
         )
+        self._names: LRUCache[int, str] = LRUCache(KEYS)
 
     async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
         """Record a key; `ConflictError` if any key, revoked or not, has this name or this digest."""
@@ -150,11 +155,27 @@ class CachedApiKeyRepository:
 
     async def get(self, *, sha256: str) -> ApiKey:
         """The key with this digest, revoked or not; `NotFoundError` if there is none."""
-        return await self._memory.get(sha256)
+        key = await self._memory.get(sha256)
+        self._names[key.id] = key.name
+        return key
 
     async def list(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first, as they are recorded now."""
         return await self._keys.list()
+
+    async def names(self, ids: Collection[int]) -> dict[int, str]:
+        """The names of the keys with these ids. A name never changes, so each is looked up once."""
+        known = {each: name for each in ids if (name := self._names.get(each)) is not None}
+        missing = [each for each in ids if each not in known]
+        if missing:
+            found = await self._keys.names(missing)
+            self._names.update(found)
+            known |= found
+        return known
+
+    async def find(self, *, name: str) -> ApiKey:
+        """The key with this name, as it is recorded now; `NotFoundError` if there is none."""
+        return await self._keys.find(name=name)
 
     async def revoke(self, *, name: str) -> None:
         """End the key with this name; `NotFoundError` if no unrevoked key has it."""

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.generations import Generation, GenerationState, RecordedRequest
+from pixyproxy.core.generations import Generation, GenerationState, Origin, RecordedRequest
 from pixyproxy.core.images import Image
 from pixyproxy.data.conversions import column_to_json, column_to_time, json_to_column, time_to_column
 from pixyproxy.data.database import Row, Transaction
-from pixyproxy.data.images import images_by_generation
+from pixyproxy.data.image_rows import images_by_generation
 
 SELECT = """
     SELECT id, guid, api_key_id, idempotency_key, fingerprint, request, expected_images, state, error,
@@ -65,6 +65,16 @@ def row_to_generation(row: Row, *, images: tuple[Image, ...] = ()) -> Generation
         created_at=column_to_time(row["created_at"]),
         updated_at=column_to_time(row["updated_at"]),
     )
+
+
+def row_to_origin(row: Row) -> Origin:
+    """The origin of an image; a request that this version cannot read is logged, and has no values."""
+    try:
+        request = RecordedRequest(values=column_to_json(row["request"]) or {})
+    except ValueError:
+        logger.exception("generation %s: this version cannot read its request", row["guid"])
+        request = RecordedRequest(values={})
+    return Origin(UUID(row["guid"]), row["api_key_id"], request)
 
 
 def readable(rows: Iterable[Row], *, images: dict[int, tuple[Image, ...]] | None = None) -> tuple[Generation, ...]:

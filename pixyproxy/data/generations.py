@@ -6,40 +6,50 @@ from typing import Any
 from uuid import UUID
 
 from pixyproxy.core.exceptions import ConflictError, DatabaseError, GenerationNotFoundError
-from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState
+from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState, Origin
 from pixyproxy.core.images import Image
+from pixyproxy.core.protocols import ImageSearch
 from pixyproxy.data import leases, settling
 from pixyproxy.data.conversions import next_cursor, position_of, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
-from pixyproxy.data.generation_rows import INSERT, SELECT, generation_to_row, with_images
+from pixyproxy.data.generation_rows import INSERT, SELECT, generation_to_row, row_to_origin, with_images
+from pixyproxy.data.search import SqlImageSearch
 from pixyproxy.data.settling import INTERRUPTED
 
 BY_GUID = SELECT + "WHERE guid = :guid"
 BY_IDEMPOTENCY_KEY = SELECT + "WHERE api_key_id = :api_key_id AND idempotency_key = :idempotency_key"
-# The two statements of the list differ so that each has an index in its order.
+ORIGINS = """
+    SELECT images.guid AS image_guid, generations.guid, generations.api_key_id, generations.request
+    FROM images
+    JOIN generations ON generations.id = images.generation_id
+    WHERE images.guid IN :images
+"""
+
+
 PAGE = (
     SELECT
     + """
-    WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
-    ORDER BY created_at DESC, guid DESC
+    WHERE {conditions}created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
+    ORDER BY {order}created_at DESC, guid DESC
     LIMIT :rows
     """
 )
-PAGE_IN_STATE = (
-    SELECT
-    + """
-    WHERE state = :state AND created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
-    ORDER BY created_at DESC, guid DESC
-    LIMIT :rows
-    """
-)
+
+
+def page_where(transaction: Transaction, *columns: str) -> str:
+    """The statement of the list where these columns have given values. Each has an index in its order."""
+    return PAGE.format(
+        conditions="".join(f"{transaction.same(column)} AND " for column in columns),
+        order="".join(f"{column} DESC, " for column in columns),
+    )
 
 
 class SqlGenerationRepository:
-    """`GenerationRepository` over SQL."""
+    """`GenerationRepository` over SQL. `search`: what shares the commit of new images."""
 
-    def __init__(self, database: SqlDatabase) -> None:
+    def __init__(self, database: SqlDatabase, *, search: ImageSearch[Transaction] | None = None) -> None:
         self._database = database
+        self._search = search or SqlImageSearch(database)
 
     async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
         """Record a running generation, durably; `ConflictError` if its guid, or its Idempotency-Key, exists."""
@@ -95,29 +105,45 @@ class SqlGenerationRepository:
         return await self._database.read(read)
 
     async def list(
-        self, *, limit: int, cursor: str | None = None, state: GenerationState | None = None
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        state: GenerationState | None = None,
+        api_key_id: int | None = None,
     ) -> GenerationPage:
         """A page of the list, by keyset. Records that this version cannot read are left out."""
         created_at, guid = position_of(cursor)
-        position: dict[str, Any] = {"created_at": created_at, "guid": guid, "rows": limit + 1}
+        wanted = {"api_key_id": api_key_id, "state": None if state is None else state.value}
+        filters: dict[str, Any] = {column: value for column, value in wanted.items() if value is not None}
 
         def page(transaction: Transaction) -> GenerationPage:
-            if state is None:
-                rows = transaction.all(PAGE, **position)
-            else:
-                rows = transaction.all(PAGE_IN_STATE, state=state.value, **position)
+            statement = page_where(transaction, *filters)
+            rows = transaction.all(statement, created_at=created_at, guid=guid, rows=limit + 1, **filters)
             return GenerationPage(
                 generations=with_images(transaction, rows[:limit]), next_cursor=next_cursor(rows, limit=limit)
             )
 
         return await self._database.search(page)
 
+    async def origins(self, images: Collection[UUID]) -> dict[UUID, Origin]:
+        """Where these images come from, by their guids. An image that is no longer recorded is left out.
+
+        A request that this version cannot read has no values.
+        """
+        if not images:
+            return {}
+        rows = await self._database.all(ORIGINS, images=tuple(map(str, images)))
+        return {UUID(row["image_guid"]): row_to_origin(row) for row in rows}
+
     async def succeed(
         self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
     ) -> bool:
         """Record the images and the success, and remove what was parked, in one transaction. See `settling.succeed`."""
         return await self._database.transaction(
-            lambda transaction: settling.succeed(transaction, generation, images=images, drawing=drawing),
+            lambda transaction: settling.succeed(
+                transaction, generation, images=images, drawing=drawing, search=self._search
+            ),
             patience=self._database.limits.record_wait,
         )
 

@@ -1,38 +1,38 @@
 """The records of images."""
 
-import json
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.exceptions import (
-    DatabaseError,
-    DatabaseUnavailableError,
-    ImageNotFoundError,
-    SearchTooSlowError,
-)
-from pixyproxy.core.generations import Generation
+from pixyproxy.core.exceptions import DatabaseError, ImageNotFoundError
 from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
-from pixyproxy.core.inputs import Input, readable_inputs
-from pixyproxy.data.conversions import column_to_time, next_cursor, position_of, time_to_column
-from pixyproxy.data.database import Row, SqlDatabase, Transaction, is_too_slow
+from pixyproxy.core.protocols import ImageSearch
+from pixyproxy.core.search import Search
+from pixyproxy.data.conversions import next_cursor, position_of, time_to_column
+from pixyproxy.data.database import SqlDatabase, Transaction
+from pixyproxy.data.image_positions import position_after
+from pixyproxy.data.image_rows import SELECT, readable, row_to_deleted_image, row_to_searched
 from pixyproxy.data.prompts import forget_prompt
+from pixyproxy.data.search import SqlImageSearch
 
-SELECT = """
-    SELECT guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
-           thumbhash, created_at, updated_at
-    FROM images
-"""
 BY_GUID = SELECT + "WHERE guid = :guid AND deleted_at IS NULL"
-BY_GENERATIONS = SELECT + "WHERE generation_id IN :ids AND deleted_at IS NULL ORDER BY id"
+# The two statements of the list differ so that each has an index in its order. Hints name it, in comments that only the
+# servers read: they might take another one and sort, or begin at the newest image for a late page.
 PAGE = (
+    SELECT.replace("SELECT", "SELECT /*+ INDEX(images ix_images_created) */", 1)
+    + """
+    WHERE created_at <= :created_at AND (created_at < :created_at OR id < :image_id) AND deleted_at IS NULL
+    ORDER BY created_at DESC, id DESC
+    LIMIT :rows
+    """
+)
+PAGE_OF_CALLER = (
     SELECT
     + """
-    WHERE created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
-      AND deleted_at IS NULL AND prompt LIKE :pattern ESCAPE '!'
-    ORDER BY created_at DESC, guid DESC
+    /*! FORCE INDEX (ix_images_caller) */
+    WHERE api_key_id = :api_key_id AND created_at <= :created_at AND (created_at < :created_at OR id < :image_id)
+      AND deleted_at IS NULL
+    ORDER BY created_at DESC, id DESC
     LIMIT :rows
     """
 )
@@ -43,105 +43,14 @@ DELETED_PAGE = """
     ORDER BY deleted_at DESC, guid DESC
     LIMIT :rows
 """
-INSERT = """
-    INSERT INTO images
-        (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
-         created_at, updated_at)
-    SELECT :guid, id, :filename, :prompt, :content_type, :size_bytes, :width, :height, :sha256, :model, :sources,
-           :created_at, :updated_at
-    FROM generations
-    WHERE guid = :generation_guid
-"""
-
-logger = logging.getLogger(__name__)
-
-
-def image_to_row(image: Image) -> dict[str, Any]:
-    """The columns of a new image, but for `generation_id`, which only the database knows, and `thumbhash`."""
-    return {
-        "guid": str(image.guid),
-        "filename": image.filename,
-        "prompt": image.prompt,
-        "content_type": image.content_type,
-        "size_bytes": image.size_bytes,
-        "width": image.width,
-        "height": image.height,
-        "sha256": image.sha256,
-        "model": image.model,
-        "sources": sources_to_column(image.sources),
-        "created_at": time_to_column(image.created_at),
-        "updated_at": time_to_column(image.updated_at),
-    }
-
-
-def sources_to_column(sources: Sequence[Input]) -> str | None:
-    """JSON text, or NULL if there are none."""
-    return json.dumps([source.model_dump(mode="json") for source in sources]) if sources else None
-
-
-def row_to_image(row: Row) -> Image:
-    """The image of a row. `ValueError` for a row that this version cannot read."""
-    return Image(
-        guid=UUID(row["guid"]),
-        filename=row["filename"],
-        prompt=row["prompt"],
-        content_type=row["content_type"],
-        size_bytes=row["size_bytes"],
-        width=row["width"],
-        height=row["height"],
-        sha256=row["sha256"],
-        model=row["model"],
-        sources=readable_inputs(json.loads(row["sources"])) if row["sources"] else (),
-        thumbhash=row["thumbhash"],
-        created_at=column_to_time(row["created_at"]),
-        updated_at=column_to_time(row["updated_at"]),
-    )
-
-
-def row_to_deleted_image(row: Row) -> DeletedImage:
-    """The columns that are needed to remove an image; every version can read them."""
-    return DeletedImage(guid=UUID(row["guid"]), filename=row["filename"])
-
-
-def readable(rows: Iterable[Row]) -> list[tuple[Row, Image]]:
-    """The rows with their images. A row that another version wrote and this one cannot read is logged and skipped."""
-    found = []
-    for row in rows:
-        try:
-            found.append((row, row_to_image(row)))
-        except ValueError:
-            logger.exception("image %s: this version cannot read its record", row["guid"])
-    return found
-
-
-def insert_image(transaction: Transaction, image: Image, *, generation: Generation) -> None:
-    """Record an image of a recorded generation, inside the transaction that completes it."""
-    transaction.execute(INSERT, generation_guid=str(generation.guid), **image_to_row(image))
-
-
-def images_by_generation(transaction: Transaction, ids: Sequence[int]) -> dict[int, tuple[Image, ...]]:
-    """The images of generations, by the generation's id."""
-    if not ids:
-        return {}
-    images: dict[int, tuple[Image, ...]] = {}
-    for row, image in readable(transaction.all(BY_GENERATIONS, ids=tuple(ids))):
-        images[row["generation_id"]] = (*images.get(row["generation_id"], ()), image)
-    return images
-
-
-def containing(q: str | None) -> str:
-    """The LIKE pattern for prompts that contain `q` literally: wildcards in it are escaped with '!'."""
-    if q is None:
-        return "%"
-    literal = q.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f"%{literal}%"
 
 
 class SqlImageRepository:
-    """`ImageRepository` over SQL."""
+    """`ImageRepository` over SQL. `search`: what finds images by `q` and shares the commit of a deletion."""
 
-    def __init__(self, database: SqlDatabase) -> None:
+    def __init__(self, database: SqlDatabase, *, search: ImageSearch[Transaction] | None = None) -> None:
         self._database = database
+        self._search = search or SqlImageSearch(database)
 
     async def get(self, guid: UUID, *, fresh: bool = False) -> Image:  # noqa: ARG002 -- it always is fresh
         """The image with this guid; `ImageNotFoundError` if there is none.
@@ -158,25 +67,33 @@ class SqlImageRepository:
     def mark_existing(self, guids: Iterable[UUID]) -> None:
         """Nothing is remembered here."""
 
-    async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
-        """A page of the list, by keyset: a late page costs as much as the first one.
+    async def search(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, api_key_id: int | None = None
+    ) -> ImagePage:
+        """A page of the list, or of a search in it, by keyset: a late page costs as much as the first one.
 
         Records that this version cannot read are left out.
         """
-        created_at, guid = position_of(cursor)
+        search = Search.parse(q)
+        if search:
+            return await self._search.page(search, limit=limit, cursor=cursor, api_key_id=api_key_id)
+        return await self._list(limit=limit, cursor=cursor, api_key_id=api_key_id)
 
-        def page(transaction: Transaction) -> Sequence[Row]:
-            return transaction.all(PAGE, created_at=created_at, guid=guid, pattern=containing(q), rows=limit + 1)
+    async def _list(self, *, limit: int, cursor: str | None, api_key_id: int | None) -> ImagePage:
+        moment, guid = position_of(cursor)
 
-        try:
-            rows = await self._database.search(page)
-        except DatabaseUnavailableError as error:
-            if q is not None and is_too_slow(error):
-                raise SearchTooSlowError from error
-            raise
-        return ImagePage(
-            images=tuple(image for _, image in readable(rows[:limit])), next_cursor=next_cursor(rows, limit=limit)
-        )
+        def page(transaction: Transaction) -> ImagePage:
+            position = position_after(transaction, moment, guid)
+            parameters = position.parameters | {"rows": limit + 1}
+            if api_key_id is None:
+                rows = transaction.all(PAGE, **parameters)
+            else:
+                rows = transaction.all(PAGE_OF_CALLER, api_key_id=api_key_id, **parameters)
+            return ImagePage(
+                images=tuple(image for _, image in readable(rows[:limit])), next_cursor=next_cursor(rows, limit=limit)
+            )
+
+        return await self._database.search(page)
 
     async def mark_deleted(self, guid: UUID) -> DeletedImage:
         """Hide the image from every reader, durably; `ImageNotFoundError` if there is none, or no longer.
@@ -187,7 +104,11 @@ class SqlImageRepository:
 
         def mark(transaction: Transaction) -> DeletedImage:
             row = transaction.one(
-                "SELECT guid, filename, generation_id FROM images WHERE guid = :guid AND deleted_at IS NULL",
+                """
+                SELECT guid, filename, generation_id, prompt, created_at
+                FROM images
+                WHERE guid = :guid AND deleted_at IS NULL
+                """,
                 guid=str(guid),
             )
             if row is None:
@@ -203,6 +124,7 @@ class SqlImageRepository:
             )
             if not found:
                 raise ImageNotFoundError
+            self._search.remove(transaction, [row_to_searched(row)])
             forget_prompt(transaction, row["generation_id"])
             return row_to_deleted_image(row)
 

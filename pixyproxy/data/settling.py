@@ -9,9 +9,10 @@ from pixyproxy.core import limits
 from pixyproxy.core.exceptions import TYPE_PREFIX, ConflictError, GenerationInterruptedError
 from pixyproxy.core.generations import Drawing, Generation, GenerationState
 from pixyproxy.core.images import Image
+from pixyproxy.core.protocols import ImageSearch
 from pixyproxy.data.conversions import json_to_column, time_to_column
 from pixyproxy.data.database import Row, Transaction
-from pixyproxy.data.images import insert_image
+from pixyproxy.data.image_rows import insert_image, searched
 
 INTERRUPTED = GenerationInterruptedError.name
 ANSWERED_WITHIN = limits.ANSWERED_WITHIN
@@ -22,9 +23,16 @@ bytes."""
 
 
 def succeed(
-    transaction: Transaction, generation: Generation, *, images: Sequence[Image], drawing: Drawing | None
+    transaction: Transaction,
+    generation: Generation,
+    *,
+    images: Sequence[Image],
+    drawing: Drawing | None,
+    search: ImageSearch[Transaction],
 ) -> bool:
-    """Record the images and the success, and remove what was parked. Returns whether this call recorded an image.
+    """Record the images and the success, let them be found, and remove what was parked.
+
+    Returns whether this call recorded an image.
 
     `drawing` has the usage, request id and answer of the upstream, if they are known and not yet recorded. A generation
     that has succeeded already gets the images that it lacks. `ConflictError` if it failed, other than as interrupted,
@@ -53,6 +61,7 @@ def succeed(
     missing = images if found else images_missing(transaction, generation, images)
     for image in missing:
         insert_image(transaction, image, generation=generation)
+    search.add(transaction, [searched(image) for image in missing])
     transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
     return bool(found or missing)
 

@@ -28,8 +28,11 @@ class ModelCatalogue:
         self._closed = closed
 
     def resolve(self, model: str | None) -> str:
-        """The model that draws; `ModelNotFoundError` if the catalogue is closed and does not have it."""
-        if self._closed:
+        """The model that draws; `ModelNotFoundError` if the catalogue is closed and does not have it.
+
+        A model that is offered only by an alias is accepted: a record names it, and what is recorded can be repeated.
+        """
+        if self._closed and model not in self.aliases.values():
             self.require(model)
         return self.default if model is None else self.aliases.get(model, model)
 

@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
@@ -15,11 +14,13 @@ from pixyproxy.core.images import ImagePage
 from pixyproxy.core.inputs import Input, InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import Stores
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.defaults import Defaults
 from pixyproxy.service.deletions import Deletions
 from pixyproxy.service.generating.adopt import AdoptingBeginner, require_end
 from pixyproxy.service.generating.begin import POLL_AFTER, IdempotentBeginner, parse_idempotency_key
 from pixyproxy.service.generating.client import Client
+from pixyproxy.service.generating.created import Created, Streamed
 from pixyproxy.service.generating.outcome import require_success
 from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.run import GenerationRunner
@@ -28,25 +29,6 @@ from pixyproxy.service.generating.watch import watch
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.queries import GenerationQuery, ImageQuery
 from pixyproxy.service.validation import revalidated
-
-
-@dataclass(frozen=True)
-class Created:
-    """The generation of a request: succeeded, with its images, or still running.
-
-    `replayed`: an earlier request with the same Idempotency-Key began it.
-    """
-
-    generation: Generation
-    replayed: bool = False
-
-
-@dataclass(frozen=True)
-class Streamed:
-    """A generation, and its events: partial images as they arrive, if any, then the end."""
-
-    guid: UUID
-    events: AsyncGenerator[PartialImage | Created, None]
 
 
 class PrivateImageService:
@@ -61,6 +43,7 @@ class PrivateImageService:
         self,
         stores: Stores,
         *,
+        callers: Callers,
         runner: GenerationRunner,
         models: ModelCatalogue,
         quality: str | None,
@@ -69,6 +52,7 @@ class PrivateImageService:
         identify_callers: bool = False,
     ) -> None:
         self._stores = stores
+        self._callers = callers
         self._runner = runner
         self._beginner = IdempotentBeginner(stores.generations)
         self._adopting = AdoptingBeginner(stores.adoption, runner=runner, ending=ending)
@@ -178,7 +162,7 @@ class PrivateImageService:
             begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
             if idempotency_key is not None:
                 key = parse_idempotency_key(idempotency_key)
-                return await self._beginner.begin(begin, caller=caller, key=key, asked=request)
+                return await self._beginner.begin(begin, caller=caller, key=key, asked=request, filled=filled)
             if client is not None:
                 return await self._adopting.begin(begin, caller=caller, client=client, asked=request)
             return await begin()
@@ -214,19 +198,23 @@ class PrivateImageService:
         self._mark_existing(generation)
         return generation
 
-    async def watch(self, guid: UUID) -> AsyncGenerator[Generation | PartialImage, None]:
-        """The life of a generation, whichever replica runs it: see `watch.watch`. Partial images only if it runs here.
+    def watch(self, generation: Generation) -> AsyncGenerator[Generation | PartialImage, None]:
+        """The life of a generation from its state that `generation` returned, whichever replica runs it.
 
-        `GenerationNotFoundError` is raised here. A watcher that is slow misses partial images. Closing the iterator
-        ends nothing.
+        See `watch.watch`. Partial images only if it runs here. A watcher that is slow misses partial images. Closing
+        the iterator ends nothing.
         """
-        generation = await self.generation(guid)
-        return watch(generation, running=self._runner.get(guid), join=self._join, ending=self._ending)
+        return watch(generation, running=self._runner.get(generation.guid), join=self._join, ending=self._ending)
 
     async def generations(self, query: GenerationQuery) -> GenerationPage:
         """A page of all generations, newest first; `InvalidRequestError` for a cursor that no page carried."""
         query = revalidated(_GENERATIONS, query)
-        page = await self._stores.generations.list(limit=query.limit, cursor=query.cursor, state=query.state)
+        api_key_id = None if query.caller is None else await self._callers.id_of(query.caller)
+        if query.caller is not None and api_key_id is None:
+            return GenerationPage(generations=(), next_cursor=None)
+        page = await self._stores.generations.list(
+            limit=query.limit, cursor=query.cursor, state=query.state, api_key_id=api_key_id
+        )
         self._mark_existing(*page.generations)
         return page
 

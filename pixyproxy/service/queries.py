@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from pixyproxy.core.generations import GenerationState
+from pixyproxy.core.keys import KeyName
 from pixyproxy.core.model import Model, SearchText
 
 MAX_LIMIT = 500
@@ -14,6 +15,9 @@ class PageQuery(Model):
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Entries a page.")
     cursor: str | None = Field(default=None, max_length=200, description="From the `next` of a Link header.")
+    caller: KeyName | None = Field(
+        default=None, description="Only those of the API key with this name; none if no key has it."
+    )
 
 
 class ImageQuery(PageQuery):

@@ -8,18 +8,29 @@ from pixyproxy.web.problems import Problem
 
 TAGS = {
     "public": "For anyone with the guid.",
-    "private": "For callers with an API key.",
+    "private": "For callers with an API key, or a session of the page.",
+    "session": "Logging in to the page.",
     "openai": "As OpenAI's own API, for clients that speak it. Needs an API key.",
     "health": "For probes.",
 }
 OPEN_TAGS = ("public", "health")
 """Tags of operations that need no key."""
+COOKIE_TAGS = ("private", "session")
+"""Tags of operations that take the cookie of a session instead of a key."""
+COOKIE = {
+    "type": "apiKey",
+    "in": "cookie",
+    "name": "__Host-pixyproxy",
+    "description": "A session of the page. Over plain http the name is `pixyproxy-{port}`. Whatever is not GET or HEAD "
+    "must come from the page itself: `Sec-Fetch-Site: same-origin`, or without it our own `Origin`.",
+}
 HEADERS = {
     "X-Request-ID": "Names the request in the log.",
     "Cache-Control": "Whether caches may keep the answer, and how long.",
     "ETag": "For If-None-Match and If-Match.",
     "Last-Modified": "For If-Modified-Since and If-Unmodified-Since.",
     "Accept-Ranges": "`bytes`: Range is supported.",
+    "Vary": "The request headers on which the answer depends.",
     "Content-Range": "Which bytes these are, and the size of the picture; of a 416 the size alone.",
     "Content-Disposition": "The picture's file name, and whether it is shown or saved.",
     "Location": "The URL of the image's details, or of the generation that is still running.",
@@ -29,6 +40,8 @@ HEADERS = {
     "Idempotent-Replayed": "`true`: an earlier request with this Idempotency-Key began this generation.",
     "x-should-retry": "`false`: the request must not be sent again; it may have bought a picture.",
     "X-Accel-Buffering": "`no`: nginx passes the events on as they come.",
+    "Set-Cookie": "The cookie of the session: `__Host-pixyproxy` over https, `pixyproxy-{port}` over plain http.",
+    "Clear-Site-Data": '`"storage"`: the browser forgets what the page kept.',
     "WWW-Authenticate": "`Bearer`: the scheme of the API key.",
 }
 """Every header of our answers, except those of the body, of CORS and of browser security."""
@@ -42,6 +55,7 @@ OF_STATUS: dict[str, tuple[str, ...]] = {
     "503": ("Retry-After",),
 }
 CACHING = ("ETag", "Cache-Control")
+BY_CALLER = (*CACHING, "Vary")
 CONTENT = (*CACHING, "Last-Modified")
 PICTURE = (*CONTENT, "Accept-Ranges", "Content-Disposition")
 CONTENT_PATHS = ("/image/{guid}/content", "/image/{guid}.{extension}", "/image/{guid}/thumbnail")
@@ -55,10 +69,15 @@ OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("post", "/v1/images/generations", "502"): ("x-should-retry",),
     **{("get", path, "200"): ("Cache-Control",) for path in ("/v1/models", "/v1/models/{model}")},
     ("get", "/image", "200"): ("Link", "Cache-Control"),
-    ("get", "/generation", "200"): ("Link", "Cache-Control"),
-    ("get", "/generation/{guid}", "200"): ("Retry-After", "Cache-Control", "X-Accel-Buffering"),
-    ("get", "/image/{guid}", "200"): CACHING,
-    ("get", "/image/{guid}", "304"): CACHING,
+    ("get", "/generation", "200"): ("Link", *BY_CALLER),
+    ("get", "/generation", "304"): ("Link", *BY_CALLER),
+    ("get", "/generation/{guid}", "200"): ("Retry-After", "X-Accel-Buffering", *BY_CALLER),
+    ("get", "/generation/{guid}", "304"): ("Retry-After", *BY_CALLER),
+    ("post", "/session", "201"): ("Set-Cookie",),
+    ("get", "/session", "200"): ("Cache-Control",),
+    ("delete", "/session", "204"): ("Set-Cookie", "Clear-Site-Data", "Cache-Control"),
+    ("get", "/image/{guid}", "200"): BY_CALLER,
+    ("get", "/image/{guid}", "304"): BY_CALLER,
     **{(method, path, "200"): PICTURE for path in CONTENT_PATHS for method in ("get", "head")},
     **{(method, path, "304"): CONTENT for path in CONTENT_PATHS for method in ("get", "head")},
     **{("get", path, "206"): (*PICTURE, "Content-Range") for path in CONTENT_PATHS},
@@ -79,6 +98,7 @@ def complete_document(api: FastAPI, *, public_url: str | None) -> None:
                 name: {"description": text, "schema": {"type": "integer" if name == "Retry-After" else "string"}}
                 for name, text in HEADERS.items()
             }
+            document["components"]["securitySchemes"]["Session"] = COOKIE
             describe_problems(document)
             for path, operations in document["paths"].items():
                 for method, operation in operations.items():
@@ -104,9 +124,12 @@ def complete_operation(operation: dict[str, Any], *, method: str, path: str) -> 
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     if "requestBody" in operation:
-        operation["requestBody"]["description"] = "What to draw."
+        what = "Who logs in." if path == "/session" else "What to draw."
+        operation["requestBody"]["description"] = what
     if any(tag in OPEN_TAGS for tag in operation.get("tags", ())):
         operation["security"] = []
+    elif operation["security"] and any(tag in COOKIE_TAGS for tag in operation["tags"]):
+        operation["security"].append({"Session": []})
     for status, response in responses.items():
         names = (*ALWAYS, *OF_STATUS.get(status, ()), *OF_OPERATION.get((method, path, status), ()))
         if status[0] in "45" or method == "post":

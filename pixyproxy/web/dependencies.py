@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from pixyproxy.core import limits
+from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
@@ -16,6 +17,7 @@ from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.sessions import SessionService
 from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 
@@ -23,6 +25,8 @@ from pixyproxy.service.uploads import Uploads
 @dataclass(frozen=True)
 class Services:
     """The parts of the application.
+
+    `quality`: that of requests that name none; None: none is sent. `demo`: whether the demo upstream draws.
 
     `public_url`: the beginning of URLs in answers; None: the one that the request used.
 
@@ -34,11 +38,15 @@ class Services:
     private: PrivateImageService
     runner: GenerationRunner
     keys: KeyService
+    sessions: SessionService
+    callers: Callers
     readiness: Readiness
     models: ModelCatalogue
     uploads: Uploads
     thumbnails: Thumbnails
     previews: Previews
+    quality: str | None = None
+    demo: bool = False
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT
@@ -52,6 +60,10 @@ def services_of(request: Request) -> Services:
 
 async def _private(request: Request) -> PrivateImageService:
     return services_of(request).private
+
+
+async def _callers(request: Request) -> Callers:
+    return services_of(request).callers
 
 
 async def _uploads(request: Request) -> Uploads:
@@ -86,6 +98,7 @@ async def _base_url(request: Request) -> str:
 
 
 Private = Annotated[PrivateImageService, Depends(_private)]
+Known = Annotated[Callers, Depends(_callers)]
 Uploaded = Annotated[Uploads, Depends(_uploads)]
 Ready = Annotated[Readiness, Depends(_readiness)]
 BaseUrl = Annotated[str, Depends(_base_url)]

@@ -9,6 +9,8 @@ from pixyproxy.core.protocols.records import (
     InstanceRepository,
     ParkedImageRepository,
 )
+from pixyproxy.core.protocols.search import ImageCompletion, ImageSearch, Refilled
+from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import Chunk, ImageStorage, ParkedFile, ParkingFolder, StoredObject
 from pixyproxy.core.protocols.stores import Stores
 from pixyproxy.core.protocols.uploads import Upload, UploadSpool
@@ -21,14 +23,18 @@ __all__ = [
     "Database",
     "EqualGeneration",
     "GenerationRepository",
+    "ImageCompletion",
     "ImageGenerator",
     "ImageRepository",
+    "ImageSearch",
     "ImageStorage",
     "InstanceRepository",
     "ParkedFile",
     "ParkedImageRepository",
     "ParkingFolder",
     "PartialSink",
+    "Refilled",
+    "SessionRepository",
     "StoredObject",
     "Stores",
     "Upload",

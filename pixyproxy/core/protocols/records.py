@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState
+from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState, Origin
 from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
 from pixyproxy.core.keys import ApiKey
 
@@ -36,9 +36,13 @@ class ImageRepository(Protocol):
     def mark_existing(self, guids: Iterable[UUID]) -> None:
         """These images are recorded. An earlier lookup that did not find them no longer counts."""
 
-    async def search(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> ImagePage:
-        """Images whose prompt contains `q` (any if None), newest first, from `cursor` on, at most `limit`.
+    async def search(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, api_key_id: int | None = None
+    ) -> ImagePage:
+        """Images of this API key (of any if None) that `q` finds (see `Search.parse`), newest first, from `cursor` on.
 
+        At most `limit`; with `q` a page may have fewer, or none, and still a next one: see `ImageSearch.page`. If the
+        image at which a page ended is gone, those of its very moment are answered again.
         Raises `InvalidRequestError` for a cursor that no page ever carried, `SearchTooSlowError` if `q` takes too long.
         """
 
@@ -91,12 +95,20 @@ class GenerationRepository(Protocol):
         """The generation that this caller asked for with this key, and its images."""
 
     async def list(
-        self, *, limit: int, cursor: str | None = None, state: GenerationState | None = None
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        state: GenerationState | None = None,
+        api_key_id: int | None = None,
     ) -> GenerationPage:
-        """Generations in this state (any if None) with their images, newest first, from `cursor` on.
+        """Generations in this state, and of this API key (any if None), with their images, newest first, from `cursor`.
 
         Raises `InvalidRequestError` for a cursor that no page ever carried.
         """
+
+    async def origins(self, images: Collection[UUID]) -> dict[UUID, Origin]:
+        """Where these images come from, by their guids. An image that is no longer recorded is left out."""
 
     async def succeed(
         self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
@@ -164,6 +176,12 @@ class ApiKeyRepository(Protocol):
 
     async def list(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first."""
+
+    async def names(self, ids: Collection[int]) -> dict[int, str]:
+        """The names of the keys with these ids, revoked or not. Ids of no key are left out."""
+
+    async def find(self, *, name: str) -> ApiKey:
+        """The key with this name, revoked or not; `NotFoundError` if there is none."""
 
     async def revoke(self, *, name: str) -> None:
         """End the key with this name; `NotFoundError` if no unrevoked key has it."""

@@ -9,6 +9,8 @@ from pixyproxy.core.protocols.records import (
     InstanceRepository,
     ParkedImageRepository,
 )
+from pixyproxy.core.protocols.search import ImageCompletion
+from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import ImageStorage, ParkingFolder
 
 
@@ -18,8 +20,10 @@ class Stores:
 
     instance: InstanceRepository
     images: ImageRepository
+    completion: ImageCompletion
     generations: GenerationRepository
     adoption: AdoptionRepository
     parked: ParkedImageRepository
+    sessions: SessionRepository
     storage: ImageStorage
     folder: ParkingFolder

@@ -16,7 +16,13 @@ from pixyproxy.core.exceptions import (
     InvalidIdempotencyKeyError,
 )
 from pixyproxy.core.exceptions.costs import nothing_spent
-from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.generations import (
+    DELETED_PROMPT,
+    Generation,
+    GenerationRequest,
+    GenerationState,
+    RecordedRequest,
+)
 from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import GenerationRepository
 from pixyproxy.service.generating.wait import RunningGeneration
@@ -47,11 +53,12 @@ class IdempotentBeginner:
         caller: Caller,
         key: str,
         asked: GenerationRequest,
+        filled: GenerationRequest,
     ) -> RunningGeneration | Generation:
         """A new generation that runs here, or the recorded one, which must not be bought again.
 
-        `begin`: `GenerationRunner.begin` with what is drawn: `asked`, with the defaults. Raises what that raises,
-        `IdempotencyKeyReusedError`, `GenerationRunningError` and `DatabaseUnavailableError`.
+        `filled`: `asked` with the defaults, which is drawn; `begin`: `GenerationRunner.begin` with it. Raises what that
+        raises, `IdempotencyKeyReusedError`, `GenerationRunningError` and `DatabaseUnavailableError`.
         """
         lock = self._locks.setdefault((caller.api_key_id, key), asyncio.Lock())
         try:
@@ -60,21 +67,24 @@ class IdempotentBeginner:
         except TimeoutError:
             raise DatabaseUnavailableError("Other requests with this Idempotency-Key wait for the database.") from None
         try:
-            return await self._begin_or_find(begin, caller=caller, key=key, fingerprint=fingerprint_of(asked))
+            return await self._begin_or_find(begin, caller=caller, key=key, asked=asked, filled=filled)
         finally:
             lock.release()
 
     async def _begin_or_find(
-        self, begin: Begin, *, caller: Caller, key: str, fingerprint: str
+        self, begin: Begin, *, caller: Caller, key: str, asked: GenerationRequest, filled: GenerationRequest
     ) -> RunningGeneration | Generation:
+        own = fingerprint_of(asked)
         for _ in range(ATTEMPTS):
             with nothing_spent():
                 known = await self._generations.find(api_key_id=caller.api_key_id, idempotency_key=key)
+            fingerprint: str | None = own
             if known is not None:
-                if known.fingerprint != fingerprint:
+                if known.fingerprint != own and not is_recorded(filled, known.request):
                     raise IdempotencyKeyReusedError
                 if not cost_nothing(known):
                     return known
+                fingerprint = known.fingerprint  # the client that sent it first may repeat it too
             replaced: UUID | None = None if known is None else known.guid
             try:
                 return await begin(idempotency_key=key, fingerprint=fingerprint, instead_of=replaced)
@@ -99,9 +109,21 @@ def parse_idempotency_key(value: str) -> str:
 def fingerprint_of(request: GenerationRequest) -> str:
     """The SHA-256 of what a client asked for, independent of its spelling.
 
-    Computed before the defaults are filled in, because they change with the settings.
+    Computed before the defaults are filled in, because they change with the settings: a client repeats what it sent.
     """
     return hashlib.sha256(json.dumps(request.values(), sort_keys=True).encode()).hexdigest()
+
+
+def is_recorded(filled: GenerationRequest, recorded: RecordedRequest) -> bool:
+    """Whether a request, with the defaults, is exactly what a generation was to draw, so that details can be repeated.
+
+    Every value must be equal, also those that this version does not know, and so must the inputs; only one image and no
+    number of images are the same. The text that stands for a deleted prompt is nobody's prompt.
+    """
+    if recorded.prompt == DELETED_PROMPT:
+        return False
+    one, other = ({"n": 1} | values for values in (filled.values(), recorded.values))
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def cost_nothing(generation: Generation) -> bool:

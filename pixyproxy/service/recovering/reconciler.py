@@ -8,7 +8,7 @@ the same time: none undoes the work of another.
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 
@@ -23,6 +23,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.generations import Generation
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.recovering.compare import Comparison
+from pixyproxy.service.recovering.completion import Completion
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.parked_files import ParkedFiles
@@ -33,8 +34,14 @@ BATCH = 100
 """Generations per query."""
 SHORTEST_PAUSE = 0.1
 """Seconds between two runs, however long one takes."""
+COMPLETING = 5.0
+"""Seconds of a run in which records of older versions are completed; the next run goes on."""
 LOOK_AGAIN = 3600.0
 """Seconds for which each run looks in the storage for the pictures of a generation that was failed as interrupted."""
+FORGET_AFTER = timedelta(days=1)
+"""Codes and sessions that expired so long ago are removed: no replica's clock is that wrong."""
+FORGET_AT_ONCE = 1000
+"""The most of each that one run removes."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +67,7 @@ class Reconciler:
         self._recovery = Recovery(stores)
         self._parked_files = ParkedFiles(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         self._deletions = UnfinishedDeletions(stores, findings=self._findings, apply=apply)
+        self._completion = Completion(stores.completion)
         comparison = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         self.compare, self.count_orphans = comparison.run, comparison.count_orphans
 
@@ -85,12 +93,17 @@ class Reconciler:
     async def settle(self) -> None:
         """Finish what processes left behind: pictures in files, generations whose lease ran out, deletions.
 
-        What the storage cannot do now is left for the next run. Raises what the database raises.
+        Login codes and sessions that ended are removed, and records that an older version wrote are completed, for some
+        seconds. What the storage cannot do now is left for the next run. Raises what the database raises.
         """
         await self._parked_files.take_up()
         await self._finish_generations()
         await self._look_again()
         await self._deletions.finish()
+        if self._apply:
+            before = datetime.now(UTC) - FORGET_AFTER
+            await self._stores.sessions.delete_expired(before=before, limit=FORGET_AT_ONCE)
+            await self._completion.finish(seconds=COMPLETING)
 
     async def _finish_generations(self) -> None:
         cursor: str | None = None

@@ -6,7 +6,9 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from pixyproxy.core.exceptions import Cost
-from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.generations import Generation, GenerationState, Origin
+from pixyproxy.core.keys import Caller
+from pixyproxy.service.callers import Names
 from pixyproxy.web.images.details import ImageDetails
 
 
@@ -42,21 +44,30 @@ class GenerationDetails(BaseModel):
     error: RecordedProblem | None = Field(
         description="The problem that it failed with; `cost` says whether it may have been billed."
     )
+    caller: str | None = Field(description="The name of the API key that asked for it.")
+    idempotency_key: str | None = Field(description="That of the request; only for the caller whose key sent it.")
+    duration: float | None = Field(description="Seconds from its beginning to its end; null while it runs.")
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
     @classmethod
-    def of(cls, generation: Generation, *, base_url: str) -> Self:
-        """The details of a generation."""
+    def of(cls, generation: Generation, *, base_url: str, viewer: Caller, names: Names) -> Self:
+        """The details of a generation for a caller; `names`: of the callers."""
+        origin = Origin.of(generation)
         return cls(
             guid=generation.guid,
             state=generation.state,
             request=generation.request.values,
-            images=[ImageDetails.of(image, base_url=base_url) for image in generation.images],
+            images=[
+                ImageDetails.of(image, base_url=base_url, origin=origin, names=names) for image in generation.images
+            ],
             usage=generation.usage,
             answer=generation.answer,
             upstream_request_id=generation.upstream_request_id,
             error=None if generation.error is None else RecordedProblem.model_construct(**generation.error),
+            caller=names.get(generation.api_key_id),
+            idempotency_key=generation.idempotency_key if generation.api_key_id == viewer.api_key_id else None,
+            duration=generation.duration,
             created_at=generation.created_at,
             updated_at=generation.updated_at,
         )

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from pixyproxy.core.generations import Generation, GenerationState, PartialImage
+from pixyproxy.core.keys import Caller
+from pixyproxy.service.callers import Names
 from pixyproxy.service.generating.pictures import magic_content_type
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.event_stream import event_of
@@ -15,9 +17,9 @@ PIECE = 3 * 16 * 1024
 
 
 async def events_of(
-    life: AsyncGenerator[Generation | PartialImage, None], *, base_url: str
+    life: AsyncGenerator[Generation | PartialImage, None], *, base_url: str, viewer: Caller, names: Names
 ) -> AsyncGenerator[bytes, None]:
-    """The events, in chunks.
+    """The events for a caller, in chunks.
 
     Without `end` the process ended before the generation did: another replica continues the events.
     """
@@ -27,7 +29,7 @@ async def events_of(
                 for chunk in partial_event(moment):
                     yield chunk
                 continue
-            details = GenerationDetails.of(moment, base_url=base_url).model_dump_json()
+            details = GenerationDetails.of(moment, base_url=base_url, viewer=viewer, names=names).model_dump_json()
             yield event_of("state", details)
             if moment.state is not GenerationState.RUNNING:
                 yield event_of("end", details)

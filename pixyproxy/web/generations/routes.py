@@ -12,19 +12,22 @@ from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     GenerationNotFoundError,
     InvalidRequestError,
+    PreconditionFailedError,
 )
 from pixyproxy.core.generations import GenerationState
 from pixyproxy.service.generating.begin import POLL_AFTER
 from pixyproxy.service.queries import GenerationQuery
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import private_router
-from pixyproxy.web.dependencies import BaseUrl, Private, services_of
+from pixyproxy.web.dependencies import BaseUrl, Known, Private, services_of
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.generations.events import events_of
 from pixyproxy.web.http.event_stream import MEDIA_TYPE as EVENT_STREAM
 from pixyproxy.web.http.event_stream import accepts_events, event_response
 from pixyproxy.web.http.guids import GenerationGuid
 from pixyproxy.web.http.pages import page_response
+from pixyproxy.web.http.parameters import TAGS
+from pixyproxy.web.http.validated_json import OF_CALLERS, json_with_tag
 from pixyproxy.web.problems import responses_for
 
 router = private_router()
@@ -35,20 +38,31 @@ GENERATIONS = TypeAdapter(list[GenerationDetails])
     "/generation",
     summary="The list of generations",
     tags=["private"],
-    responses=responses_for(AuthenticationError, InvalidRequestError, DatabaseUnavailableError),
+    responses={
+        304: {"description": "The client has the page already."},
+        **responses_for(AuthenticationError, PreconditionFailedError, InvalidRequestError, DatabaseUnavailableError),
+    },
+    openapi_extra={"parameters": TAGS},
     response_model=list[GenerationDetails],
 )
 @router.get("/generation/", include_in_schema=False, response_model=list[GenerationDetails])
 async def list_generations(
     query: Annotated[GenerationQuery, Query()],
-    _: Authenticated,
+    caller: Authenticated,
     images: Private,
+    callers: Known,
     base_url: BaseUrl,
+    request: Request,
 ) -> Response:
     """All generations, newest first. The next page is the `next` of the Link header (RFC 8288)."""
     page = await images.generations(query)
-    details = [GenerationDetails.of(generation, base_url=base_url) for generation in page.generations]
-    return page_response(details, GENERATIONS, url=f"{base_url}/generation", query=query, next_cursor=page.next_cursor)
+    names = await callers.names_of(page.generations)
+    details = [
+        GenerationDetails.of(generation, base_url=base_url, viewer=caller, names=names)
+        for generation in page.generations
+    ]
+    url = f"{base_url}/generation"
+    return page_response(details, GENERATIONS, url=url, query=query, next_cursor=page.next_cursor, polled=request)
 
 
 EVENTS = """`state` with the details, at once and after each change; `partial` with `index`, `content_type` and
@@ -66,18 +80,27 @@ stream ends without `end`, request it again."""
             "description": "The details; to `Accept: text/event-stream` the events of its life.",
             "content": {EVENT_STREAM: {"schema": {"type": "string", "description": EVENTS}}},
         },
-        **responses_for(AuthenticationError, GenerationNotFoundError, DatabaseUnavailableError),
+        304: {"description": "The client has them already."},
+        **responses_for(
+            AuthenticationError, GenerationNotFoundError, PreconditionFailedError, DatabaseUnavailableError
+        ),
     },
+    openapi_extra={"parameters": TAGS},
 )
 async def get_generation(
-    guid: GenerationGuid, _: Authenticated, images: Private, base_url: BaseUrl, request: Request, response: Response
-) -> GenerationDetails | Response:
+    guid: GenerationGuid,
+    caller: Authenticated,
+    images: Private,
+    callers: Known,
+    base_url: BaseUrl,
+    request: Request,
+) -> Response:
     """Where a generation stands, whichever replica runs it; `Retry-After` while it runs."""
-    if accepts_events(request):
-        events = events_of(await images.watch(guid), base_url=base_url)
-        return event_response(request, events, patience=services_of(request).client_patience)
     generation = await images.generation(guid)
-    response.headers["Cache-Control"] = "no-store"
-    if generation.state is GenerationState.RUNNING:
-        response.headers["Retry-After"] = str(POLL_AFTER)
-    return GenerationDetails.of(generation, base_url=base_url)
+    names = await callers.names_of([generation])
+    if accepts_events(request):
+        events = events_of(images.watch(generation), base_url=base_url, viewer=caller, names=names)
+        return event_response(request, events, patience=services_of(request).client_patience)
+    details = GenerationDetails.of(generation, base_url=base_url, viewer=caller, names=names)
+    waiting = {"Retry-After": str(POLL_AFTER)} if generation.state is GenerationState.RUNNING else {}
+    return json_with_tag(request, details.model_dump_json().encode(), headers=OF_CALLERS | waiting)

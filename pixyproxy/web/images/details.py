@@ -1,14 +1,17 @@
 """The details of an image, as answers show them."""
 
-from collections.abc import Sequence
-from typing import Self
+from base64 import b64encode
+from collections.abc import Collection, Sequence
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
 from pixyproxy.core.content_types import ContentType
+from pixyproxy.core.generations import Origin
 from pixyproxy.core.images import SUFFIXES, Image
 from pixyproxy.core.inputs import Input, Role
+from pixyproxy.service.callers import Callers, Names
 
 SOURCES = "What it was edited from; empty for an image that was drawn from its prompt alone."
 
@@ -35,16 +38,17 @@ class SourceDetails(PublicSourceDetails):
         return cls(**source.model_dump(), url=url)
 
 
-class PublicImageDetails(BaseModel):
-    """An image's details, as whoever has its guid may know them. Times are RFC 3339, in UTC.
-
-    The sources have no guids: a guid opens its image, and who was given the one was not given the others.
-    """
+class ImageFacts(BaseModel):
+    """What everybody may know of an image."""
 
     guid: UUID
     prompt: str
     filename: str = Field(description="The key of the object in the storage, below its prefix.")
     url: str = Field(description="Where the picture is; it does not expire.")
+    thumbnail_url: str = Field(description="Where a small copy of it is.")
+    thumbhash: str | None = Field(
+        description="A blurred placeholder (ThumbHash, base64); null until the first thumbnail is made."
+    )
     content_type: ContentType
     size_bytes: int
     width: int
@@ -55,20 +59,69 @@ class PublicImageDetails(BaseModel):
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
+
+class PublicImageDetails(ImageFacts):
+    """An image's details, as whoever has its guid may know them. Times are RFC 3339, in UTC.
+
+    The sources have no guids: a guid opens its image, and who was given the one was not given the others. Nor has the
+    generation: the guids of its other images derive from it.
+    """
+
     @classmethod
     def of(cls, image: Image, *, base_url: str) -> Self:
         """The details of an image."""
-        sources = [SourceDetails.of(source, base_url=base_url).model_dump() for source in image.sources]
-        url = f"{base_url}/image/{image.guid}/content"
-        return cls(**{**vars(image), "url": url, "sources": sources})
+        return cls(**facts_of(image, base_url=base_url))
 
 
-class ImageDetails(PublicImageDetails):
+class ImageDetails(ImageFacts):
     """An image's details for callers with an API key. Times are RFC 3339, in UTC."""
 
     sources: Sequence[SourceDetails] = Field(description=SOURCES)
+    generation: UUID = Field(description="The generation that made it.")
+    caller: str | None = Field(description="The name of the API key that asked for it.")
+    parameters: dict[str, Any] = Field(
+        description="What was asked for besides prompt and inputs, with the defaults that were filled in.",
+        examples=[{"model": "gpt-image-2.5-flare", "quality": "medium", "size": "1024x1024"}],
+    )
+
+    @classmethod
+    def of(cls, image: Image, *, base_url: str, origin: Origin, names: Names) -> Self:
+        """The details of an image of this origin; `names`: of the callers."""
+        return cls(
+            **facts_of(image, base_url=base_url),
+            generation=origin.generation,
+            caller=names.get(origin.api_key_id),
+            parameters=origin.request.parameters,
+        )
+
+
+async def listed(images: Collection[Image], *, callers: Callers, base_url: str) -> list[ImageDetails]:
+    """The details of the images of a list. One that was deleted and removed meanwhile is left out."""
+    origins = await callers.origins_of(images)
+    names = await callers.names_of(origins.values())
+    return [
+        ImageDetails.of(image, base_url=base_url, origin=origins[image.guid], names=names)
+        for image in images
+        if image.guid in origins
+    ]
+
+
+def facts_of(image: Image, *, base_url: str) -> dict[str, Any]:
+    """The values of the details of an image."""
+    return {
+        **vars(image),
+        "url": f"{base_url}/image/{image.guid}/content",
+        "thumbnail_url": thumbnail_url(image, base_url=base_url),
+        "thumbhash": None if image.thumbhash is None else b64encode(image.thumbhash).decode(),
+        "sources": [SourceDetails.of(source, base_url=base_url).model_dump() for source in image.sources],
+    }
 
 
 def content_url(image: Image, *, base_url: str) -> str:
     """The picture's second URL, which ends in the file's name: some clients take the type from there."""
     return f"{base_url}/image/{image.guid}.{SUFFIXES[image.content_type]}"
+
+
+def thumbnail_url(image: Image, *, base_url: str) -> str:
+    """Where a small copy of the picture is."""
+    return f"{base_url}/image/{image.guid}/thumbnail?size=400"

@@ -5,10 +5,12 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 from pydantic import TypeAdapter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
     AuthenticationError,
+    CrossSiteError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
     GenerationRunningError,
@@ -40,12 +42,14 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
-from pixyproxy.core.generations import Generation
+from pixyproxy.core.generations import Generation, Origin
+from pixyproxy.core.keys import Caller
+from pixyproxy.service.callers import own_name
 from pixyproxy.service.generating.begin import POLL_AFTER
 from pixyproxy.service.queries import ImageQuery
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import private_router
-from pixyproxy.web.dependencies import BaseUrl, Private, Uploaded
+from pixyproxy.web.dependencies import BaseUrl, Known, Private, Uploaded
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.guids import Guid
 from pixyproxy.web.http.idempotency import idempotency_key
@@ -53,12 +57,13 @@ from pixyproxy.web.http.links import path_of
 from pixyproxy.web.http.pages import page_response
 from pixyproxy.web.http.preferences import Preferences, requested_preferences
 from pixyproxy.web.images.body import CreateImageBody
-from pixyproxy.web.images.details import ImageDetails
+from pixyproxy.web.images.details import ImageDetails, listed
+from pixyproxy.web.images.large_body import LargeBodyRoute, collector_of
 from pixyproxy.web.images.sources import inputs_of
 from pixyproxy.web.log.request_log import add_facts
 from pixyproxy.web.problems import responses_for
 
-router = private_router()
+router = private_router(LargeBodyRoute)
 IMAGES = TypeAdapter(list[ImageDetails])
 CREATE = {
     202: {
@@ -67,6 +72,7 @@ CREATE = {
     },
     **responses_for(
         AuthenticationError,
+        CrossSiteError,
         MalformedRequestError,
         InvalidIdempotencyKeyError,
         RequestTimeoutError,
@@ -116,6 +122,7 @@ async def create_image(
     base_url: BaseUrl,
     key: Annotated[str | None, Depends(idempotency_key)],
     preference: Annotated[Preferences, Depends(requested_preferences)],
+    request: Request,
     response: Response,
 ) -> ImageDetails | Response:
     """Draw the prompt, or edit the sources.
@@ -132,6 +139,7 @@ async def create_image(
             uploads=uploads,
             base_url=base_url,
             recall=None if key is None else partial(images.recorded_inputs, caller=caller, idempotency_key=key),
+            holding=collector_of(request),
         ),
         partial_images=body.partial_images or 0,
     )
@@ -144,18 +152,18 @@ async def create_image(
         headers["Idempotent-Replayed"] = "true"
     headers["Cache-Control"] = "no-store"
     if not generation.images:
-        return accepted_response(generation, base_url=base_url, headers=dict(headers))
+        return accepted_response(generation, base_url=base_url, caller=caller, headers=dict(headers))
     image = generation.images[0]
     add_facts(guid=str(image.guid))
     headers["Location"] = f"{path_of(base_url)}/image/{image.guid}"
-    return ImageDetails.of(image, base_url=base_url)
+    return ImageDetails.of(image, base_url=base_url, origin=Origin.of(generation), names=own_name(caller))
 
 
-def accepted_response(generation: Generation, *, base_url: str, headers: dict[str, str]) -> Response:
-    """The 202 for a generation that is still running."""
+def accepted_response(generation: Generation, *, base_url: str, caller: Caller, headers: dict[str, str]) -> Response:
+    """The 202 for a generation of this caller that is still running."""
     location = f"{path_of(base_url)}/generation/{generation.guid}"
     return Response(
-        GenerationDetails.of(generation, base_url=base_url).model_dump_json(),
+        GenerationDetails.of(generation, base_url=base_url, viewer=caller, names=own_name(caller)).model_dump_json(),
         status_code=202,
         media_type="application/json",
         headers={**headers, "Location": location, "Retry-After": str(POLL_AFTER)},
@@ -174,11 +182,12 @@ async def list_images(
     query: Annotated[ImageQuery, Query()],
     _: Authenticated,
     images: Private,
+    callers: Known,
     base_url: BaseUrl,
 ) -> Response:
     """All images, newest first. The next page is the `next` of the Link header (RFC 8288)."""
     page = await images.list(query)
-    details = [ImageDetails.of(image, base_url=base_url) for image in page.images]
+    details = await listed(page.images, callers=callers, base_url=base_url)
     return page_response(details, IMAGES, url=f"{base_url}/image", query=query, next_cursor=page.next_cursor)
 
 
@@ -188,7 +197,7 @@ async def list_images(
     response_class=Response,
     summary="Delete an image",
     tags=["private"],
-    responses=responses_for(AuthenticationError, ImageNotFoundError, DatabaseUnavailableError),
+    responses=responses_for(AuthenticationError, CrossSiteError, ImageNotFoundError, DatabaseUnavailableError),
 )
 async def delete_image(guid: Guid, _: Authenticated, images: Private) -> None:
     """From the 204 on this process no longer serves the image; all others stop within `PIXYPROXY_CACHE_TTL`.

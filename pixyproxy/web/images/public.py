@@ -1,6 +1,5 @@
 """The public routes: for anyone with the guid."""
 
-import hashlib
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -20,8 +19,9 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
 )
 from pixyproxy.core.images import SUFFIXES, Image
+from pixyproxy.web.auth.authentication import optional_caller
 from pixyproxy.web.dependencies import Services, base_url, services_of
-from pixyproxy.web.http.conditions import Validators, conditions_of, not_modified, part_wanted
+from pixyproxy.web.http.conditions import conditions_of, not_modified, part_wanted
 from pixyproxy.web.http.content import (
     ContentResponse,
     HeadResponse,
@@ -32,22 +32,32 @@ from pixyproxy.web.http.content import (
 )
 from pixyproxy.web.http.content_paths import EXTENSIONS
 from pixyproxy.web.http.guids import EXAMPLE, CanonicalGuid
-from pixyproxy.web.images.details import PublicImageDetails
+from pixyproxy.web.http.parameters import TAGS, parameter
+from pixyproxy.web.http.validated_json import BY_CALLER, OF_CALLERS, json_with_tag
+from pixyproxy.web.images.details import ImageDetails, PublicImageDetails
 from pixyproxy.web.plain_route import PlainRoute
 from pixyproxy.web.problems import responses_for
 
-DETAILS_CACHING = "public, max-age=60"
+OF_EVERYBODY = {"Cache-Control": "public, max-age=60", **BY_CALLER}
 
 
 async def get_image(request: Request) -> Response:
-    """The details of an image, for whoever has its guid."""
+    """The details of an image, for whoever has its guid. Those for callers have more."""
     image = await services_of(request).public.get(guid_of(request))
-    body = PublicImageDetails.of(image, base_url=base_url(request)).model_dump_json().encode()
-    validators = Validators(etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-    headers = {"ETag": validators.etag, "Cache-Control": DETAILS_CACHING}
-    if not_modified(conditions_of(request.scope["headers"]), validators):
-        return HeadResponse(304, headers)
-    return Response(body, media_type="application/json", headers=headers)
+    caller = await optional_caller(request)
+    if caller is not None:
+        return await details_for_callers(request, image)
+    details = PublicImageDetails.of(image, base_url=base_url(request))
+    return json_with_tag(request, details.model_dump_json().encode(), headers=OF_EVERYBODY)
+
+
+async def details_for_callers(request: Request, image: Image) -> Response:
+    """The details of an image, for any caller."""
+    callers = services_of(request).callers
+    origin = await callers.origin_of(image)
+    names = await callers.names_of([origin])
+    details = ImageDetails.of(image, base_url=base_url(request), origin=origin, names=names)
+    return json_with_tag(request, details.model_dump_json().encode(), headers=OF_CALLERS)
 
 
 async def get_content(request: Request) -> Response:
@@ -140,7 +150,7 @@ def add_routes(router: APIRouter) -> None:
         get_image,
         summary="An image's details",
         tags=tags,
-        response_model=PublicImageDetails,
+        response_model=ImageDetails | PublicImageDetails,
         responses={
             304: {"description": "The client has them already."},
             **responses_for(ImageNotFoundError, PreconditionFailedError, DatabaseUnavailableError),
@@ -172,24 +182,9 @@ def content_responses(others: dict[int, str], *, without_bytes: bool = False) ->
     }
 
 
-def parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:
-    """A parameter as OpenAPI describes it."""
-    return {
-        "name": name,
-        "in": place,
-        "required": place == "path",
-        "description": description,
-        "schema": {"type": "string", **schema},
-    }
-
-
 GUID = parameter("guid", "path", "The image's guid.", format="uuid", examples=[EXAMPLE])
 EXTENSION = parameter("extension", "path", "That of the image's `filename`.", enum=list(EXTENSIONS))
 DOWNLOAD = parameter("download", "query", "`1`: to be saved, not shown.", enum=["0", "1"])
-TAGS = [
-    parameter("If-None-Match", "header", "Entity tags, or `*`: 304 if one of them is the current one (RFC 9110)."),
-    parameter("If-Match", "header", "Entity tags, or `*`: 412 if none of them is the current one."),
-]
 CONDITIONS = [
     *TAGS,
     parameter("If-Modified-Since", "header", "A time: 304 if nothing has changed since."),

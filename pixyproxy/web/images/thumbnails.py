@@ -24,7 +24,8 @@ from pixyproxy.core.thumbnails import CONTENT_TYPE, RECIPE, SIZES, Size, thumbna
 from pixyproxy.web.dependencies import services_of
 from pixyproxy.web.http.conditions import Validators, conditions_of, not_modified, part_wanted
 from pixyproxy.web.http.content import HeadResponse, caching_headers, part_headers, picture_headers
-from pixyproxy.web.images.public import CONDITIONS, GUID, RANGE, guid_of, parameter
+from pixyproxy.web.http.parameters import parameter
+from pixyproxy.web.images.public import CONDITIONS, GUID, RANGE, guid_of
 from pixyproxy.web.plain_route import PlainRoute
 from pixyproxy.web.problems import responses_for
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from pixyproxy.core.generations import Generation, GenerationState
 from pixyproxy.core.images import Image
+from pixyproxy.service.callers import Names
 from pixyproxy.web.generations.details import GenerationDetails
-from pixyproxy.web.images.details import ImageDetails
+from pixyproxy.web.images.details import ImageDetails, PublicImageDetails
 from pixyproxy.web.mcp.call import Call
 from pixyproxy.web.mcp.failures import COSTS, sentences
 
@@ -62,12 +63,12 @@ def about_images(page: ImageList) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=text)], structured_content=page.model_dump(mode="json"))
 
 
-def about_generation(call: Call, generation: Generation) -> CallToolResult:
-    """The answer about a generation in any state."""
+def about_generation(call: Call, generation: Generation, *, names: Names) -> CallToolResult:
+    """The answer about a generation in any state; `names`: of the callers."""
     content: list[ContentBlock] = [TextContent(text=describe_state(generation, base_url=call.base_url))]
     for image in generation.images:
         content += links_to(call, image)
-    document = GenerationDetails.of(generation, base_url=call.base_url)
+    document = GenerationDetails.of(generation, base_url=call.base_url, viewer=call.caller, names=names)
     return CallToolResult(content=content, structured_content=document.model_dump(mode="json"))
 
 
@@ -89,7 +90,7 @@ def describe_state(generation: Generation, *, base_url: str) -> str:
 
 def describe_image(image: Image, *, base_url: str) -> str:
     """An image in words."""
-    details = ImageDetails.of(image, base_url=base_url)
+    details = PublicImageDetails.of(image, base_url=base_url)
     return (
         f"{details.url} is the picture's permanent URL: image {details.guid}, {details.width}x{details.height} pixels, "
         f"{details.content_type}, {details.size_bytes} bytes, drawn by {details.model}."
@@ -100,7 +101,7 @@ def links_to(call: Call, image: Image) -> list[ContentBlock]:
     """A link to the picture, for clients that know links."""
     if not is_version_at_least(call.protocol_version, LINKS_SINCE):
         return []
-    details = ImageDetails.of(image, base_url=call.base_url)
+    details = PublicImageDetails.of(image, base_url=call.base_url)
     return [
         ResourceLink(
             uri=details.url,

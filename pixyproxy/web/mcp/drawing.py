@@ -13,8 +13,9 @@ from mcp.types import CallToolResult
 from pixyproxy.core.exceptions import InternalError, PixyProxyException, ShuttingDownError
 from pixyproxy.core.generations import Generation, PartialImage
 from pixyproxy.core.inputs import InputFiles
+from pixyproxy.service.callers import own_name
+from pixyproxy.service.generating.created import Created, Streamed
 from pixyproxy.service.generating.wait import NO_INPUTS
-from pixyproxy.service.private import Created, Streamed
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.clients import client_of
 from pixyproxy.web.images.sources import inputs_of
@@ -75,15 +76,16 @@ async def answer_of(call: Call, streamed: Streamed, *, preview: bool) -> CallToo
         generation = await end_of(streamed.guid, streamed.events, progress=Progress(call))
     except ShuttingDownError:
         generation = await continued(call, streamed.guid)
+    names = own_name(call.caller)
     if not generation.images:
-        return about_generation(call, generation)
+        return about_generation(call, generation, names=names)
     image = generation.images[0]
     record_of(call.request.scope).facts["guid"] = str(image.guid)
     return await about_image(
         call,
         image,
         text=describe_state(generation, base_url=call.base_url),
-        document=GenerationDetails.of(generation, base_url=call.base_url),
+        document=GenerationDetails.of(generation, base_url=call.base_url, viewer=call.caller, names=names),
         preview=preview,
     )
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pixyproxy.service.queries import ImageQuery
 from pixyproxy.web.generations.details import GenerationDetails
-from pixyproxy.web.images.details import ImageDetails
+from pixyproxy.web.images.details import ImageDetails, listed
 from pixyproxy.web.log.request_log import record_of
 from pixyproxy.web.mcp.answers import ImageList, about_generation, about_image, about_images, describe_image
 from pixyproxy.web.mcp.arguments import EditImage, GenerateImage, GetGeneration, GetImage, ListImages, schema_of
@@ -34,7 +34,7 @@ async def list_images(call: Call, arguments: Mapping[str, Any]) -> CallToolResul
     """A page of images."""
     asked = parse_arguments(ListImages, arguments)
     page = await call.services.private.list(ImageQuery(**asked.model_dump()))
-    images = [ImageDetails.of(image, base_url=call.base_url) for image in page.images]
+    images = await listed(page.images, callers=call.services.callers, base_url=call.base_url)
     return about_images(ImageList(images=images, next_cursor=page.next_cursor))
 
 
@@ -42,12 +42,14 @@ async def get_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     """An image."""
     asked = parse_arguments(GetImage, arguments)
     record_of(call.request.scope).facts["guid"] = str(asked.guid)
+    callers = call.services.callers
     image = await call.services.public.get(asked.guid)
+    origin = await callers.origin_of(image)
     return await about_image(
         call,
         image,
         text=describe_image(image, base_url=call.base_url),
-        document=ImageDetails.of(image, base_url=call.base_url),
+        document=ImageDetails.of(image, base_url=call.base_url, origin=origin, names=await callers.names_of([origin])),
         preview=asked.inline_preview,
     )
 
@@ -56,7 +58,8 @@ async def get_generation(call: Call, arguments: Mapping[str, Any]) -> CallToolRe
     """A generation."""
     asked = parse_arguments(GetGeneration, arguments)
     record_of(call.request.scope).facts["generation"] = str(asked.guid)
-    return about_generation(call, await call.services.private.generation(asked.guid))
+    generation = await call.services.private.generation(asked.guid)
+    return about_generation(call, generation, names=await call.services.callers.names_of([generation]))
 
 
 def tool(

@@ -47,7 +47,7 @@ async def answer_of(
 ) -> Response:
     """The answer with all images of a generation that has succeeded."""
     items = [
-        {**revised_prompt(generation, index), "pixyproxy": own_facts(image, base_url=base_url)}
+        {**revised_prompt(generation, index), "pixyproxy": own_facts(generation, image, base_url=base_url)}
         for index, image in enumerate(generation.images)
     ]
     head = {"created": int(generation.created_at.timestamp()), **resolved_facts(generation, generation.images[0])}

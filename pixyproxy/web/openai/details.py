@@ -45,6 +45,8 @@ class OwnFacts(BaseModel):
     guid: str
     url: str = Field(description="Where the picture is; it does not expire.")
     model: str = Field(description="Which model drew it.")
+    generation: str = Field(description="The guid of its generation.")
+    thumbnail_url: str = Field(description="Where a small copy of it is.")
 
 
 class AnsweredImage(BaseModel):

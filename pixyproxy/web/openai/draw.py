@@ -10,8 +10,8 @@ from pixyproxy.core.generations import Generation
 from pixyproxy.core.inputs import InputFiles
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.generating.begin import POLL_AFTER
+from pixyproxy.service.generating.created import Created
 from pixyproxy.service.generating.wait import NO_INPUTS
-from pixyproxy.service.private import Created
 from pixyproxy.web.dependencies import base_url, services_of
 from pixyproxy.web.http.clients import client_of
 from pixyproxy.web.http.event_stream import event_response

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pixyproxy.core.generations import Generation, PartialImage
 from pixyproxy.core.protocols import Chunk
-from pixyproxy.service.private import Created
+from pixyproxy.service.generating.created import Created
 from pixyproxy.web.http.event_stream import event_of
 from pixyproxy.web.openai.answers import Open, base64_of, content_of, paid_for
 from pixyproxy.web.openai.facts import complete_usage, event_facts, own_facts, resolved_facts, revised_prompt
@@ -69,7 +69,7 @@ def completed_facts(generation: Generation, *, base_url: str) -> dict[str, Any]:
         **event_facts(resolved_facts(generation, image), {}),
         **revised_prompt(generation, 0),
         "usage": complete_usage(generation.usage),
-        "pixyproxy": own_facts(image, base_url=base_url),
+        "pixyproxy": own_facts(generation, image, base_url=base_url),
     }
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import Image
-from pixyproxy.web.images.details import content_url
+from pixyproxy.web.images.details import content_url, thumbnail_url
 
 FORMATS = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpeg"}
 INPUT_TOKENS, OUTPUT_TOKENS, TOTAL_TOKENS = "input_tokens", "output_tokens", "total_tokens"
@@ -67,9 +67,15 @@ def tokens(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def own_facts(image: Image, *, base_url: str) -> dict[str, str]:
-    """PixyProxy's own member: the image's guid, its permanent URL, and the model that drew it."""
-    return {"guid": str(image.guid), "url": content_url(image, base_url=base_url), "model": image.model}
+def own_facts(generation: Generation, image: Image, *, base_url: str) -> dict[str, str]:
+    """PixyProxy's own member: the image's guid, its permanent URLs, the model that drew it, and its generation."""
+    return {
+        "guid": str(image.guid),
+        "url": content_url(image, base_url=base_url),
+        "model": image.model,
+        "generation": str(generation.guid),
+        "thumbnail_url": thumbnail_url(image, base_url=base_url),
+    }
 
 
 def revised_prompt(generation: Generation, index: int) -> dict[str, str]:

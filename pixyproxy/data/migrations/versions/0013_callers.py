@@ -17,3 +17,4 @@ def upgrade() -> None:
     create_index_once("ix_images_created", "images", "created_at")
     create_index_once("ix_images_caller", "images", "api_key_id", "created_at")
     create_index_once("ix_generations_caller", "generations", "api_key_id", "created_at", "guid")
+    create_index_once("ix_generations_caller_state", "generations", "api_key_id", "state", "created_at", "guid")

@@ -1,0 +1,169 @@
+"""The SQL of a search: which lists of images there are, and which of their images have everything that is asked for.
+
+`image_terms` has the images of each word in the order of the list. A search walks along one of these lists, the one
+with the fewest images, and looks up its images in the others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pixyproxy.core.search import Search
+from pixyproxy.data.database import Transaction
+
+COUNTED = 1000
+"""A list with more images counts as one with so many."""
+MAX_TERMS = 30
+"""Words that a prefix stands for: the first ones in the order of their bytes."""
+JOINED = 8
+"""Lists that are joined; in those beyond, all are looked up at once. A database joins at most 61 tables."""
+
+OF_A_TERM = """
+    SELECT created_at, image_id
+    FROM image_terms
+    WHERE term = :{name} AND created_at <= :created_at AND (created_at < :created_at OR image_id < :image_id)
+    ORDER BY created_at DESC, image_id DESC
+"""
+OF_IMAGES = """
+    SELECT created_at, id AS image_id
+    FROM images {condition} created_at <= :created_at AND (created_at < :created_at OR id < :image_id)
+    ORDER BY created_at DESC, id DESC
+"""
+COUNT = "(SELECT COUNT(*) FROM (SELECT 1 AS one FROM image_terms WHERE term IN :{name} LIMIT :counted) c)"
+COUNT_OF_CALLER = "(SELECT COUNT(*) FROM (SELECT 1 AS one FROM images WHERE api_key_id = :api_key_id LIMIT :counted) c)"
+HAS_ALL = """
+    (SELECT COUNT(*) FROM image_terms r
+     WHERE r.term IN :rest AND r.created_at = t.created_at AND r.image_id = t.image_id) = :all
+"""
+# A loose scan: one step for each word, however many images it has.
+TERMS_OF_PREFIX = """
+    WITH RECURSIVE found (term, number) AS (
+        SELECT MIN(term), 1 FROM image_terms WHERE term >= :first AND term < :behind
+        UNION ALL
+        SELECT (SELECT MIN(t.term) FROM image_terms t WHERE t.term > found.term AND t.term < :behind), number + 1
+        FROM found
+        WHERE term IS NOT NULL AND number < :most
+    )
+    SELECT term FROM found WHERE term IS NOT NULL
+"""
+
+Terms = tuple[bytes, ...]
+"""Words of which an image has at least one: a word that is asked for, or those that begin with a prefix."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a search runs. The SQL has the parameters `taken`, `skipped` and those of a position.
+
+    `walk`: images of the list that it walks along. `hits`: those of them that have everything else. `cost`: what an
+    image of that list costs, in rows that are read. `filters`: whether there is anything else.
+    """
+
+    walk: str
+    hits: str
+    parameters: dict[str, Any]
+    cost: int
+    filters: bool
+
+
+def plan(transaction: Transaction, search: Search, *, api_key_id: int | None) -> Plan | None:
+    """The plan for the images of this API key (of any if None) that the search finds; None: there are none."""
+    lists: list[Terms | None] = [(word,) for word in search.words]
+    lists += [terms_of_prefix(transaction, prefix) for prefix in search.prefixes]
+    if not all(lists):
+        return None
+    if api_key_id is not None or not lists:
+        lists.append(None)  # the list of images itself
+    if len(lists) > 1:
+        counts = count(transaction, lists, api_key_id=api_key_id)
+        if not all(counts):
+            return None
+        lists = [lists[number] for number in sorted(range(len(lists)), key=counts.__getitem__)]
+    walked, *others = lists
+    return compose(walked, others, search.phrases, api_key_id=api_key_id)
+
+
+def terms_of_prefix(transaction: Transaction, prefix: bytes) -> Terms:
+    """The words that begin with the prefix, at most `MAX_TERMS`."""
+    behind = prefix + b"\xff"  # UTF-8 has no such byte
+    rows = transaction.all(TERMS_OF_PREFIX, first=prefix, behind=behind, most=MAX_TERMS)
+    return tuple(bytes(row["term"]) for row in rows)
+
+
+def count(transaction: Transaction, lists: Sequence[Terms | None], *, api_key_id: int | None) -> list[int]:
+    """How many images each list has, up to `COUNTED`."""
+    columns: list[str] = []
+    parameters: dict[str, Any] = {"counted": COUNTED, "api_key_id": api_key_id}
+    for number, terms in enumerate(lists):
+        columns.append(f"{COUNT_OF_CALLER if terms is None else COUNT.format(name=f'c{number}')} AS n{number}")
+        parameters |= {} if terms is None else {f"c{number}": terms}
+    row = transaction.one(f"SELECT {', '.join(columns)}", **parameters)
+    return [] if row is None else [row[f"n{number}"] for number in range(len(lists))]
+
+
+def compose(
+    walked: Terms | None, others: Sequence[Terms | None], phrases: Sequence[str], *, api_key_id: int | None
+) -> Plan:
+    """The SQL of a plan. Its joins are written so that SQLite keeps their order; the servers choose the same one."""
+    walk, parameters = along_terms(walked) if walked else along_images(api_key_id)
+    joins: list[str] = []
+    conditions: list[str] = []
+    rest: Terms = ()
+    cost = max(1, len(walked or ()))
+    for number, terms in enumerate(others):
+        name = f"w{number}"
+        same = f"{name}.created_at = t.created_at AND {name}.image_id = t.image_id"
+        if terms is None:
+            conditions.append("i.api_key_id = :api_key_id")
+            parameters["api_key_id"] = api_key_id
+        elif len(terms) > 1:
+            conditions.append(f"EXISTS (SELECT 1 FROM image_terms {name} WHERE {name}.term IN :{name} AND {same})")
+            parameters[name] = terms
+            cost = max(cost, len(terms))
+        elif len(joins) < JOINED:
+            joins.append(f"CROSS JOIN image_terms {name} ON {name}.term = :{name} AND {same}")
+            parameters[name] = terms[0]
+        else:
+            rest += terms
+    if rest:
+        conditions.append(HAS_ALL)
+        parameters |= {"rest": rest, "all": len(rest)}
+    for number, phrase in enumerate(phrases):
+        conditions.append(f"i.prompt LIKE :p{number} ESCAPE '!'")
+        parameters[f"p{number}"] = containing(phrase)
+    if phrases or None in others:
+        joins.append("CROSS JOIN images i ON i.id = t.image_id AND i.deleted_at IS NULL")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    hits = f"""
+        SELECT t.created_at, t.image_id FROM ({walk}) t {" ".join(joins)} {where}
+        ORDER BY t.created_at DESC, t.image_id DESC
+        LIMIT :rows
+    """
+    return Plan(walk, hits, parameters, cost=cost, filters=bool(joins or conditions))
+
+
+def along_terms(terms: Terms) -> tuple[str, dict[str, Any]]:
+    """The SQL for the images that have one of the words, each once, and its parameters."""
+    parameters = {f"t{number}": term for number, term in enumerate(terms)}
+    lists = [OF_A_TERM.format(name=name) for name in parameters]
+    if len(lists) == 1:
+        return f"{lists[0]} LIMIT :taken OFFSET :skipped", parameters
+    each = [
+        f"SELECT created_at, image_id FROM ({one} LIMIT :window) {name}"
+        for name, one in zip(parameters, lists, strict=True)
+    ]
+    return f"{' UNION '.join(each)} ORDER BY created_at DESC, image_id DESC LIMIT :taken OFFSET :skipped", parameters
+
+
+def along_images(api_key_id: int | None) -> tuple[str, dict[str, Any]]:
+    """The SQL for the images of an API key, or for all images, and its parameters."""
+    if api_key_id is None:
+        return f"{OF_IMAGES.format(condition='WHERE')} LIMIT :taken OFFSET :skipped", {}
+    condition = "/*! FORCE INDEX (ix_images_caller) */ WHERE api_key_id = :api_key_id AND"
+    return f"{OF_IMAGES.format(condition=condition)} LIMIT :taken OFFSET :skipped", {"api_key_id": api_key_id}
+
+
+def containing(phrase: str) -> str:
+    """The LIKE pattern for prompts that contain the phrase literally: wildcards in it are escaped with '!'."""
+    literal = phrase.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{literal}%"
