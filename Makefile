@@ -14,7 +14,8 @@ run: .venv/runtime.done
 test: .venv/dev.done
 	@deploy/install-mariadb
 	@deploy/install-mysql .venv/mysql || true # without MySQL its tests are skipped, or fail with CI=true
-	@deploy/install-clients .venv/clients || true # without Node its tests are skipped, or fail with CI=true
+	@deploy/install-packages tests/clients/package.json .venv/clients || true # without Node its tests are skipped, or fail with CI=true
+	@deploy/install-packages tests/page/package.json .venv/page || true # without Node the page's are skipped, or fail with CI=true
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/dev.done .venv/bench.done
@@ -30,10 +31,12 @@ check: .venv/dev.done
 	$(BIN)/python -m tests.lint_openapi
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m tests.lint_page
 
 format: .venv/dev.done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m tests.lint_page --fix
 
 pins: .venv/dev.done
 	$(PYTHON) -m venv .venv/pins && .venv/pins/bin/pip install -q uv

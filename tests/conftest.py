@@ -8,9 +8,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from playwright.sync_api import Browser
 
 from pixyproxy.web.log.format import TextFormatter
 from tests import planted
+from tests.browsing import Browsers, chromium
 from tests.certificates import write_certificates
 from tests.servers import ForeignMySQL, MariaDB, MySQL, SeaweedFS, SqlServer
 
@@ -91,6 +93,21 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     VERSIONS["seaweedfs"] = "SeaweedFS"
     yield server
     server.process.stop(how=signal.SIGKILL)  # its folder goes with the run; a clean end would take seconds
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium for the tests of a file, none of which may be async: see `chromium`."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def browsers(browser: Browser) -> Iterator[Browsers]:
+    """Makes browsers of people. At the end of the test a complaint of one of their pages is a failure."""
+    made = Browsers(browser)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.limits import ANSWERED_WITHIN
 from pixyproxy.core.protocols import Chunk, EqualGeneration, ParkedFile, PartialSink, Refilled
 from pixyproxy.core.search import Search
+from pixyproxy.core.sessions import Pass, Session
 from pixyproxy.core.words import prompt_terms
 from pixyproxy.data import conversions
 from pixyproxy.storage.keys import OBJECT_KEY
@@ -588,6 +589,69 @@ class FakeApiKeyRepository:
                 self.keys[sha256] = key.model_copy(update={"revoked_at": datetime.now(UTC)})
                 return
         raise NotFoundError("There is none.")
+
+
+class FakeSessionRepository:
+    def __init__(self, keys: FakeApiKeyRepository) -> None:
+        self.keys = keys
+        self.codes: dict[str, Pass] = {}
+        self.used: set[str] = set()
+        self.sessions: dict[str, Session] = {}
+        self.failure: Exception | None = None
+        self.lookups = 0
+
+    def _key_of(self, found: Pass) -> ApiKey | None:
+        if self.failure is not None:
+            raise self.failure
+        return next((key for key in self.keys.keys.values() if key.id == found.api_key_id), None)
+
+    async def add_code(self, code: Pass, *, sha256: str) -> None:
+        self.codes[sha256] = code
+
+    async def spend_code(self, *, sha256: str, now: datetime) -> Pass:
+        self.lookups += 1
+        if self.failure is not None:
+            raise self.failure
+        code = self.codes.get(sha256)
+        if code is None or sha256 in self.used or code.expires_at <= now:
+            raise NotFoundError("There is none.")
+        self.used.add(sha256)
+        return code.model_copy(update={"key": self._key_of(code)})
+
+    async def add(self, session: Session, *, sha256: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.sessions[sha256] = session
+
+    async def get(self, *, sha256: str) -> Session:
+        self.lookups += 1
+        if self.failure is not None:
+            raise self.failure
+        if sha256 not in self.sessions:
+            raise NotFoundError("There is none.")
+        session = self.sessions[sha256]
+        return session.model_copy(update={"key": self._key_of(session)})
+
+    async def renew(self, *, sha256: str, seen_at: datetime, expires_at: datetime) -> None:
+        if self.failure is not None:
+            raise self.failure
+        session = self.sessions.get(sha256)
+        if session is not None and session.seen_at < seen_at:
+            self.sessions[sha256] = session.model_copy(update={"seen_at": seen_at, "expires_at": expires_at})
+
+    async def delete(self, *, sha256: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.sessions.pop(sha256, None)
+
+    async def delete_expired(self, *, before: datetime, limit: int) -> int:
+        number = 0
+        for records in (self.codes, self.sessions):
+            expired = sorted((each.expires_at, sha256) for sha256, each in records.items() if each.expires_at < before)
+            for _, sha256 in expired[:limit]:
+                records.pop(sha256)
+                number += 1
+        return number
 
 
 class FakeObject:

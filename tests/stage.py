@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx2
 
 from pixyproxy.core.protocols import Stores
 from pixyproxy.data.cached import CachedApiKeyRepository
+from pixyproxy.data.cached_sessions import CachedSessionRepository
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
@@ -23,6 +25,7 @@ from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
+from pixyproxy.service.sessions import SessionService
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.web.app import create_app
 from pixyproxy.web.dependencies import Services
@@ -39,6 +42,7 @@ from tests.fakes import (
     FakeInstanceRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
+    FakeSessionRepository,
     FakeStorage,
     FakeUploadSpool,
 )
@@ -75,16 +79,20 @@ class Stage:
     model: str = "gpt-image-2"
     models: ModelCatalogue | None = None
     identify_callers: bool = False
+    demo: bool = False
+    configured_key: str | None = planted.API_KEY
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60
     clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
         self.generations = FakeGenerationRepository(self.images)
         self.completion = FakeImageCompletion(self.images)
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
+        self.session_records = FakeSessionRepository(self.key_records)
         self.start()
 
     @property
@@ -97,6 +105,7 @@ class Stage:
             generations=self.generations,
             adoption=self.adoption,
             parked=self.parked,
+            sessions=self.session_records,
             storage=self.storage,
             folder=self.folder,
         )
@@ -110,7 +119,10 @@ class Stage:
             clock=self.clock,
         )
         key_records = CachedApiKeyRepository(self.key_records)
-        self.keys = KeyService(key_records, configured_key=planted.API_KEY)
+        self.keys = KeyService(key_records, configured_key=self.configured_key)
+        self.sessions = SessionService(
+            CachedSessionRepository(self.session_records, clock=self.clock), keys=self.keys, clock=self.now
+        )
         self.callers = Callers(key_records, self.generations)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.runner = GenerationRunner(
@@ -139,10 +151,13 @@ class Stage:
             private=self.private,
             runner=self.runner,
             keys=self.keys,
+            sessions=self.sessions,
             callers=self.callers,
             readiness=self.readiness,
             models=models,
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
+            quality="medium",
+            demo=self.demo,
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,

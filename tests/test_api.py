@@ -397,6 +397,7 @@ async def test_every_answer_carries_its_own_request_id() -> None:
             ("GET", "/image"),
             ("GET", details["url"]),
             ("HEAD", details["url"]),
+            ("GET", "/"),
             ("GET", "/docs"),
             ("GET", "/openapi.json"),
             ("GET", "/nowhere"),
@@ -407,7 +408,7 @@ async def test_every_answer_carries_its_own_request_id() -> None:
             response = await client.request(method, path)
             (request_id,) = response.headers.get_list("x-request-id")
             seen.add(request_id)
-    assert len(seen) == 9
+    assert len(seen) == 10
 
 
 @asynccontextmanager

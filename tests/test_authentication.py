@@ -16,11 +16,14 @@ from tests.stage import Stage
 pytestmark = pytest.mark.anyio
 
 PUBLIC = {
+    ("GET", "/"),
+    ("GET", "/static/{version}/{name}"),
     ("GET", "/image/{guid}"),
     ("GET", "/image/{guid}/content"),
     ("HEAD", "/image/{guid}/content"),
     ("GET", "/image/{guid}.{extension}"),
     ("HEAD", "/image/{guid}.{extension}"),
+    ("POST", "/session"),  # it logs in: the key, or a login code, is in its body
     ("GET", "/healthz"),
     ("HEAD", "/healthz"),
     ("GET", "/readyz"),

@@ -18,7 +18,7 @@ from pixyproxy.upstream.openai.generator import OpenAIImageGenerator
 from pixyproxy.web.log.format import TextFormatter
 from tests import planted
 from tests.listening import listening
-from tests.stage import Stage
+from tests.stage import BASE_URL, Stage
 
 GUID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 """Of nothing that exists; the same in every process that collects these tests."""
@@ -237,7 +237,17 @@ async def test_an_unknown_guid_gets_404_of_its_own_type(log: list[str], suffix: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/images", "/image/a/b/c", "/planted-input", "/%0d%0aplanted-input", "/.env", "//image"]
+    "path",
+    [
+        "/index.html",
+        "/static",
+        "/images",
+        "/image/a/b/c",
+        "/planted-input",
+        "/%0d%0aplanted-input",
+        "/.env",
+        f"{BASE_URL}//image",
+    ],
 )
 async def test_an_unknown_url_gets_404(path: str) -> None:
     problem = await refused(Stage(), "GET", path)

@@ -206,6 +206,7 @@ async def test_head_is_answered_wherever_get_is_with_the_same_headers() -> None:
         "/image",
         "/generation",
         f"/generation/{generation['guid']}",
+        "/",
         "/docs",
         "/openapi.json",
     ):

@@ -89,10 +89,11 @@ def test_every_command_stands_in_the_docs() -> None:
     names = [
         name for action in root._actions if hasattr(action, "choices") and action.choices for name in action.choices
     ]
-    assert names == ["serve", "migrate", "keys", "reconcile", "check", "demo-upstream"]
+    assert names == ["serve", "migrate", "keys", "login", "reconcile", "check", "demo-upstream"]
     for name in names:
         assert f"`pixyproxy {name} " in commands or f"`pixyproxy {name}`" in commands
-    for option in ("--host", "--port", "--workers", "--create-bucket", "--delay", "create NAME", "list", "revoke NAME"):
+    options = ("--host", "--port", "--workers", "--create-bucket", "--delay", "--key")
+    for option in (*options, "create NAME", "list", "revoke NAME"):
         assert option in commands
 
 

@@ -25,7 +25,7 @@ PICTURE = b64encode(tiny_picture("two foxes, woodcut")).decode()
 def node(code: str, url: str, **environment: str) -> Any:
     """What the code prints as JSON, run with the clients at hand."""
     if not (CLIENTS / "done").exists():
-        missing("the clients for Node", f"deploy/install-clients {CLIENTS}")
+        missing("the clients for Node", f"deploy/install-packages tests/clients/package.json {CLIENTS}")
     known = {**os.environ, "BASE": f"{url}/v1", "KEY": planted.API_KEY, **environment}
     command = ["node", "--input-type=module", "--eval", code]
     ran = subprocess.run(command, cwd=CLIENTS, env=known, capture_output=True, text=True, timeout=120, check=False)

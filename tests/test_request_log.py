@@ -96,6 +96,7 @@ async def test_json_lines_hold_the_same_facts(log: Lines) -> None:
         ("PUT", "/image", 405),
         ("POST", "/image", 415),
         ("GET", "/image/0f0e0d0c-0b0a-4908-8706-050403020100", 404),
+        ("GET", "/", 200),
         ("GET", "/docs", 200),
         ("HEAD", "/healthz", 200),
     ],

@@ -54,6 +54,7 @@ from tests.fakes import (
     FakeInstanceRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
+    FakeSessionRepository,
     FakeStorage,
     tiny_picture,
 )
@@ -199,6 +200,7 @@ class Process:
             generations=gated("generations", world.generations),
             adoption=gated("adoption", world.adoption),
             parked=gated("parked", world.parked),
+            sessions=world.sessions,
             storage=gated("storage", world.storage),
             folder=gated("folder", world.folder),
         )
@@ -267,6 +269,7 @@ class World:
         self.generations.clock = lambda: EPOCH + timedelta(seconds=self.loop.time())
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
+        self.sessions = FakeSessionRepository(FakeApiKeyRepository())
         self.storage = FakeStorage()
         self.folder = FakeParkingFolder()
         self.upstream = Upstream(self)
@@ -469,6 +472,7 @@ class World:
             generations=self.generations,
             adoption=self.adoption,
             parked=self.parked,
+            sessions=self.sessions,
             storage=self.storage,
             folder=self.folder,
         )

@@ -18,6 +18,7 @@ from pixyproxy.data.init import open_database
 from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
 from pixyproxy.data.search import SqlImageSearch
+from pixyproxy.data.sessions import SqlSessionRepository
 from pixyproxy.data.urls import sqlite_url
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.folder import FolderImageStorage
@@ -77,6 +78,7 @@ def open_adapters(settings: Settings) -> Adapters:
             generations=SqlGenerationRepository(database, search=search),
             adoption=SqlAdoptionRepository(database),
             parked=SqlParkedImageRepository(database),
+            sessions=SqlSessionRepository(database),
             storage=storage,
             folder=LocalParkingFolder(settings.data_dir / "parked", limits=FOLDERS),
         ),

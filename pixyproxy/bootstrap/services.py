@@ -11,9 +11,11 @@ from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
 from pixyproxy.data.api_keys import SqlApiKeyRepository
 from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
+from pixyproxy.data.cached_sessions import CachedSessionRepository
 from pixyproxy.data.completion import SqlImageCompletion
 from pixyproxy.data.init import open_database
 from pixyproxy.data.search import SqlImageSearch
+from pixyproxy.data.sessions import SqlSessionRepository
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
@@ -26,6 +28,7 @@ from pixyproxy.service.recovering.completion import Completion
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
+from pixyproxy.service.sessions import SessionService
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.cached import CachedImageStorage
@@ -79,8 +82,9 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         patience=settings.store_patience,
     )
     models = build_catalogue(settings)
-    keys = CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)
-    callers = Callers(keys, stores.generations)
+    key_records = CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)
+    keys = build_key_service(settings, key_records)
+    callers = Callers(key_records, stores.generations)
     services = Services(
         public=PublicImageService(images=cached.images, storage=cached.storage),
         private=PrivateImageService(
@@ -94,11 +98,14 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             identify_callers=settings.safety_identifier is not None,
         ),
         runner=runner,
-        keys=build_key_service(settings, keys),
+        keys=keys,
+        sessions=SessionService(cached.sessions, keys=keys),
         callers=callers,
         readiness=readiness,
         models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
+        quality=settings.quality or None,
+        demo=settings.draws_demo,
         public_url=settings.public_url,
         cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )
@@ -121,7 +128,9 @@ def build_catalogue(settings: Settings) -> ModelCatalogue:
 def with_caches(settings: Settings, stores: Stores) -> Stores:
     """The stores with the caches of the settings. With a `cache_ttl` of 0 every record is read from the database."""
     stores = replace(
-        stores, images=CachedImageRepository(stores.images, ttl=settings.cache_ttl, wait=DATABASE.read_wait)
+        stores,
+        images=CachedImageRepository(stores.images, ttl=settings.cache_ttl, wait=DATABASE.read_wait),
+        sessions=CachedSessionRepository(stores.sessions, wait=DATABASE.read_wait),
     )
     if settings.content_cache_mb:
         capacity = settings.content_cache_mb * 1024 * 1024
@@ -149,8 +158,9 @@ def open_completion(settings: Settings) -> tuple[Completion, Callable[[], None]]
     return Completion(SqlImageCompletion(database, search=SqlImageSearch(database))), close
 
 
-def open_keys(settings: Settings) -> tuple[KeyService, Callable[[], None]]:
-    """The key service alone, for the commands that need no more, and the function that closes its database."""
+def open_keys(settings: Settings) -> tuple[KeyService, SessionService, Callable[[], None]]:
+    """Keys and sessions alone, for the commands that need no more, and the function that closes their database."""
     with setting_in_errors(f"{PREFIX}DATABASE_URL"):
         database, close = open_database(database_url(settings), limits=DATABASE)
-    return build_key_service(settings, SqlApiKeyRepository(database)), close
+    keys = build_key_service(settings, SqlApiKeyRepository(database))
+    return keys, SessionService(SqlSessionRepository(database), keys=keys), close

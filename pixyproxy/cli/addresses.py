@@ -30,3 +30,8 @@ def url_of(host: str, number: int) -> str:
     if host in ANY_ADDRESS:
         host = "localhost"
     return f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
+
+
+def login_url(base_url: str, code: str) -> str:
+    """The address that logs in. The code is in the fragment, which browsers do not send: no log has it, no Referer."""
+    return f"{base_url}/#code={code}"

@@ -52,7 +52,7 @@ def run_revoke(settings: Settings, options: argparse.Namespace) -> int:
 def with_keys(settings: Settings, work: Callable[[KeyService], Coroutine[Any, Any, T]]) -> T:
     """The result of `work` on the keys of a database that exists."""
     require_data(settings)
-    keys, close = open_keys(settings)
+    keys, _, close = open_keys(settings)
     try:
         return asyncio.run(work(keys))
     finally:

@@ -3,12 +3,11 @@
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 
 from pixyproxy.bootstrap.app import build
-from pixyproxy.cli.addresses import ANY_ADDRESS, open_sockets, require_free_port, url_of
+from pixyproxy.cli.addresses import ANY_ADDRESS, login_url, open_sockets, require_free_port, url_of
 from pixyproxy.cli.arguments import Commands, port, positive, program_name
-from pixyproxy.cli.start import prepare, prepare_database
+from pixyproxy.cli.start import Greeting, prepare, prepare_database
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.web.log.format import log_config
 from pixyproxy.web.server.run import serve
@@ -33,9 +32,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     parts = build(settings)
     prepare_database(settings)
     number = require_free_port(host, number, remedy=REMEDY)
-    key_file = asyncio.run(prepare(settings, parts))
+    greeting = asyncio.run(prepare(settings, parts, with_code=sys.stdout.isatty()))
     warn(settings, host=host)
-    greet(settings, address=url_of(host, number), key_file=key_file)
+    greet(settings, address=url_of(host, number), greeting=greeting)
     serve(
         "pixyproxy.bootstrap.app:app_from_environment",
         sockets=open_sockets(host, number, remedy=REMEDY),
@@ -62,11 +61,11 @@ def warn(settings: Settings, *, host: str) -> None:
         )
 
 
-def greet(settings: Settings, *, address: str, key_file: Path | None) -> None:
+def greet(settings: Settings, *, address: str, greeting: Greeting) -> None:
     """Print what a newcomer needs, before the log begins."""
-    if key_file is not None:
-        key = f"$(cat {key_file})"
-        print(f"The API key is in {key_file}.")
+    if greeting.key_file is not None:
+        key = f"$(cat {greeting.key_file})"
+        print(f"The API key is in {greeting.key_file}.")
     else:
         key = f"${PREFIX}API_KEY" if settings.api_key is not None else "$KEY"
         if settings.api_key is None:
@@ -79,3 +78,6 @@ def greet(settings: Settings, *, address: str, key_file: Path | None) -> None:
         "    -H 'Content-Type: application/json' -d '{\"prompt\": \"a lighthouse at dawn\"}'\n",
         flush=True,
     )
+    if greeting.code is not None:
+        url = login_url(settings.public_url or address, greeting.code)
+        print(f"Open {url}  (once, for 15 minutes; '{program_name()} login' makes another)\n", flush=True)

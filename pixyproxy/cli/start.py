@@ -1,11 +1,13 @@
 """What happens before a command works: the database's schema, the parts, the first API key."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from pixyproxy.bootstrap.adapters import Adapters, database_url, make_data_dir, make_storage, setting_in_errors
 from pixyproxy.bootstrap.services import Parts
 from pixyproxy.cli.arguments import program_name
+from pixyproxy.cli.choosing import choose_caller, embedded_key_file
 from pixyproxy.core.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -19,8 +21,17 @@ from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.instance import NAME as INSTANCE_NAME
+from pixyproxy.web.dependencies import Services
 
 EMBEDDED_KEY_NAME = "first-start"
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What `serve` tells a newcomer: the file with the embedded default's key, and a login code, if there are any."""
+
+    key_file: Path | None
+    code: str | None
 
 
 def prepare_database(settings: Settings) -> None:
@@ -73,8 +84,8 @@ async def prepare_storage(adapters: Adapters) -> None:
         pass
 
 
-async def prepare(settings: Settings, parts: Parts) -> Path | None:
-    """Warn of parts that do not answer, and make the embedded default's key. Returns the file that holds it.
+async def prepare(settings: Settings, parts: Parts, *, with_code: bool) -> Greeting:
+    """Warn of parts that do not answer, and make the embedded default's key, and `with_code` a login code.
 
     `ConfigurationError` if the storage belongs to another database.
     """
@@ -95,16 +106,25 @@ async def prepare(settings: Settings, parts: Parts) -> Path | None:
                 "database are unavailable at SIGTERM, pictures are lost",
                 file=sys.stderr,
             )
-        return await embedded_key(settings, parts.services.keys)
+        key_file = await embedded_key(settings, parts.services.keys)
+        return Greeting(key_file, await first_code(settings, parts.services) if with_code else None)
     finally:
         await parts.adapters.cleanup.aclose()
+
+
+async def first_code(settings: Settings, services: Services) -> str | None:
+    """A login code; None if there is no key that it is for, or several, or if the database does not answer."""
+    try:
+        return await services.sessions.make_code(await choose_caller(settings, services.keys, name=None))
+    except PixyProxyException:
+        return None
 
 
 async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
     """The file with the embedded default's key, made at its first start; None if a key is configured."""
     if not settings.embedded or settings.api_key is not None:
         return None
-    file = settings.data_dir / "api-key"
+    file = embedded_key_file(settings)
     if file.exists():
         key = file.read_text(errors="replace").strip()
         if not is_well_formed(key):

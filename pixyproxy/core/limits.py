@@ -116,6 +116,8 @@ MAX_ALL_HEADS = 16 * 1024 * 1024
 """Heads of all connections of a process that are incomplete or wait for their answer."""
 MAX_PIPELINED = 8
 MAX_BODY = 1024 * 1024
+MAX_LOG_IN = 16 * 1024
+"""Of the body that logs in: a code, or a key."""
 MAX_NAME = 4096
 """Of an image: a guid, or a URL."""
 MAX_PARTS = 100
@@ -123,6 +125,8 @@ MAX_PARTS = 100
 MAX_PROMPT = 32_000
 """Characters, after trimming: the limit of the OpenAI Images API."""
 MAX_IMAGES = 10
+MAX_PARTIALS = 3
+"""Unfinished pictures of one request: the limit of the OpenAI Images API."""
 MAX_PICTURE = 64 * 1024 * 1024
 MAX_INPUTS = 16
 """Images that one request edits, besides mask and markup."""

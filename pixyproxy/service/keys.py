@@ -73,6 +73,20 @@ class KeyService:
             raise AuthenticationError
         return Caller(api_key_id=api_key.id, name=api_key.name)
 
+    def seal(self, secret: str) -> str | None:
+        """What ties a secret to the key of PIXYPROXY_API_KEY: the key's HMAC under the secret. None without such a key.
+
+        The key may be short. It cannot be found by trying, because the secret is recorded nowhere.
+        """
+        if self._configured_digest is None:
+            return None
+        return hmac.new(secret.encode(), self._configured_digest, "sha256").hexdigest()
+
+    def has_sealed(self, secret: str, seal: str | None) -> bool:
+        """Whether the seal ties this secret to the key that PIXYPROXY_API_KEY has now."""
+        own = self.seal(secret)
+        return own is not None and seal is not None and hmac.compare_digest(own, seal)
+
     async def create(self, name: str) -> str:
         """A new key; only this call returns it. `ConflictError` if the name is taken."""
         key = new_key()

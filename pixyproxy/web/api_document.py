@@ -8,12 +8,22 @@ from pixyproxy.web.problems import Problem
 
 TAGS = {
     "public": "For anyone with the guid.",
-    "private": "For callers with an API key.",
+    "private": "For callers with an API key, or a session of the page.",
+    "session": "Logging in to the page.",
     "openai": "As OpenAI's own API, for clients that speak it. Needs an API key.",
     "health": "For probes.",
 }
 OPEN_TAGS = ("public", "health")
 """Tags of operations that need no key."""
+COOKIE_TAGS = ("private", "session")
+"""Tags of operations that take the cookie of a session instead of a key."""
+COOKIE = {
+    "type": "apiKey",
+    "in": "cookie",
+    "name": "__Host-pixyproxy",
+    "description": "A session of the page. Over plain http the name is `pixyproxy-{port}`. Whatever is not GET or HEAD "
+    "must come from the page itself: `Sec-Fetch-Site: same-origin`, or without it our own `Origin`.",
+}
 HEADERS = {
     "X-Request-ID": "Names the request in the log.",
     "Cache-Control": "Whether caches may keep the answer, and how long.",
@@ -30,6 +40,8 @@ HEADERS = {
     "Idempotent-Replayed": "`true`: an earlier request with this Idempotency-Key began this generation.",
     "x-should-retry": "`false`: the request must not be sent again; it may have bought a picture.",
     "X-Accel-Buffering": "`no`: nginx passes the events on as they come.",
+    "Set-Cookie": "The cookie of the session: `__Host-pixyproxy` over https, `pixyproxy-{port}` over plain http.",
+    "Clear-Site-Data": '`"storage"`: the browser forgets what the page kept.',
     "WWW-Authenticate": "`Bearer`: the scheme of the API key.",
 }
 """Every header of our answers, except those of the body, of CORS and of browser security."""
@@ -61,6 +73,9 @@ OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("get", "/generation", "304"): ("Link", *BY_CALLER),
     ("get", "/generation/{guid}", "200"): ("Retry-After", "X-Accel-Buffering", *BY_CALLER),
     ("get", "/generation/{guid}", "304"): ("Retry-After", *BY_CALLER),
+    ("post", "/session", "201"): ("Set-Cookie",),
+    ("get", "/session", "200"): ("Cache-Control",),
+    ("delete", "/session", "204"): ("Set-Cookie", "Clear-Site-Data", "Cache-Control"),
     ("get", "/image/{guid}", "200"): BY_CALLER,
     ("get", "/image/{guid}", "304"): BY_CALLER,
     **{(method, path, "200"): PICTURE for path in CONTENT_PATHS for method in ("get", "head")},
@@ -83,6 +98,7 @@ def complete_document(api: FastAPI, *, public_url: str | None) -> None:
                 name: {"description": text, "schema": {"type": "integer" if name == "Retry-After" else "string"}}
                 for name, text in HEADERS.items()
             }
+            document["components"]["securitySchemes"]["Session"] = COOKIE
             describe_problems(document)
             for path, operations in document["paths"].items():
                 for method, operation in operations.items():
@@ -108,9 +124,12 @@ def complete_operation(operation: dict[str, Any], *, method: str, path: str) -> 
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     if "requestBody" in operation:
-        operation["requestBody"]["description"] = "What to draw."
+        what = "Who logs in." if path == "/session" else "What to draw."
+        operation["requestBody"]["description"] = what
     if any(tag in OPEN_TAGS for tag in operation.get("tags", ())):
         operation["security"] = []
+    elif operation["security"] and any(tag in COOKIE_TAGS for tag in operation["tags"]):
+        operation["security"].append({"Session": []})
     for status, response in responses.items():
         names = (*ALWAYS, *OF_STATUS.get(status, ()), *OF_OPERATION.get((method, path, status), ()))
         if status[0] in "45" or method == "post":

@@ -27,10 +27,13 @@ from pixyproxy.web.openai import edits
 from pixyproxy.web.openai import routes as openai
 from pixyproxy.web.openai.errors import render_error
 from pixyproxy.web.openai.paths import PREFIX, SinglePaths
+from pixyproxy.web.page import routes as page
+from pixyproxy.web.page.contents import load_page
 from pixyproxy.web.plain_route import PlainRoutes
 from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
 from pixyproxy.web.server.refusals import RENDER
+from pixyproxy.web.session import routes as session
 
 DESCRIPTION = """
 Every image you pay an image model for, kept in your own bucket, recorded in your own database, served at a URL that
@@ -43,8 +46,17 @@ Background = Callable[[], AbstractAsyncContextManager[None]]
 
 OWN_DIALECT = Dialect(
     prefix="",
-    routers=(private.router, generations.router, health.router, documentation.router),
+    routers=(
+        private.router,
+        generations.router,
+        session.router,
+        session.open_router,
+        health.router,
+        documentation.router,
+        page.router,
+    ),
     render=render_problem,
+    takes_cookie=True,
 )
 OPENAI_DIALECT = Dialect(
     prefix=PREFIX, routers=(openai.router, edits.router), render=render_error, key_header=openai.API_KEY_HEADER
@@ -83,6 +95,7 @@ def create_api(
     )
     api.state.services = services
     api.state.dialects = dialects
+    api.state.page = load_page()
     public.add_routes(api.router)
     for dialect in dialects:
         for router in dialect.routers:

@@ -16,12 +16,15 @@ from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
+from pixyproxy.service.sessions import SessionService
 from pixyproxy.service.uploads import Uploads
 
 
 @dataclass(frozen=True)
 class Services:
     """The parts of the application.
+
+    `quality`: that of requests that name none; None: none is sent. `demo`: whether the demo upstream draws.
 
     `public_url`: the beginning of URLs in answers; None: the one that the request used.
 
@@ -33,10 +36,13 @@ class Services:
     private: PrivateImageService
     runner: GenerationRunner
     keys: KeyService
+    sessions: SessionService
     callers: Callers
     readiness: Readiness
     models: ModelCatalogue
     uploads: Uploads
+    quality: str | None = None
+    demo: bool = False
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT

@@ -24,6 +24,8 @@ class Dialect:
     render: Render
     key_header: str | None = None
     """A header that may carry the API key instead of `Authorization`."""
+    takes_cookie: bool = False
+    """Whether the cookie of a session of the page is accepted, as an API key is."""
 
     def speaks(self, path: str) -> bool:
         """Whether the URL belongs to this dialect. Without a prefix it is every URL, `*` of OPTIONS included."""

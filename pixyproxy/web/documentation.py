@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.web.http.compression import accepts_gzip, pack
+from pixyproxy.web.page.contents import load_page
 
 router = APIRouter(include_in_schema=False)
 
@@ -43,12 +44,6 @@ START = """fetch("openapi.json")
       validatorUrl: null,
     });
   });
-"""
-FAVICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
-<rect width="32" height="32" rx="7" fill="#1f3a5f"/>
-<path d="M4 25 12 13l6 8 4-5 6 9z" fill="#e8eef6"/>
-<circle cx="23" cy="9" r="3.5" fill="#ffc857"/>
-</svg>
 """
 
 
@@ -103,4 +98,4 @@ async def start_script() -> Response:
 async def favicon() -> Response:
     """The icon of the service."""
     headers = {**CACHED, "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
-    return Response(FAVICON, media_type="image/svg+xml", headers=headers)
+    return Response(load_page().files["icon.svg"].plain, media_type="image/svg+xml", headers=headers)

@@ -16,6 +16,8 @@ PixyProxyException
  ├─ HeaderTooLargeError                431  the request's head is over the limit
  ├─ HttpNotImplementedError            501  the server does not know this method or transfer coding
  ├─ AuthenticationError                401  no API key, or not a valid one
+ │   └─ LoginCodeError                401  a login code is wrong, was used before, or has expired
+ ├─ CrossSiteError                     403  a page of another origin sent a request with the cookie of a session
  ├─ OriginNotAllowedError              403  a page of another origin sent the request to /mcp
  ├─ NotFoundError                      404  nothing is at this URL
  │   ├─ ImageNotFoundError             404  no image has this guid
@@ -89,11 +91,13 @@ from pixyproxy.core.exceptions.request import (
     AuthenticationError,
     ClientLeftError,
     ConflictError,
+    CrossSiteError,
     GenerationNotFoundError,
     HeaderTooLargeError,
     HttpNotImplementedError,
     ImageNotFoundError,
     InvalidRequestError,
+    LoginCodeError,
     MalformedRequestError,
     MethodNotAllowedError,
     ModelNotFoundError,
@@ -127,6 +131,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "Cost",
+    "CrossSiteError",
     "DamagedMarkError",
     "DatabaseError",
     "DatabaseUnavailableError",
@@ -142,6 +147,7 @@ __all__ = [
     "InternalError",
     "InvalidIdempotencyKeyError",
     "InvalidRequestError",
+    "LoginCodeError",
     "MalformedRequestError",
     "MethodNotAllowedError",
     "ModelNotFoundError",

@@ -160,6 +160,29 @@ class AuthenticationError(PixyProxyException):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class LoginCodeError(AuthenticationError):
+    """A login code is wrong, was used before, or has expired; the answer never says which."""
+
+    name = "login-code"
+    title = "The login code is not valid"
+
+    default_detail = "A login code is good once and for 15 minutes. 'pixyproxy login' makes another one."
+
+
+class CrossSiteError(PixyProxyException):
+    """A page of another origin, or a client that does not say which, sent a request with the cookie of a session."""
+
+    status = 403
+    name = "cross-site"
+    title = "Pages of other origins may not send this"
+    cost = "none"
+
+    default_detail = (
+        "A request with the cookie of the page must come from the page: with 'Sec-Fetch-Site: same-origin', or without "
+        "that header with the 'Origin' of this service. Other clients send 'Authorization: Bearer <key>'."
+    )
+
+
 class NotFoundError(PixyProxyException):
     """Nothing is at this URL."""
 

@@ -10,6 +10,7 @@ from pixyproxy.core.protocols.records import (
     ParkedImageRepository,
 )
 from pixyproxy.core.protocols.search import ImageCompletion, ImageSearch, Refilled
+from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import Chunk, ImageStorage, ParkedFile, ParkingFolder, StoredObject
 from pixyproxy.core.protocols.stores import Stores
 from pixyproxy.core.protocols.uploads import Upload, UploadSpool
@@ -33,6 +34,7 @@ __all__ = [
     "ParkingFolder",
     "PartialSink",
     "Refilled",
+    "SessionRepository",
     "StoredObject",
     "Stores",
     "Upload",

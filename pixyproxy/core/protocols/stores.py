@@ -10,6 +10,7 @@ from pixyproxy.core.protocols.records import (
     ParkedImageRepository,
 )
 from pixyproxy.core.protocols.search import ImageCompletion
+from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import ImageStorage, ParkingFolder
 
 
@@ -23,5 +24,6 @@ class Stores:
     generations: GenerationRepository
     adoption: AdoptionRepository
     parked: ParkedImageRepository
+    sessions: SessionRepository
     storage: ImageStorage
     folder: ParkingFolder

@@ -65,7 +65,7 @@ class GenerationRunner:
         self._generator = generator
         self._keeper = keeper
         self._readiness = readiness
-        self._maximum = maximum
+        self.maximum = maximum
         self._finishing = FinishSlots(finish_slots)
         self._lease = lease
         self._patience = patience
@@ -97,8 +97,8 @@ class GenerationRunner:
         with nothing_spent():
             await self._readiness.require_parts()
         self._readiness.require_process()
-        if len(self._admitted) >= self._maximum:
-            raise TooManyGenerationsError(f"{self._maximum} generations are running here; try again soon.")
+        if len(self._admitted) >= self.maximum:
+            raise TooManyGenerationsError(f"{self.maximum} generations are running here; try again soon.")
         if self._keeper.refused and len(self._running) >= TRIES:
             raise StorageUnavailableError("The storage takes no picture now.")
         now = datetime.now(UTC)

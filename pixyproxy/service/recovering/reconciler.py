@@ -8,7 +8,7 @@ the same time: none undoes the work of another.
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 
@@ -38,6 +38,10 @@ COMPLETING = 5.0
 """Seconds of a run in which records of older versions are completed; the next run goes on."""
 LOOK_AGAIN = 3600.0
 """Seconds for which each run looks in the storage for the pictures of a generation that was failed as interrupted."""
+FORGET_AFTER = timedelta(days=1)
+"""Codes and sessions that expired so long ago are removed: no replica's clock is that wrong."""
+FORGET_AT_ONCE = 1000
+"""The most of each that one run removes."""
 
 logger = logging.getLogger(__name__)
 
@@ -89,14 +93,16 @@ class Reconciler:
     async def settle(self) -> None:
         """Finish what processes left behind: pictures in files, generations whose lease ran out, deletions.
 
-        Records that an older version wrote are completed, for some seconds.
-        What the storage cannot do now is left for the next run. Raises what the database raises.
+        Login codes and sessions that ended are removed, and for some seconds records that an older version wrote are
+        completed. What the storage cannot do now is left for the next run. Raises what the database raises.
         """
         await self._parked_files.take_up()
         await self._finish_generations()
         await self._look_again()
         await self._deletions.finish()
         if self._apply:
+            before = datetime.now(UTC) - FORGET_AFTER
+            await self._stores.sessions.delete_expired(before=before, limit=FORGET_AT_ONCE)
             await self._completion.finish(seconds=COMPLETING)
 
     async def _finish_generations(self) -> None:

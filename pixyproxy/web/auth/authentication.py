@@ -1,5 +1,6 @@
 """Authenticates private requests, before anything of the body is read or parsed."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Security
@@ -8,11 +9,19 @@ from starlette.requests import Request
 
 from pixyproxy.core.exceptions import AuthenticationError
 from pixyproxy.core.keys import Caller
-from pixyproxy.web.dependencies import services_of
-from pixyproxy.web.dialects import dialect_of
+from pixyproxy.web.auth.bearer import bearer_caller
+from pixyproxy.web.auth.session_cookie import session_caller
 from pixyproxy.web.log.request_log import record_of
 
 SCHEME = HTTPBearer(auto_error=False, description="A PixyProxy API key: `Authorization: Bearer pxp_…`")
+
+Scheme = Callable[[Request], Awaitable[Caller | None]]
+"""The caller by one kind of credentials; None if the request has none of them. `AuthenticationError` for wrong ones."""
+
+SCHEMES: tuple[Scheme, ...] = (bearer_caller, session_caller)
+"""In this order: the first kind of credentials that a request has decides, whatever else it has."""
+CREDENTIALS = (b"authorization", b"cookie")
+"""The headers of our own dialect that may have credentials."""
 
 
 async def authenticate(request: Request) -> Caller:
@@ -20,37 +29,26 @@ async def authenticate(request: Request) -> Caller:
     known: Caller | None = request.scope.get("pixyproxy.caller")
     if known is not None:
         return known
-    caller = await services_of(request).keys.authenticate(key_of(request))
-    request.scope["pixyproxy.caller"] = caller
-    record_of(request.scope).facts["caller"] = caller.name
-    return caller
+    for find_caller in SCHEMES:
+        caller = await find_caller(request)
+        if caller is not None:
+            request.scope["pixyproxy.caller"] = caller
+            record_of(request.scope).facts["caller"] = caller.name
+            return caller
+    raise AuthenticationError
 
 
 async def optional_caller(request: Request) -> Caller | None:
-    """The caller of a public request; None without credentials, and with wrong ones."""
-    for name, _ in request.scope["headers"]:
-        if name == b"authorization":
-            break
-    else:
+    """The caller of a public GET or HEAD that shows more to callers; None without credentials, and with wrong ones.
+
+    `DatabaseUnavailableError` if that cannot be found out: a caller must not silently get less.
+    """
+    if not any(name in CREDENTIALS for name, _ in request.scope["headers"]):
         return None
     try:
         return await authenticate(request)
     except AuthenticationError:
         return None
-
-
-def key_of(request: Request) -> str:
-    """The API key of a request: from its only Authorization header, or else from the dialect's own header."""
-    values = request.headers.getlist("authorization")
-    own_header = dialect_of(request).key_header
-    if not values and own_header is not None:
-        values = [f"Bearer {key}" for key in request.headers.getlist(own_header)]
-    if len(values) != 1:
-        raise AuthenticationError
-    scheme, _, key = values[0].partition(" ")
-    if scheme.lower() != "bearer":
-        raise AuthenticationError
-    return key.strip()
 
 
 async def authenticated_caller(request: Request, _: Annotated[Any, Security(SCHEME)]) -> Caller:

@@ -34,7 +34,7 @@ class DrawParameters(Model):
     complexity: Token | None = Field(default=None, description="A word of the upstream.")
     user: EndUser | None = Field(default=None, description="Your name for your own user, for the upstream.")
     safety_identifier: EndUser | None = Field(default=None, description="The same, for the upstream's safety checks.")
-    partial_images: Annotated[int, Field(strict=True, ge=0, le=3)] | None = Field(
+    partial_images: Annotated[int, Field(strict=True, ge=0, le=limits.MAX_PARTIALS)] | None = Field(
         default=None,
         description="How many unfinished pictures the upstream is asked for, for those who watch the generation. They "
         "are not kept, and this is not part of what is asked for.",

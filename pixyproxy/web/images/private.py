@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
     AuthenticationError,
+    CrossSiteError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
     GenerationRunningError,
@@ -69,6 +70,7 @@ CREATE = {
     },
     **responses_for(
         AuthenticationError,
+        CrossSiteError,
         MalformedRequestError,
         InvalidIdempotencyKeyError,
         RequestTimeoutError,
@@ -179,7 +181,10 @@ async def list_images(
     callers: Known,
     base_url: BaseUrl,
 ) -> Response:
-    """All images, newest first. The next page is the `next` of the Link header (RFC 8288)."""
+    """All images, newest first. The next page is the `next` of the Link header (RFC 8288).
+
+    A page of a search may have fewer than `limit` images, or none, and still a next one.
+    """
     page = await images.list(query)
     details = await listed(page.images, callers=callers, base_url=base_url)
     return page_response(details, IMAGES, url=f"{base_url}/image", query=query, next_cursor=page.next_cursor)
@@ -191,7 +196,7 @@ async def list_images(
     response_class=Response,
     summary="Delete an image",
     tags=["private"],
-    responses=responses_for(AuthenticationError, ImageNotFoundError, DatabaseUnavailableError),
+    responses=responses_for(AuthenticationError, CrossSiteError, ImageNotFoundError, DatabaseUnavailableError),
 )
 async def delete_image(guid: Guid, _: Authenticated, images: Private) -> None:
     """From the 204 on this process no longer serves the image; all others stop within `PIXYPROXY_CACHE_TTL`.

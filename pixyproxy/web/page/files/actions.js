@@ -1,0 +1,114 @@
+// What can be done with the open picture, by button and by key.
+
+import { bodyLike } from "./body.js";
+import { button, copy, el } from "./dom.js";
+import { beginningOf } from "./format.js";
+
+/** @typedef {import("./api.js").Image} Image */
+/**
+ * @typedef {object} Doings What the page does.
+ * @property {(source: import("./sources.js").SourceOfEdit) => void} useAsInput
+ * @property {(body: Record<string, any>) => void} make
+ * @property {(prompt: string) => void} editPrompt
+ * @property {(guids: Set<string>) => Promise<unknown>} remove
+ */
+
+export class Actions {
+    first = el("div", { class: "actions" });
+    more = el("div", { class: "more" });
+
+    /**
+     * @param {Image} image
+     * @param {Doings} doings
+     * @param {() => void} close the dialog
+     */
+    constructor(image, doings, close) {
+        this.image = image;
+        this.doings = doings;
+        this.close = close;
+        this.first.append(
+            button("Copy URL", () => this.#copyUrl(), { class: "main" }),
+            button("Copy prompt", () => this.#copyPrompt()),
+            button("Download", () => this.#download()),
+            button("Use as input", () => this.#use()),
+        );
+        this.#showMore();
+    }
+
+    /**
+     * What a key does; nothing if it is none of these.
+     * @param {string} key
+     * @returns {(() => unknown) | undefined}
+     */
+    ofKey(key) {
+        return {
+            c: () => this.#copyUrl(),
+            p: () => this.#copyPrompt(),
+            d: () => this.#download(),
+            e: () => this.#use(),
+            Delete: () => this.#askDelete(),
+        }[key];
+    }
+
+    #showMore() {
+        this.more.replaceChildren(
+            button("Make it again", () => this.#makeAgain(), { class: "quiet" }),
+            button("Delete…", () => this.#askDelete(), { class: "quiet danger" }),
+        );
+    }
+
+    #copyUrl() {
+        return this.#copy(this.image.url, "The URL is copied. It does not expire.");
+    }
+
+    #copyPrompt() {
+        return this.#copy(this.image.prompt, "The prompt is copied.");
+    }
+
+    /**
+     * @param {string} text
+     * @param {string} words
+     */
+    async #copy(text, words) {
+        const told = await copy(text).then(
+            () => words,
+            () => `The browser does not let this page copy. Copy it from here: ${text}`,
+        );
+        this.first.querySelector(".told")?.remove();
+        this.first.append(el("p", { class: "told", role: "status" }, told));
+    }
+
+    #download() {
+        el("a", { href: `image/${this.image.guid}/content?download=1`, download: this.image.filename }).click();
+    }
+
+    #use() {
+        const { guid, prompt, width, height } = this.image;
+        const preview = `image/${guid}/thumbnail?size=400`;
+        this.close();
+        this.doings.useAsInput({ name: beginningOf(prompt, 40), source: guid, preview, width, height });
+    }
+
+    #makeAgain() {
+        const { prompt, parameters = {}, sources } = this.image;
+        const body = bodyLike(prompt, parameters, sources);
+        this.close();
+        if (body) this.doings.make(body);
+        else this.doings.editPrompt(prompt);
+    }
+
+    #askDelete() {
+        const remove = button("Delete for good", () => this.#delete(), { class: "danger" });
+        const keep = button("Keep it", () => {
+            this.#showMore();
+            this.more.querySelector("button")?.focus();
+        });
+        this.more.replaceChildren(el("p", {}, "Delete it? Its URL will stop working, for everybody."), remove, keep);
+        remove.focus();
+    }
+
+    #delete() {
+        this.close();
+        return this.doings.remove(new Set([this.image.guid]));
+    }
+}

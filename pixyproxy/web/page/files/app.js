@@ -1,0 +1,48 @@
+// Begins the page: who is logged in.
+
+import { Problem, ask } from "./api.js";
+import { byId, el } from "./dom.js";
+import { listenToKeys, showKeys } from "./keys.js";
+import { askToLogIn, logInByCode, logOut } from "./login.js";
+import { Page } from "./page.js";
+
+/** @typedef {import("./api.js").Session} Session */
+
+/** @returns {Promise<Session>} */
+async function logIn() {
+    try {
+        return (await logInByCode()) ?? (await (await ask("session")).json());
+    } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        return askToLogIn(error);
+    }
+}
+
+async function start() {
+    const page = new Page(await logIn());
+    byId("show-keys").addEventListener("click", showKeys);
+    byId("log-out").addEventListener("click", logOut);
+    document.addEventListener("click", (event) => {
+        const link = event.target instanceof Element ? event.target.closest('a[href^="#p="]') : null;
+        if (link && !event.defaultPrevented) page.noteOpened();
+    });
+    listenToKeys(page.keys, () => page.openPicture);
+    let asking = false;
+    addEventListener("loggedout", async () => {
+        if (asking) return;
+        asking = true;
+        await askToLogIn(
+            new Problem({
+                type: "session-ended",
+                detail: "The session has ended, or its key was revoked. The prompt is kept.",
+            }),
+        );
+        asking = false;
+        await page.resume();
+    });
+    await page.open();
+}
+
+start().catch((error) => {
+    byId("main").replaceChildren(el("p", { class: "card" }, `The page cannot start: ${error.message}`));
+});

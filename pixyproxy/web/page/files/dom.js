@@ -1,0 +1,93 @@
+// Elements, and what the page says to a screen reader. Text only ever becomes text: a prompt cannot become markup.
+
+/**
+ * An element with these properties and children. `class`, `aria-*`, `data-*` and `role` are attributes, `on*` are
+ * listeners, everything else is a property of the element.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} [props]
+ * @param {...(Node | string | null)} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
+export function el(tag, props = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(props)) {
+        if (value === null || value === undefined) continue;
+        if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+        else if (/^(class|for|role|aria-.*|data-.*|popovertarget)$/.test(name))
+            element.setAttribute(name, String(value));
+        else Object.assign(element, { [name]: value });
+    }
+    element.append(...children.filter((child) => child !== null));
+    return element;
+}
+
+/**
+ * The element with this id, which index.html has.
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+export function byId(id) {
+    const found = document.getElementById(id);
+    if (found === null) throw new Error(`index.html has no #${id}`);
+    return found;
+}
+
+/**
+ * A button.
+ * @param {string} text
+ * @param {(event: MouseEvent) => unknown} onclick
+ * @param {Record<string, any>} [props]
+ */
+export function button(text, onclick, props = {}) {
+    return el("button", { type: "button", onclick, ...props }, text);
+}
+
+/**
+ * Have a screen reader say this when it has a pause.
+ * @param {string} text
+ */
+export function say(text) {
+    const region = byId("said");
+    // The same words again are said again only if the region changes.
+    region.textContent = region.textContent === text ? `${text}\u00a0` : text;
+}
+
+/**
+ * Copy a text. Only secure contexts have a clipboard; elsewhere a selected text field is copied from.
+ * @param {string} text
+ */
+export async function copy(text) {
+    if (navigator.clipboard) {
+        await navigator.clipboard.writeText(text);
+        return;
+    }
+    const field = el("textarea", { value: text, class: "unseen", readOnly: true });
+    (document.querySelector("dialog[open]") ?? document.body).append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+}
+
+/** 128 random bits in hexadecimal. `crypto.randomUUID` exists only in secure contexts. */
+export function randomName() {
+    return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join(
+        "",
+    );
+}
+
+/** Whether the person asked for less motion. */
+export function motionReduced() {
+    return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+/**
+ * Wait.
+ * @param {number} [milliseconds]
+ * @returns {Promise<void>}
+ */
+export function pause(milliseconds = 0) {
+    return new Promise((resolve) => {
+        setTimeout(resolve, milliseconds);
+    });
+}

@@ -1,0 +1,149 @@
+// What the service is doing now: asked every 2 s while something runs, every 15 s otherwise, never while hidden.
+
+import { ask, askPage, pathWith, serverNow } from "./api.js";
+
+/** @typedef {import("./api.js").Generation} Generation */
+
+const BUSY = 2_000;
+const IDLE = 15_000;
+const MOST = 30_000;
+const RECENT = 30;
+/** Pages of recent generations that are read to reach those that are known. */
+const PAGES = 10;
+/** Generations that are remembered. */
+const MEMORY = 500;
+/** A failure is news for so long. */
+const NEWS = 60 * 60 * 1000;
+
+/**
+ * Follows all generations. Events: "change" when something may have changed, "offline" and "online".
+ */
+export class Live extends EventTarget {
+    /** @type {Map<string, Generation>} */
+    #known = new Map();
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    #timer;
+    #pause = IDLE;
+    #online = true;
+    #stopped = true;
+    #first = true;
+    /** Pages of the service's list overlap if this one is asked again while its answer is on the way. */
+    #asking = false;
+
+    constructor() {
+        super();
+        document.addEventListener("visibilitychange", () => this.soon());
+        addEventListener("online", () => this.soon());
+    }
+
+    /** Begin to ask. */
+    start() {
+        this.#stopped = false;
+        return this.#ask();
+    }
+
+    /** Ask no more, and forget everything. */
+    stop() {
+        this.#stopped = true;
+        this.#first = true;
+        clearTimeout(this.#timer);
+        this.#known.clear();
+    }
+
+    /** Ask soon: something was begun, or ended. */
+    soon() {
+        if (this.#stopped) return;
+        clearTimeout(this.#timer);
+        if (!document.hidden) this.#timer = setTimeout(() => this.#ask(), 100);
+    }
+
+    /** Generations that run, oldest first. */
+    get running() {
+        return this.#sorted((generation) => generation.state === "running");
+    }
+
+    /** Failures that are news, oldest first. */
+    get failed() {
+        const since = serverNow() - NEWS;
+        return this.#sorted(({ state, created_at: at }) => state === "failed" && Date.parse(at) > since);
+    }
+
+    /** Generations that succeeded, oldest first. */
+    get succeeded() {
+        return this.#sorted((generation) => generation.state === "succeeded");
+    }
+
+    /**
+     * A generation, as it was when last asked for.
+     * @param {string} guid
+     */
+    get(guid) {
+        return this.#known.get(guid);
+    }
+
+    /**
+     * Take over what another answer said.
+     * @param {Generation} generation
+     */
+    learn(generation) {
+        this.#known.set(generation.guid, generation);
+        this.dispatchEvent(new Event("change"));
+    }
+
+    /** @param {(generation: Generation) => boolean} wanted */
+    #sorted(wanted) {
+        return [...this.#known.values()]
+            .filter(wanted)
+            .sort((one, other) => (one.created_at < other.created_at ? -1 : 1));
+    }
+
+    async #ask() {
+        clearTimeout(this.#timer);
+        if (this.#asking) return;
+        this.#asking = true;
+        try {
+            await this.#read();
+            this.#pause = this.running.length ? BUSY : IDLE;
+            if (!this.#online) this.dispatchEvent(new Event("online"));
+            this.#online = true;
+            if (!this.#stopped) this.dispatchEvent(new Event("change"));
+        } catch {
+            if (this.#online) this.dispatchEvent(new Event("offline"));
+            this.#online = false;
+            this.#pause = Math.min(MOST, Math.max(BUSY, this.#pause * 2));
+        }
+        this.#asking = false;
+        if (!this.#stopped && !document.hidden) this.#timer = setTimeout(() => this.#ask(), this.#pause);
+    }
+
+    async #read() {
+        const ran = new Set(this.running.map((generation) => generation.guid));
+        /** @type {string | null} */
+        let path = pathWith("generation", { limit: RECENT });
+        for (let page = 0; path !== null && page < PAGES; page++) {
+            /** @type {{items: Generation[], next: string | null}} */
+            const { items, next } = await askPage(path);
+            const reached = items.some((item) => this.#known.has(item.guid));
+            for (const item of items) {
+                this.#known.set(item.guid, item);
+                ran.delete(item.guid);
+            }
+            path = reached || this.#first ? null : next;
+        }
+        this.#first = false;
+        // Those that ran when they were last seen, and are no longer among the newest; and others as old as they are.
+        const older = await askPage(pathWith("generation", { state: "running", limit: 100 }));
+        for (const item of /** @type {Generation[]} */ (older.items)) {
+            this.#known.set(item.guid, item);
+            ran.delete(item.guid);
+        }
+        for (const guid of ran) {
+            const answer = await ask(`generation/${guid}`);
+            this.#known.set(guid, await answer.json());
+        }
+        const old = [...this.#known.values()]
+            .sort((one, other) => (one.created_at < other.created_at ? 1 : -1))
+            .slice(MEMORY);
+        for (const { guid, state } of old) if (state !== "running") this.#known.delete(guid);
+    }
+}

@@ -1,0 +1,94 @@
+// Logging in: by the code in the address, or by the key, typed once. Neither is kept by the page.
+
+import { Problem, ask } from "./api.js";
+import { el } from "./dom.js";
+
+/** @typedef {import("./api.js").Session} Session */
+
+/**
+ * Log in by the code in the fragment, and remove it from the address; null if there is none.
+ * @returns {Promise<Session | null>}
+ */
+export async function logInByCode() {
+    const code = /^#code=(.+)$/.exec(location.hash)?.[1];
+    if (!code) return null;
+    history.replaceState(null, "", "#");
+    return (await ask("session", { method: "POST", json: { code } })).json();
+}
+
+/**
+ * Ask for the key until it is right. What is on the page stays.
+ * @param {Problem} reason
+ * @returns {Promise<Session>}
+ */
+export function askToLogIn(reason) {
+    const key = el("input", {
+        type: "password",
+        name: "key",
+        autocomplete: "current-password",
+        required: true,
+        spellcheck: false,
+        "aria-describedby": "login-words",
+    });
+    const words = el(
+        "p",
+        { id: "login-words", role: "alert" },
+        reason.name === "authentication" || (reason.status === 401 && reason.name !== "login-code")
+            ? ""
+            : reason.message,
+    );
+    return new Promise((resolve) => {
+        const submit = async (/** @type {Event} */ event) => {
+            event.preventDefault();
+            try {
+                const session = await (
+                    await ask("session", { method: "POST", json: { key: key.value.trim() } })
+                ).json();
+                dialog.close();
+                dialog.remove();
+                resolve(session);
+            } catch (error) {
+                if (!(error instanceof Problem)) throw error;
+                words.textContent = error.status === 401 ? "This key is wrong, or it was revoked." : error.message;
+                key.select();
+            }
+        };
+        const dialog = el(
+            "dialog",
+            {
+                class: "login",
+                "aria-labelledby": "login-title",
+                oncancel: (/** @type {Event} */ event) => event.preventDefault(),
+            },
+            el(
+                "form",
+                { onsubmit: submit },
+                el("h2", { id: "login-title" }, "PixyProxy"),
+                el(
+                    "p",
+                    {},
+                    "Every picture that you have drawn, kept in your own storage, at an address that does not expire.",
+                ),
+                words,
+                el("label", {}, "API key", key),
+                el("button", { type: "submit", class: "main" }, "Log in"),
+                el(
+                    "p",
+                    { class: "facts" },
+                    "Or run ",
+                    el("code", {}, "pixyproxy login"),
+                    " where the service runs, and open the address that it prints.",
+                ),
+            ),
+        );
+        document.body.append(dialog);
+        dialog.showModal();
+        key.focus();
+    });
+}
+
+/** End the session, here and on every replica. */
+export async function logOut() {
+    await ask("session", { method: "DELETE" }).catch(() => undefined);
+    location.replace(location.pathname);
+}

@@ -1,0 +1,204 @@
+// One picture in a dialog with an address of its own.
+
+import { Actions } from "./actions.js";
+import { Problem, ask } from "./api.js";
+import { button, el, motionReduced, say } from "./dom.js";
+import { factsOf } from "./facts.js";
+import { beginningOf } from "./format.js";
+
+/** @typedef {import("./api.js").Image} Image */
+/**
+ * @typedef {object} Surroundings Where the dialog stands.
+ * @property {(guid: string) => Image | undefined} known
+ * @property {(guid: string, step: 1 | -1) => Promise<Image | null>} neighbour
+ * @property {(guid: string) => HTMLElement | null} linkOf
+ * @property {() => void} closed
+ */
+
+export class Picture {
+    /** @type {Image | null} */
+    #image = null;
+    /** @type {Actions | null} */
+    #actions = null;
+    #picture = el("img", { alt: "", onerror: () => this.#explainLoss() });
+    #lost = el("p", { hidden: true });
+    #prompt = el("p", { class: "prompt", id: "picture-prompt", tabIndex: -1, dir: "auto" });
+    #about = el("div");
+    #facts = el("dl");
+    #dialog = el("dialog", { class: "picture", "aria-labelledby": "picture-prompt" });
+
+    /**
+     * @param {Surroundings} surroundings
+     * @param {import("./actions.js").Doings} doings
+     */
+    constructor(surroundings, doings) {
+        this.surroundings = surroundings;
+        this.doings = doings;
+        const newer = button("‹", () => this.#go(-1), { class: "step previous", "aria-label": "Newer picture" });
+        const older = button("›", () => this.#go(1), { class: "step next", "aria-label": "Older picture" });
+        const close = button("×", () => this.#dialog.close(), { class: "close", "aria-label": "Close" });
+        this.#dialog.append(
+            el("div", { class: "stage" }, newer, this.#picture, this.#lost, older),
+            el("div", { class: "panel" }, close, this.#prompt, this.#about),
+        );
+        this.#dialog.addEventListener("close", () => this.#onClose());
+        document.body.append(this.#dialog);
+    }
+
+    get open() {
+        return this.#dialog.open;
+    }
+
+    close() {
+        if (this.open) this.#dialog.close();
+    }
+
+    /**
+     * Show a picture.
+     * @param {string} guid
+     */
+    async show(guid) {
+        if (this.#image?.guid === guid && this.open) return;
+        try {
+            const known = this.surroundings.known(guid);
+            const image = known ?? /** @type {Image} */ (await (await ask(`image/${guid}`)).json());
+            if (this.open) this.#fill(image);
+            else this.#grow(image);
+        } catch (error) {
+            if (!(error instanceof Problem)) throw error;
+            this.#fillMissing(error);
+            if (!this.open) this.#dialog.showModal();
+        }
+    }
+
+    /**
+     * What a key does here; whether it is one of ours.
+     * @param {string} key
+     */
+    press(key) {
+        const steps = { ArrowLeft: () => this.#go(-1), ArrowRight: () => this.#go(1) };
+        const action = this.#actions?.ofKey(key) ?? /** @type {Record<string, () => unknown>} */ (steps)[key];
+        if (!this.#image || !action) return false;
+        action();
+        return true;
+    }
+
+    /** @param {1 | -1} step */
+    async #go(step) {
+        if (!this.#image) return;
+        const neighbour = await this.surroundings.neighbour(this.#image.guid, step);
+        if (neighbour) {
+            await this.#follow(neighbour.guid);
+            say(beginningOf(neighbour.prompt, 100));
+        } else {
+            say(step === 1 ? "This is the oldest picture." : "This is the newest picture.");
+        }
+    }
+
+    /**
+     * To another picture, which takes the place of this one in the history.
+     * @param {string} guid
+     */
+    #follow(guid) {
+        history.replaceState(history.state, "", `#p=${guid}`);
+        return this.show(guid);
+    }
+
+    /**
+     * Open with the tile growing into the picture.
+     * @param {Image} image
+     */
+    #grow(image) {
+        const tile = this.surroundings.linkOf(image.guid)?.querySelector("img");
+        const change = () => {
+            this.#fill(image);
+            this.#dialog.showModal();
+            this.#prompt.focus({ preventScroll: true });
+        };
+        if (!tile || !document.startViewTransition || motionReduced()) {
+            change();
+            return;
+        }
+        tile.style.viewTransitionName = "picture";
+        const transition = document.startViewTransition(() => {
+            tile.style.viewTransitionName = "";
+            this.#picture.style.viewTransitionName = "picture";
+            change();
+        });
+        transition.finished.finally(() => {
+            this.#picture.style.viewTransitionName = "";
+        });
+    }
+
+    /** @param {Image} image */
+    #fill(image) {
+        this.#image = image;
+        this.#actions = new Actions(image, this.doings, () => this.#dialog.close());
+        this.#lost.hidden = true;
+        this.#picture.hidden = false;
+        Object.assign(this.#picture, { width: image.width, height: image.height, alt: beginningOf(image.prompt) });
+        this.#picture.style.backgroundImage = `url("image/${image.guid}/thumbnail?size=800")`;
+        this.#picture.src = `image/${image.guid}/content`;
+        this.#prompt.textContent = image.prompt;
+        this.#about.replaceChildren(this.#actions.first, this.#facts, this.#actions.more);
+        this.#showFacts(image, null);
+        if (image.generation) this.#askGeneration(image, image.generation);
+    }
+
+    /** @param {Problem} problem */
+    #fillMissing(problem) {
+        this.#image = null;
+        this.#actions = null;
+        this.#picture.hidden = true;
+        this.#lost.hidden = false;
+        const missing = problem.name === "image-not-found";
+        this.#lost.textContent = missing ? "There is no such picture, or it was deleted." : problem.message;
+        this.#prompt.textContent = "No picture";
+        this.#about.replaceChildren();
+    }
+
+    /**
+     * @param {Image} image
+     * @param {string} guid
+     */
+    async #askGeneration(image, guid) {
+        try {
+            const generation = await (await ask(`generation/${guid}`)).json();
+            if (this.#image === image) this.#showFacts(image, generation);
+        } catch (error) {
+            if (!(error instanceof Problem)) throw error;
+        }
+    }
+
+    /**
+     * @param {Image} image
+     * @param {import("./api.js").Generation | null} generation
+     */
+    #showFacts(image, generation) {
+        this.#facts.replaceChildren(...factsOf(image, generation, (guid) => this.#follow(guid)));
+    }
+
+    /** The service says why the bytes did not come. */
+    async #explainLoss() {
+        const image = this.#image;
+        if (!image) return;
+        const words = await ask(`image/${image.guid}/content`).then(
+            () => "The browser cannot show this picture.",
+            (error) => String(error.message),
+        );
+        if (this.#image !== image) return;
+        this.#picture.hidden = true;
+        this.#lost.hidden = false;
+        this.#lost.textContent = words;
+    }
+
+    #onClose() {
+        const link = this.#image && this.surroundings.linkOf(this.#image.guid);
+        this.#image = null;
+        this.#actions = null;
+        this.#picture.removeAttribute("src");
+        this.surroundings.closed();
+        link?.focus({ preventScroll: true });
+        link?.scrollIntoView({ block: "nearest" });
+    }
+}

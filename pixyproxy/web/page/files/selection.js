@@ -1,0 +1,133 @@
+// Several pictures at once: to download them as they are, or to delete them.
+
+import { button, byId, el, pause, say } from "./dom.js";
+
+/** @typedef {import("./gallery.js").Gallery} Gallery */
+
+const PAUSE = 300;
+
+export class Selection {
+    active = false;
+    /** @type {Set<string>} */
+    #chosen = new Set();
+    /** Where Shift begins a range. @type {HTMLElement | null} */
+    #last = null;
+    #place = byId("gallery");
+    #count = el("span", {});
+    #delete = button("Delete…", () => this.#onDelete(), { class: "danger" });
+    #sure = false;
+    #bar = el("div", { class: "selected", role: "toolbar", "aria-label": "Selected pictures", hidden: true });
+
+    /**
+     * @param {Gallery} gallery
+     * @param {HTMLButtonElement} switcher
+     * @param {(guids: Set<string>) => Promise<unknown>} remove
+     */
+    constructor(gallery, switcher, remove) {
+        this.gallery = gallery;
+        this.switcher = switcher;
+        this.remove = remove;
+        this.#bar.append(
+            this.#count,
+            button("Download", () => this.#download()),
+            this.#delete,
+            button("Done", () => this.toggle(), { class: "quiet" }),
+        );
+        document.body.append(this.#bar);
+        this.#place.addEventListener("click", (event) => this.#onClick(event), { capture: true });
+        this.#place.addEventListener("keydown", (event) => this.#onKey(event));
+    }
+
+    /** Begin to select, or end it. */
+    toggle() {
+        this.active = !this.active;
+        this.switcher.setAttribute("aria-pressed", String(this.active));
+        this.#place.classList.toggle("selecting", this.active);
+        for (const link of this.#place.querySelectorAll("a.tile")) this.prepare(/** @type {HTMLElement} */ (link));
+        if (this.active) say("Select pictures with Enter or a click.");
+        else this.clear();
+        this.#bar.hidden = !this.active;
+        this.#show();
+    }
+
+    clear() {
+        for (const guid of this.#chosen) this.gallery.linkOf(guid)?.setAttribute("aria-checked", "false");
+        this.#chosen.clear();
+        this.#show();
+    }
+
+    /**
+     * While pictures are selected a tile is a check box, else a link.
+     * @param {HTMLElement} link
+     */
+    prepare(link) {
+        if (this.active) {
+            link.role = "checkbox";
+            link.setAttribute("aria-checked", "false");
+        } else {
+            link.removeAttribute("role");
+            link.removeAttribute("aria-checked");
+        }
+    }
+
+    /** @param {MouseEvent} event */
+    #onClick(event) {
+        const link = event.target instanceof Element ? event.target.closest("a.tile") : null;
+        if (!this.active || !(link instanceof HTMLElement)) return;
+        event.preventDefault();
+        const links = /** @type {HTMLElement[]} */ ([...this.#place.querySelectorAll("a.tile")]);
+        const chosen = link.getAttribute("aria-checked") !== "true";
+        const [first, last] = [links.indexOf(event.shiftKey && this.#last ? this.#last : link), links.indexOf(link)];
+        for (const each of links.slice(Math.min(first, last), Math.max(first, last) + 1)) this.#choose(each, chosen);
+        this.#last = link;
+        this.#show();
+    }
+
+    /** @param {KeyboardEvent} event */
+    #onKey(event) {
+        if (!this.active || event.key !== " " || !(event.target instanceof HTMLAnchorElement)) return;
+        event.preventDefault();
+        event.target.click();
+    }
+
+    /**
+     * @param {HTMLElement} link
+     * @param {boolean} chosen
+     */
+    #choose(link, chosen) {
+        const guid = link.closest("li")?.dataset.guid;
+        if (!guid) return;
+        link.setAttribute("aria-checked", String(chosen));
+        if (chosen) this.#chosen.add(guid);
+        else this.#chosen.delete(guid);
+    }
+
+    #show() {
+        const count = this.#chosen.size;
+        this.#sure = false;
+        this.#count.textContent = `${count} selected`;
+        this.#delete.textContent = "Delete…";
+        for (const action of this.#bar.querySelectorAll("button"))
+            action.disabled = count === 0 && action.textContent !== "Done";
+    }
+
+    async #download() {
+        for (const guid of this.#chosen) {
+            el("a", { href: `image/${guid}/content?download=1`, download: "" }).click();
+            await pause(PAUSE); // a browser drops downloads that begin at once
+        }
+    }
+
+    async #onDelete() {
+        const count = this.#chosen.size;
+        if (!this.#sure) {
+            this.#sure = true;
+            this.#delete.textContent = count === 1 ? "Delete 1 picture for good" : `Delete ${count} pictures for good`;
+            say(`${this.#delete.textContent}? Press again.`);
+            return;
+        }
+        const guids = new Set(this.#chosen);
+        this.toggle();
+        await this.remove(guids);
+    }
+}

@@ -1,0 +1,128 @@
+// The pictures that are to be edited, and the mask of the first one.
+
+import { button, el, say } from "./dom.js";
+
+/**
+ * @typedef {{name: string, source: string, preview: string, width: number, height: number}} SourceOfEdit
+ *     `source`: the guid of a picture that is stored here, or a data: URL. `preview`: the address of a small one.
+ */
+
+export class Sources {
+    element = el("ul", { class: "sources", "aria-label": "Pictures to edit" });
+    /** @type {SourceOfEdit[]} */
+    #chosen = [];
+    /** A data: URL. @type {string | null} */
+    #mask = null;
+
+    /**
+     * @param {number} most
+     * @param {() => void} changed
+     */
+    constructor(most, changed) {
+        this.most = most;
+        this.changed = changed;
+    }
+
+    get count() {
+        return this.#chosen.length;
+    }
+
+    /** What a request says of them. */
+    get parameters() {
+        if (!this.count) return {};
+        const sources = this.#chosen.map(({ source }) => source);
+        return this.#mask ? { sources, mask: this.#mask } : { sources };
+    }
+
+    /** Those that the draft can keep: an upload would not fit, and is chosen again. */
+    get kept() {
+        return this.#chosen.filter(({ preview }) => !preview.startsWith("blob:"));
+    }
+
+    /**
+     * @param {SourceOfEdit} source
+     */
+    add(source) {
+        if (this.count >= this.most || this.#chosen.some((other) => other.source === source.source)) return;
+        this.#chosen.push(source);
+        this.#show();
+        say(`${source.name} is used as input.`);
+    }
+
+    /**
+     * Pictures from this device.
+     * @param {Iterable<File>} files
+     * @returns {Promise<string[]>} the names of those that cannot be read
+     */
+    async addFiles(files) {
+        const unreadable = [];
+        for (const file of files) {
+            const preview = URL.createObjectURL(file);
+            const image = el("img", { src: preview });
+            try {
+                await image.decode();
+                const source = await dataUrlOf(file);
+                this.add({ name: file.name, source, preview, width: image.naturalWidth, height: image.naturalHeight });
+            } catch {
+                URL.revokeObjectURL(preview);
+                unreadable.push(file.name);
+            }
+        }
+        return unreadable;
+    }
+
+    /** @param {SourceOfEdit} source */
+    #remove(source) {
+        if (source.preview.startsWith("blob:")) URL.revokeObjectURL(source.preview);
+        if (source === this.#chosen[0]) this.#mask = null;
+        this.#chosen = this.#chosen.filter((other) => other !== source);
+        this.#show();
+    }
+
+    #show() {
+        this.element.replaceChildren(
+            ...this.#chosen.map((source, index) =>
+                el(
+                    "li",
+                    {},
+                    el("img", { src: source.preview, alt: "", width: 48, height: 48 }),
+                    el("span", {}, source.name),
+                    index === 0 ? this.#maskButton(source) : null,
+                    button("×", () => this.#remove(source), {
+                        class: "quiet",
+                        "aria-label": `Do not use ${source.name}`,
+                    }),
+                ),
+            ),
+        );
+        this.changed();
+    }
+
+    /** @param {SourceOfEdit} source */
+    #maskButton(source) {
+        const words = this.#mask ? "Mask ✓" : "Mask";
+        return button(words, () => this.#paint(source), { class: "quiet", title: "Paint the part that is to change" });
+    }
+
+    /** @param {SourceOfEdit} source */
+    async #paint(source) {
+        const { paintMask } = await import("./mask.js");
+        const painted = await paintMask(source);
+        if (painted !== undefined) this.#mask = painted;
+        this.#show();
+    }
+}
+
+/**
+ * The bytes in a data: URL.
+ * @param {Blob} blob
+ * @returns {Promise<string>}
+ */
+export function dataUrlOf(blob) {
+    return new Promise((resolve, reject) => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(String(reader.result));
+        reader.onerror = () => reject(reader.error);
+        reader.readAsDataURL(blob);
+    });
+}

@@ -1,0 +1,89 @@
+// The tiles of the gallery: one of them is in the order of Tab, arrows go to the others.
+
+import { el } from "./dom.js";
+import { averageColour, beginningOf } from "./format.js";
+import { proportions } from "./rows.js";
+
+/** @typedef {import("./api.js").Image} Image */
+/** @typedef {import("./rows.js").Tile} Tile */
+
+/** @type {Record<string, number>} */
+const STEPS = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 };
+/** CSS pixels: tops of one row may differ by fractions. */
+const SAME_ROW = 4;
+
+/**
+ * The tile of a picture: its place has the picture's proportions and average colour before its bytes come.
+ * @param {Image} image
+ * @returns {Tile}
+ */
+export function tileOf(image) {
+    const { ratio, widest } = proportions(image.width, image.height);
+    const longest = Math.max(image.width, image.height);
+    const [small, large] = [400, 800].map((most) => Math.round(Math.min(most, longest) * widest));
+    const at = `image/${image.guid}/thumbnail?size=`;
+    const picture = el("img", {
+        alt: beginningOf(image.prompt),
+        loading: "lazy",
+        decoding: "async",
+        srcset: `${at}400 ${small}w${longest > 400 ? `, ${at}800 ${large}w` : ""}`,
+        onerror: () => picture.classList.add("lost"),
+    });
+    const link = el("a", { href: `#p=${image.guid}`, class: "tile", tabIndex: -1 }, picture);
+    const element = el("li", { "data-guid": image.guid }, link);
+    element.style.backgroundColor = averageColour(image.thumbhash);
+    return { element, link, image: picture, ratio, widest };
+}
+
+/**
+ * Have arrow keys move the focus among the tiles in this element.
+ * @param {HTMLElement} list
+ */
+export function moveByArrows(list) {
+    list.addEventListener("focusin", (event) => {
+        const link = event.target instanceof Element ? event.target.closest("a.tile") : null;
+        if (link instanceof HTMLElement) rove(list, link);
+    });
+    list.addEventListener("keydown", (event) => {
+        if (event.ctrlKey || event.metaKey || event.altKey || !(event.target instanceof HTMLAnchorElement)) return;
+        const links = /** @type {HTMLElement[]} */ ([...list.querySelectorAll("a.tile")]);
+        const index = links.indexOf(event.target);
+        const step = STEPS[event.key];
+        if (step === undefined || index < 0) return;
+        event.preventDefault();
+        const sideways = event.key === "ArrowRight" || event.key === "ArrowLeft";
+        (sideways ? links[index + step] : inNextRow(links, index, step))?.focus();
+    });
+}
+
+/**
+ * Make this tile the one that Tab reaches.
+ * @param {HTMLElement} list
+ * @param {HTMLElement | null} link
+ */
+export function rove(list, link) {
+    if (!link) return;
+    for (const other of list.querySelectorAll('a[tabindex="0"]')) /** @type {HTMLElement} */ (other).tabIndex = -1;
+    Object.assign(link, { tabIndex: 0 });
+}
+
+/**
+ * The tile in the next row, up or down, that is nearest to this one.
+ * @param {HTMLElement[]} links
+ * @param {number} index
+ * @param {number} step
+ */
+function inNextRow(links, index, step) {
+    const from = links[index]?.getBoundingClientRect();
+    let found;
+    let [row, nearest] = [NaN, Infinity];
+    for (let at = index + step; from && links[at]; at += step) {
+        const { top, left, width } = /** @type {HTMLElement} */ (links[at]).getBoundingClientRect();
+        if (Math.abs(top - from.top) < SAME_ROW) continue;
+        if (Number.isNaN(row)) row = top;
+        if (Math.abs(top - row) >= SAME_ROW) break;
+        const distance = Math.abs(left + width / 2 - (from.left + from.width / 2));
+        if (distance < nearest) [nearest, found] = [distance, links[at]];
+    }
+    return found;
+}

@@ -1,0 +1,1 @@
+"""Sessions of the page: logging in, who is logged in, logging out."""

@@ -1,0 +1,23 @@
+"""The body of POST /session."""
+
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from pixyproxy.core.model import Model
+
+
+class LogInBody(Model):
+    """A login code, or an API key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"code": "a-code-of-43-characters"}, {"key": "pxp_…"}]})
+
+    code: str | None = Field(default=None, description="From the address that `pixyproxy login` prints.")
+    key: str | None = Field(default=None, description="An API key.")
+
+    @model_validator(mode="after")
+    def has_one(self) -> Self:
+        """Both would leave open who logs in."""
+        if (self.code is None) == (self.key is None):
+            raise ValueError("must have either code or key")
+        return self

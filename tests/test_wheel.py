@@ -1,0 +1,56 @@
+"""The wheel that the Dockerfile installs has every file that the product reads at run time."""
+
+import gzip
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = ROOT / "pixyproxy/web/page/files"
+LIMIT_BYTES, LIMIT_FILES = 25 * 1024, 14
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel of this tree, built by the backend itself: pip would fetch the backend from a registry."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "pixyproxy", folder / "pixyproxy", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from setuptools.build_meta import build_wheel; build_wheel('.')"
+    built = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_backend_is_that_of_the_build() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert wanted == [f"setuptools=={version('setuptools')}"]
+
+
+def test_every_file_of_the_page_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
+    files = {f"pixyproxy/web/page/files/{file.name}": file.read_bytes() for file in FILES.iterdir()}
+    assert {"index.html", "page.css", "app.js", "icon.svg"} <= {file.name for file in FILES.iterdir()}
+    assert {name: wheel.read(name) for name in files} == files
+
+
+def test_every_module_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
+    modules = {str(file.relative_to(ROOT)) for file in (ROOT / "pixyproxy").rglob("*.py")}
+    assert {name for name in wheel.namelist() if name.endswith(".py")} == modules
+
+
+def test_the_page_is_small() -> None:
+    sizes = {
+        file.name: len(gzip.compress(file.read_bytes()))
+        for file in FILES.iterdir()
+        if file.suffix in {".html", ".css", ".js"}
+    }
+    assert len(sizes) <= LIMIT_FILES
+    assert sum(sizes.values()) <= LIMIT_BYTES, sizes
