@@ -18,6 +18,7 @@ from pixyproxy.core.exceptions import (
     NotFoundError,
     ObjectNotFoundError,
     StorageError,
+    ThumbnailImpossibleError,
     UploadsFullError,
 )
 from pixyproxy.core.generations import (
@@ -38,8 +39,10 @@ from pixyproxy.core.limits import ANSWERED_WITHIN
 from pixyproxy.core.protocols import Chunk, EqualGeneration, ParkedFile, PartialSink, Refilled
 from pixyproxy.core.search import Search
 from pixyproxy.core.sessions import Pass, Session
+from pixyproxy.core.thumbnails import SmallPicture
 from pixyproxy.core.words import prompt_terms
 from pixyproxy.data import conversions
+from pixyproxy.service.thumbnails.worker import shrink
 from pixyproxy.storage.keys import OBJECT_KEY
 from pixyproxy.upstream.demo.drawing import draw_picture
 
@@ -153,6 +156,10 @@ class FakeImageRepository:
         if self.after_mark is not None:
             self.after_mark(guid)
         return DeletedImage(guid=guid, filename=self.deleted[guid].filename)
+
+    async def add_thumbhash(self, guid: UUID, thumbhash: bytes) -> None:
+        image = await self.get(guid)
+        self.images[guid] = image.model_copy(update={"thumbhash": image.thumbhash or thumbhash})
 
     async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
         behind = sorted(str(guid) for guid in self.deleted if str(guid) > (cursor or ""))
@@ -751,6 +758,29 @@ class FakeStorage:
 def tiny_picture(prompt: str = "a dot", *, output_format: str = "png") -> bytes:
     """A real picture of 32 x 16 pixels."""
     return draw_picture(prompt, width=32, height=16, output_format=output_format)
+
+
+class FakeShrinker:
+    """Makes small pictures in this process, or does what the test sets."""
+
+    def __init__(self) -> None:
+        self.edges: list[int] = []
+        self.before: Callable[[], Awaitable[None]] | None = None
+        self.failure: Exception | None = None
+
+    async def shrink(self, data: bytes, *, edge: int, most: int = 0) -> SmallPicture:
+        self.edges.append(edge)
+        if self.before is not None:
+            await self.before()
+        if self.failure is not None:
+            raise self.failure
+        found = shrink(data, edge=edge, most=most)
+        if found is None:
+            raise ThumbnailImpossibleError
+        return SmallPicture(*found)
+
+    async def aclose(self) -> None:
+        pass
 
 
 class FakeGenerator:

@@ -26,6 +26,8 @@ from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.service.sessions import SessionService
+from pixyproxy.service.thumbnails.process import Shrinker
+from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.web.app import create_app
 from pixyproxy.web.dependencies import Services
@@ -43,6 +45,7 @@ from tests.fakes import (
     FakeParkedImageRepository,
     FakeParkingFolder,
     FakeSessionRepository,
+    FakeShrinker,
     FakeStorage,
     FakeUploadSpool,
 )
@@ -69,6 +72,7 @@ class Stage:
     storage: FakeStorage = field(default_factory=FakeStorage)
     generator: FakeGenerator = field(default_factory=FakeGenerator)
     folder: FakeParkingFolder = field(default_factory=FakeParkingFolder)
+    shrinker: Shrinker = field(default_factory=FakeShrinker)
     spool: FakeUploadSpool = field(default_factory=FakeUploadSpool)
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
     maximum: int = 64
@@ -146,6 +150,9 @@ class Stage:
             ending=self.readiness.ending,
             identify_callers=self.identify_callers,
         )
+        self.thumbnails = Thumbnails(
+            images=self.images, storage=self.storage, originals=self.public, shrinker=self.shrinker, clock=self.clock
+        )
         self.services = Services(
             public=self.public,
             private=self.private,
@@ -158,6 +165,7 @@ class Stage:
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),
             quality="medium",
             demo=self.demo,
+            thumbnails=self.thumbnails,
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,

@@ -711,7 +711,7 @@ async def test_an_idempotency_key_with_another_body_is_refused() -> None:
     stage = Stage()
     async with stage.client() as client:
         await client.post("/image", json={"prompt": "a dot"}, headers=with_key("order-66"))
-        for body in ({"prompt": "two dots"}, {"prompt": "a dot", "quality": "medium"}):
+        for body in ({"prompt": "two dots"}, {"prompt": "a dot", "quality": "high"}):
             response = await client.post("/image", json=body, headers=with_key("order-66"))
             assert response.status_code == 422
             assert response.json()["type"] == "urn:pixyproxy:problem:idempotency-key-reused"
@@ -1062,7 +1062,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     paths = document["paths"]
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
-        *("/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
+        *("/image/{guid}/thumbnail", "/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
         *("/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():

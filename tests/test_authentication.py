@@ -24,6 +24,8 @@ PUBLIC = {
     ("GET", "/image/{guid}.{extension}"),
     ("HEAD", "/image/{guid}.{extension}"),
     ("POST", "/session"),  # it logs in: the key, or a login code, is in its body
+    ("GET", "/image/{guid}/thumbnail"),
+    ("HEAD", "/image/{guid}/thumbnail"),
     ("GET", "/healthz"),
     ("HEAD", "/healthz"),
     ("GET", "/readyz"),

@@ -86,9 +86,13 @@ async def test_named_origins_are_allowed_alone_and_caches_are_informed() -> None
     stage = Stage(cors_origins=("https://app.example",))
     guid = (await stage.create())["guid"]
     named = await ask(stage, "GET", f"/image/{guid}", **ORIGIN)
-    assert (named.headers["access-control-allow-origin"], named.headers["vary"]) == ("https://app.example", "Origin")
+    varies = "Authorization, Cookie, Origin"
+    assert (named.headers["access-control-allow-origin"], named.headers["vary"]) == ("https://app.example", varies)
     other = await ask(stage, "GET", f"/image/{guid}", Origin="https://other.example")
-    assert ("access-control-allow-origin" in other.headers, other.headers["vary"]) == (False, "Origin")
+    assert ("access-control-allow-origin" in other.headers, other.headers["vary"]) == (False, varies)
+    for headers in (ORIGIN, {"Origin": "https://other.example"}):
+        picture = await ask(stage, "GET", f"/image/{guid}/content", **headers)
+        assert picture.headers["vary"] == "Origin", "it does not depend on who asks"
 
 
 async def test_no_origin_is_allowed_where_none_is_configured() -> None:
@@ -133,7 +137,7 @@ async def test_compressed_details_have_a_weak_tag_that_still_revalidates() -> No
     strong, _ = await raw(stage, f"/image/{guid}")
     headers, _ = await raw(stage, f"/image/{guid}", **{"Accept-Encoding": "gzip"})
     assert headers["etag"] == f"W/{strong['etag']}"
-    assert (await ask(stage, "GET", f"/image/{guid}", If_None_Match=headers["etag"])).status_code == 304
+    assert (await ask(stage, "GET", f"/image/{guid}", key=True, If_None_Match=headers["etag"])).status_code == 304
 
 
 async def test_a_304_repeats_the_weak_tag_of_compressed_details() -> None:
@@ -141,15 +145,15 @@ async def test_a_304_repeats_the_weak_tag_of_compressed_details() -> None:
     path = f"/image/{(await stage.create(prompt='a very long prompt ' * 100))['guid']}"
     tag = (await raw(stage, path))[0]["etag"]
     weak = (await raw(stage, path, **{"Accept-Encoding": "gzip"}))[0]["etag"]
-    assert (await ask(stage, "GET", path, If_None_Match=tag)).headers["etag"] == tag
-    assert (await ask(stage, "GET", path, If_None_Match=weak)).headers["etag"] == weak
+    assert (await ask(stage, "GET", path, key=True, If_None_Match=tag)).headers["etag"] == tag
+    assert (await ask(stage, "GET", path, key=True, If_None_Match=weak)).headers["etag"] == weak
 
 
 async def test_a_304_of_details_varies_as_their_200_does() -> None:
     stage = Stage()
     path = f"/image/{(await stage.create(prompt='a very long prompt ' * 100))['guid']}"
     whole, _ = await raw(stage, path)
-    known = await ask(stage, "GET", path, If_None_Match=whole["etag"])
+    known = await ask(stage, "GET", path, key=True, If_None_Match=whole["etag"])
     assert (known.status_code, known.headers["vary"]) == (304, whole["vary"])
 
 
@@ -331,7 +335,10 @@ def test_public_operations_need_no_key_and_headers_are_described() -> None:
     assert {"$ref": "#/components/schemas/RecordedProblem"} in error["anyOf"]
 
 
-UNDESCRIBED = {"content-length", "content-type", "vary", "x-content-type-options", "content-security-policy"}
+UNDESCRIBED = {
+    *("content-length", "content-type", "content-encoding", "vary"),
+    *("x-content-type-options", "content-security-policy"),
+}
 """Headers that no client acts on, and those of the body; besides them those of CORS."""
 
 

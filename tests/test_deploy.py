@@ -262,11 +262,16 @@ def test_every_time_is_longer_than_the_one_inside_it() -> None:
 
 def test_every_size_is_larger_than_the_one_inside_it() -> None:
     text = NGINX_CONF.read_text()
-    small, large = (int(size) * MIB for size in re.findall(r"^ *client_max_body_size (\d+)m;", text, re.M))
+    small, masked, large = (int(size) * MIB for size in re.findall(r"^ *client_max_body_size (\d+)m;", text, re.M))
     # Slightly more, so that PixyProxy itself answers.
     assert limits.MAX_BODY < small <= 2 * limits.MAX_BODY
+    assert limits.MAX_BODY + limits.MAX_MASK * 4 // 3 < masked <= 2 * limits.MAX_MASK
     assert limits.MAX_EDIT_BODY < limits.MAX_EDIT_JSON < large <= limits.MAX_EDIT_JSON + 2 * MIB
-    (edits,) = re.findall(r"location ~ (\S+) \{([^}]+)\}", text)
+    image, edits = re.findall(r"location ~ (\S+) \{([^}]+)\}", text)
+    assert "client_max_body_size" in image[1]
+    assert "proxy_request_buffering" not in image[1], "it is read before a replica is asked"
+    assert re.search(image[0], "/image")
+    assert not re.search(image[0], "/image/x")
     assert "client_max_body_size" in edits[1]
     assert "proxy_request_buffering off;" in edits[1]
     assert re.search(edits[0], "/v1/images/edits")
@@ -432,7 +437,7 @@ def test_a_body_over_the_limit_gets_the_problem_of_pixyproxy(stack: Stack) -> No
 
 
 def test_a_body_far_over_the_limit_ends_at_the_proxy(stack: Stack) -> None:
-    refused = stack.client.post("/image", content=b" " * 3 * MIB)
+    refused = stack.client.post("/image", content=b" " * 9 * MIB)
     assert refused.status_code == 413
     assert "X-Request-ID" not in refused.headers
 

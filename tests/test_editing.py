@@ -1,14 +1,19 @@
 """POST /image with `sources`: stored images are edited."""
 
 import base64
+import hashlib
+import io
+import random
 from typing import Any
 
 import pytest
+from PIL import Image as Pillow
 
+from pixyproxy.core import limits
 from pixyproxy.core.exceptions import StorageUnavailableError, UpstreamRefusedError
 from tests import planted
 from tests.fakes import FakeUploadSpool, tiny_picture
-from tests.stage import BASE_URL, Stage
+from tests.stage import BASE_URL, Stage, public_part
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +54,7 @@ async def test_stored_images_are_edited_by_guid_and_by_each_of_their_urls() -> N
     async with stage.client(key=False) as client:
         public = (await client.get(f"/image/{details['guid']}")).json()
     assert [each.keys() for each in public["sources"]] == [{"role", "sha256", "content_type", "size_bytes"}] * 5
-    assert {**public, "sources": details["sources"]} == details
+    assert {**public, "sources": details["sources"]} == public_part(details)
     assert not {"sources", "mask", "partial_images"} & asked.values().keys()
 
 
@@ -241,11 +246,97 @@ async def test_edited_images_can_be_edited_again_after_their_source_is_gone() ->
     second = (await post(stage, sources=[first["guid"]])).json()
     async with stage.client() as client:
         assert (await client.delete(f"/image/{first['guid']}")).status_code == 204
-        public = (await client.get(f"/image/{second['guid']}")).json()
+        assert (await client.get(f"/image/{second['guid']}")).json() == second
         for source in second["sources"]:
             source_url = source.pop("url")
             del source["guid"]
-        assert public == second
+        async with stage.client(key=False) as stranger:
+            assert (await stranger.get(f"/image/{second['guid']}")).json() == public_part(second)
         assert (await client.get(source_url)).status_code == 404
     third = (await post(stage, sources=[second["guid"]])).json()
     assert third["sources"][0]["guid"] == second["guid"]
+
+
+def noise(width: int, height: int) -> bytes:
+    """A PNG that does not compress: four bytes a pixel."""
+    file = io.BytesIO()
+    Pillow.frombytes("RGBA", (width, height), random.Random(7).randbytes(4 * width * height)).save(file, "PNG")
+    return file.getvalue()
+
+
+LARGE = noise(1000, 1040)
+"""A painted mask, as large as one can be."""
+
+
+def data_url(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
+
+
+async def test_a_painted_mask_of_four_megabytes_is_accepted_and_its_facts_are_recorded() -> None:
+    assert limits.MAX_MASK * 0.98 < len(LARGE) <= limits.MAX_MASK
+    stage = Stage()
+    source = await stage.create()
+    response = await post(stage, sources=[source["guid"]], mask=data_url(LARGE))
+    assert response.status_code == 201, response.text
+    assert stage.generator.inputs[-1] == (PICTURE, LARGE)
+    facts = {"sha256": hashlib.sha256(LARGE).hexdigest(), "content_type": "image/png", "size_bytes": len(LARGE)}
+    assert response.json()["sources"][1] == {"role": "mask", "guid": None, "url": None, **facts}
+    async with stage.client() as client:
+        (generation,) = (await client.get("/generation?limit=1")).json()
+    assert generation["request"]["inputs"][1] == {"role": "mask", **facts}
+    assert len(stage.storage.objects) == 2, "the mask is not kept"
+
+
+async def test_a_large_body_is_no_other_request_than_its_pictures_and_texts() -> None:
+    stage = Stage()
+    source = await stage.create()
+    key = {"Idempotency-Key": "order-66"}
+    made = await post(stage, key, sources=[data_url(LARGE), source["url"]], mask=source["guid"])
+    assert made.status_code == 201
+    assert stage.generator.inputs[-1] == (LARGE, PICTURE, PICTURE)
+    async with stage.client() as client:
+        await client.delete(f"/image/{source['guid']}")
+    again = await post(stage, key, sources=[data_url(LARGE), source["url"]], mask=source["guid"])
+    assert (again.json(), again.headers["idempotent-replayed"]) == (made.json(), "true")
+    other = await post(stage, key, sources=[data_url(LARGE[:-1] + b"!"), source["url"]], mask=source["guid"])
+    assert other.status_code in (415, 422)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "pointer"),
+    [
+        ({"sources": ["{large}"], "mask": "{too large}"}, 422, "#/mask"),
+        ({"sources": ["{large}"], "mask": "{no picture}"}, 415, "#"),
+        ({"sources": ["{large}"], "prompt": "{large}"}, 422, "#"),
+        ({"sources": ["{large}"], "prompt": "a" * 1_100_000}, 413, None),
+        ({"sources": ["{large}"], "unknown": "{large}"}, 422, "#"),
+        ({"mask": "{large}"}, 422, "#"),
+        ({"sources": ["{large}"] * 17}, 422, "#/sources"),
+    ],
+)
+async def test_a_large_body_that_breaks_a_rule_buys_nothing_and_leaves_no_file(
+    body: dict[str, Any], status: int, pointer: str | None
+) -> None:
+    stage = Stage()
+    pictures = {
+        "{large}": data_url(LARGE),
+        "{too large}": data_url(noise(1000, 1060)),
+        "{no picture}": data_url(b"<svg/>"),
+    }
+
+    def filled(value: Any) -> Any:
+        return [filled(each) for each in value] if isinstance(value, list) else pictures.get(value, value)
+
+    response = await post(stage, **{name: filled(value) for name, value in body.items()})
+    assert response.status_code == status, response.text
+    if pointer is not None:
+        assert response.json()["errors"][0]["pointer"] == pointer
+    assert stage.generations.generations == {}
+
+
+async def test_a_large_body_that_is_no_json_is_refused_at_once() -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        response = await client.post("/image", content=b"x" * 1_100_000, headers={"Content-Type": "text/plain"})
+        broken = await client.post("/image", content=b"x" * 1_100_000, headers={"Content-Type": "application/json"})
+    assert (response.status_code, broken.status_code) == (413, 413)

@@ -241,14 +241,14 @@ def test_a_query_reaches_no_log(proxy: Nginx, replica: Replica) -> None:
     limited = [httpx2.post(proxy.url + path, trust_env=False) for _ in range(1 + rate_of("posts")[1])][-1]
     while limited.status_code == 200:
         limited = httpx2.post(proxy.url + path, trust_env=False)
-    too_large = httpx2.post(proxy.url + path, content=b" " * 3 * 1024 * 1024, trust_env=False)
+    too_large = httpx2.post(f"{proxy.url}/mcp?q={SECRET}", content=b" " * 3 * 1024 * 1024, trust_env=False)
     absolute = statuses(send(proxy.port, "GET", f"http://localhost{path}"))
     malformed = statuses(send(proxy.port, "G@T", path))
     answered = [found.status_code, found_again.status_code, limited.status_code, too_large.status_code]
     assert (answered, absolute, malformed) == ([200, 200, 429, 413], [200], [400])
     proxy.process.stop()  # it writes a line after the answer
     lines = (proxy.folder / "access.log").read_text().splitlines()
-    for status, line in (("200", '"GET /image"'), ("429", '"POST /image"'), ("413", '"POST /image"')):
+    for status, line in (("200", '"GET /image"'), ("429", '"POST /image"'), ("413", '"POST /mcp"')):
         assert any(f" 127.0.0.1 {line} {status} " in each for each in lines), status
     assert SECRET not in "\n".join([*lines, proxy.process.output()])
 

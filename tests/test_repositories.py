@@ -26,10 +26,12 @@ from pixyproxy.core.exceptions import (
     UpstreamDeadlineError,
 )
 from pixyproxy.core.generations import (
+    DELETED_PROMPT,
     Generation,
     GenerationPage,
     GenerationRequest,
     GenerationState,
+    Origin,
     RecordedRequest,
 )
 from pixyproxy.core.images import DeletedImage, Image
@@ -448,6 +450,21 @@ async def test_an_unknown_key_is_not_found(repositories: Repositories) -> None:
         await repositories.keys.get(sha256="4" * 64)
 
 
+async def test_the_names_of_keys_are_found_by_their_ids_and_the_other_way_round(repositories: Repositories) -> None:
+    keys = repositories.keys
+    laptop = await keys.add(name="laptop", prefix="pxp_abcd", sha256="1" * 64)
+    ci = await keys.add(name="ci", prefix="pxp_efgh", sha256="2" * 64)
+    await keys.revoke(name="laptop")
+    for _ in range(2):
+        assert await keys.names([laptop.id, ci.id, 987_654]) == {laptop.id: "laptop", ci.id: "ci"}
+        assert await keys.names([987_654]) == await keys.names([]) == {}
+    assert await keys.find(name="ci") == ci
+    assert (await keys.find(name="laptop")).id == laptop.id
+    for name in ("Laptop", "laptop ", "", "nobody"):
+        with pytest.raises(NotFoundError):
+            await keys.find(name=name)
+
+
 KEY = "order-66/A"
 
 
@@ -596,6 +613,67 @@ async def test_generations_are_listed_by_their_state_page_by_page(repositories: 
     rest = await repositories.generations.list(limit=1, state=GenerationState.FAILED, cursor=first.next_cursor)
     assert [each.guid for each in (*first.generations, *rest.generations)] == [failed[1].guid, failed[0].guid]
     assert rest.next_cursor is None
+
+
+@pytest.mark.parametrize("state", [None, GenerationState.FAILED])
+async def test_generations_are_listed_by_their_caller_page_by_page(
+    repositories: Repositories, state: GenerationState | None
+) -> None:
+    made: list[Generation] = []
+    for second in (2, 1, 1, 1, 0, 3):
+        for api_key_id in (0, 1, 2):
+            values: dict[str, Any] = {"created_at": MOMENT + timedelta(seconds=second), "api_key_id": api_key_id}
+            await repositories.a_generation_in(**values)
+            made.append(await repositories.a_failed_generation_in(**values))
+    if state is None:
+        made = list((await repositories.generations.list(limit=100)).generations)
+    for api_key_id in (0, 2, 3):
+        own = [each for each in made if each.api_key_id == api_key_id]
+        expected = sorted(own, key=lambda each: (each.created_at, str(each.guid)), reverse=True)
+        found: list[Generation] = []
+        cursor, pages = None, 0
+        while pages == 0 or cursor is not None:
+            page = await repositories.generations.list(limit=2, cursor=cursor, state=state, api_key_id=api_key_id)
+            found, cursor, pages = [*found, *page.generations], page.next_cursor, pages + 1
+        assert [each.guid for each in found] == [each.guid for each in expected]
+        assert pages == max(len(own) // 2, 1)
+
+
+async def test_images_know_where_they_come_from(repositories: Repositories) -> None:
+    one, other = await repositories.a_generation_in(api_key_id=7), await repositories.a_generation_in(api_key_id=0)
+    pair = (an_image(one), an_image(one, guid=one.image_guid(1)))
+    await repositories.generations.succeed(one, images=pair, drawing=a_drawing())
+    single = an_image(other)
+    await repositories.generations.succeed(other, images=(single,), drawing=a_drawing())
+    images = {pair[0].guid: one, pair[1].guid: one, single.guid: other}
+    expected = {guid: Origin.of(generation) for guid, generation in images.items()}
+    assert await repositories.generations.origins([*images, uuid4()]) == expected
+    assert await repositories.generations.origins([]) == {}
+    await repositories.images.mark_deleted(single.guid)
+    left = await repositories.generations.origins([single.guid])
+    assert left[single.guid].generation == other.guid, "as long as it is recorded"
+    assert left[single.guid].request.prompt == DELETED_PROMPT
+    await repositories.images.delete(single.guid)
+    assert await repositories.generations.origins([single.guid]) == {}
+
+
+async def test_what_happens_after_its_end_does_not_change_how_long_a_generation_took(
+    repositories: Repositories,
+) -> None:
+    failed = await repositories.a_failed_generation_in(idempotency_key=KEY)
+    duration = (await repositories.generations.get(failed.guid)).duration
+    assert duration is not None
+    made = a_generation(idempotency_key=KEY)
+    await repositories.generations.add(made, lease=LONG, instead_of=failed.guid)
+    assert (await repositories.generations.get(failed.guid)).duration == duration
+    assert (await repositories.generations.get(made.guid)).duration is None
+    image = an_image(made)
+    await repositories.generations.succeed(made, images=(image,), drawing=a_drawing())
+    succeeded = await repositories.generations.get(made.guid)
+    assert succeeded.duration == round((succeeded.updated_at - MOMENT).total_seconds(), 3)
+    await repositories.images.mark_deleted(image.guid)
+    await repositories.images.delete(image.guid)
+    assert (await repositories.generations.get(made.guid)).duration == succeeded.duration
 
 
 @pytest.mark.parametrize("cursor", ["x", "", "MjAyNi0xMS0yMnwx"])

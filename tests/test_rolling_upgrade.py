@@ -109,6 +109,17 @@ def assert_finds(server: PixyProxy, known: list[dict[str, object]], q: str, *, f
     assert len(httpx2.get(f"{server.url}/image", headers=KEY).json()) == len(known)
 
 
+def assert_sessions_are_only_unknown(old: PixyProxy, new: PixyProxy) -> None:
+    """The old release refuses what it does not know, and serves on."""
+    headers = {"Host": "pictures.example"}
+    begun = httpx2.post(f"{new.url}/session", json={"key": planted.API_KEY}, headers=headers)
+    headers["Cookie"] = begun.headers["set-cookie"].partition(";")[0]
+    assert httpx2.get(f"{new.url}/image", headers=headers).status_code == 200
+    for method, path, status in (("GET", "/image", 401), ("GET", "/session", 404), ("POST", "/session", 404)):
+        assert httpx2.request(method, f"{old.url}{path}", headers=headers).status_code == status
+    assert httpx2.get(f"{old.url}/image", headers={**headers, **KEY}).status_code == 200
+
+
 @pytest.mark.anyio
 async def test_the_release_before_lives_restarts_and_reconciles_beside_the_newest(
     release_before: Path, mysql: SqlServer, unique: Callable[[], str], tmp_path: Path
@@ -146,6 +157,9 @@ async def test_the_release_before_lives_restarts_and_reconciles_beside_the_newes
 
         assert httpx2.delete(f"{old_server.url}/image/{known.pop(1)['guid']}", headers=KEY).status_code == 204
         assert_finds(new_server, known, "one by", found=known)
+
+        assert_sessions_are_only_unknown(old_server, new_server)
+
         assert httpx2.delete(f"{new_server.url}/image/{known.pop(0)['guid']}", headers=KEY).status_code == 204
         assert_finds(new_server, known, "one by", found=known)
         old.stop()

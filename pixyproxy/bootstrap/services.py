@@ -29,6 +29,8 @@ from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.service.sessions import SessionService
+from pixyproxy.service.thumbnails.process import WorkerProcess
+from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.cached import CachedImageStorage
@@ -61,7 +63,7 @@ class Parts:
             await self.services.private.drain()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, self.services.thumbnails.aclose(), return_exceptions=True)
             await self.adapters.cleanup.aclose()
 
 
@@ -106,6 +108,12 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
         quality=settings.quality or None,
         demo=settings.draws_demo,
+        thumbnails=Thumbnails(
+            images=cached.images,
+            storage=cached.storage,
+            originals=PublicImageService(images=cached.images, storage=stores.storage),
+            shrinker=WorkerProcess(),
+        ),
         public_url=settings.public_url,
         cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )

@@ -37,7 +37,7 @@ def positive(text: str) -> int:
 def object_key(text: str) -> str:
     """An object's key, as `reconcile` prints it."""
     if not OBJECT_KEY.fullmatch(text):
-        raise argparse.ArgumentTypeError("an object's key is {guid}.{png|webp|jpg}")
+        raise argparse.ArgumentTypeError("an object's key is {guid}.{png|webp|jpg} or {guid}.{400|800}.webp")
     return text
 
 

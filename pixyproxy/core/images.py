@@ -20,7 +20,8 @@ MAX_PICTURE_BYTES = limits.MAX_PICTURE
 class Image(Model):
     """A picture that exists: bytes in the storage under `filename`, and this record.
 
-    `sources`: what it was edited from; none if it was drawn from its prompt alone.
+    `sources`: what it was edited from; none if it was drawn from its prompt alone. `thumbhash`: the bytes of a
+    placeholder; None until its first thumbnail is made.
     """
 
     guid: UUID

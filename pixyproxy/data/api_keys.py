@@ -67,7 +67,7 @@ class SqlApiKeyRepository:
         row = await self._database.one(
             "SELECT id, name, prefix, created_at, revoked_at FROM api_keys WHERE name = :name", name=name
         )
-        if row is None:
+        if row is None or row["name"] != name:  # a server ignores spaces at the end
             raise NotFoundError(f"No API key has the name {name!r}.")
         return row_to_api_key(row)
 

@@ -94,6 +94,13 @@ class CachedImageRepository:
         finally:
             self._memory.forget(guid)
 
+    async def add_thumbhash(self, guid: UUID, thumbhash: bytes) -> None:
+        """Record the thumbhash; this process knows it at once, others when their records run out."""
+        try:
+            await self._images.add_thumbhash(guid, thumbhash)
+        finally:
+            self._memory.forget(guid)
+
     async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
         """Images that are marked as deleted and still recorded."""
         return await self._images.list_deleted(limit=limit, cursor=cursor)

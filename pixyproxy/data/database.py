@@ -112,6 +112,15 @@ class Transaction:
         (row,) = self.all("SELECT strftime('%Y-%m-%d %H:%M:%f') AS now" if sqlite else "SELECT UTC_TIMESTAMP(6) AS now")
         return column_to_time(row["now"])
 
+    def same(self, column: str) -> str:
+        """The condition that a column has the value of its name, for a list by an index that begins with the column.
+
+        The list must be ordered by the column too. MariaDB reads an index from the end of an equal value on, past all
+        rows before the cursor; between two bounds it begins at the cursor. MySQL and SQLite need the equality.
+        """
+        mariadb = getattr(self._connection.dialect, "is_mariadb", False)
+        return f"{column} >= :{column} AND {column} <= :{column}" if mariadb else f"{column} = :{column}"
+
     def one(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
         return self._run(sql, parameters).mappings().first()

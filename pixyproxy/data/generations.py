@@ -26,16 +26,21 @@ ORIGINS = """
 """
 
 
-def page_of(*filters: str) -> str:
-    """The statement of the list where these columns have given values. Each has an index in its order."""
-    conditions = "".join(f"{column} = :{column} AND " for column in filters)
-    return (
-        SELECT
-        + f"""
+PAGE = (
+    SELECT
+    + """
     WHERE {conditions}created_at <= :created_at AND (created_at < :created_at OR guid < :guid)
-    ORDER BY created_at DESC, guid DESC
+    ORDER BY {order}created_at DESC, guid DESC
     LIMIT :rows
     """
+)
+
+
+def page_where(transaction: Transaction, *columns: str) -> str:
+    """The statement of the list where these columns have given values. Each has an index in its order."""
+    return PAGE.format(
+        conditions="".join(f"{transaction.same(column)} AND " for column in columns),
+        order="".join(f"{column} DESC, " for column in columns),
     )
 
 
@@ -111,9 +116,9 @@ class SqlGenerationRepository:
         created_at, guid = position_of(cursor)
         wanted = {"api_key_id": api_key_id, "state": None if state is None else state.value}
         filters: dict[str, Any] = {column: value for column, value in wanted.items() if value is not None}
-        statement = page_of(*filters)
 
         def page(transaction: Transaction) -> GenerationPage:
+            statement = page_where(transaction, *filters)
             rows = transaction.all(statement, created_at=created_at, guid=guid, rows=limit + 1, **filters)
             return GenerationPage(
                 generations=with_images(transaction, rows[:limit]), next_cursor=next_cursor(rows, limit=limit)

@@ -15,7 +15,7 @@ from pixyproxy.data.database import Row, Transaction
 
 SELECT = """
     SELECT id, guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model, sources,
-           created_at, updated_at
+           thumbhash, created_at, updated_at
     FROM images
 """
 BY_GENERATIONS = SELECT + "WHERE generation_id IN :ids AND deleted_at IS NULL ORDER BY id"
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def image_to_row(image: Image) -> dict[str, Any]:
-    """The columns of an image, but for `generation_id` and `api_key_id`, which only the database knows."""
+    """The columns of a new image, but for `thumbhash`, and for what only the database knows."""
     return {
         "guid": str(image.guid),
         "filename": image.filename,
@@ -68,6 +68,7 @@ def row_to_image(row: Row) -> Image:
         sha256=row["sha256"],
         model=row["model"],
         sources=readable_inputs(json.loads(row["sources"])) if row["sources"] else (),
+        thumbhash=row["thumbhash"],
         created_at=column_to_time(row["created_at"]),
         updated_at=column_to_time(row["updated_at"]),
     )

@@ -130,6 +130,16 @@ class SqlImageRepository:
 
         return await self._database.transaction(mark)
 
+    async def add_thumbhash(self, guid: UUID, thumbhash: bytes) -> None:
+        """Record the thumbhash, unless the image has one; `ImageNotFoundError` if there is no such image now."""
+        found = await self._database.execute(
+            "UPDATE images SET thumbhash = COALESCE(thumbhash, :thumbhash) WHERE guid = :guid AND deleted_at IS NULL",
+            guid=str(guid),
+            thumbhash=thumbhash,
+        )
+        if not found:
+            raise ImageNotFoundError
+
     async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
         """Images, readable or not, that are marked as deleted and still recorded: a page, by keyset."""
         deleted_at, guid = position_of(cursor)

@@ -97,6 +97,8 @@ class KeyService:
         """Record a key that was made before."""
         if not KEY_NAME.fullmatch(name):
             raise ConfigurationError("A key's name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '@' and '-'.")
+        if name == CONFIGURED_CALLER.name:
+            raise ConfigurationError(f"{name} is the name of the key in the setting of this name.")
         try:
             return await self._repository.add(name=name, prefix=key[:PREFIX_LENGTH], sha256=digest(key))
         except ConflictError:

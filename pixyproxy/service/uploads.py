@@ -89,6 +89,10 @@ class InputCollector:
         self._files: list[InputFile] = []
         self._held: dict[str, InputFile] = {}
 
+    def remember(self, recall: Recall | None) -> None:
+        """Use these recorded inputs: see `Uploads.collect`."""
+        self._recall = recall
+
     async def take(self, role: Role, chunks: AsyncIterable[Chunk], *, pointer: str) -> None:
         """An upload, by its bytes."""
         self._require_place(role, pointer)

@@ -58,7 +58,7 @@ CACHING = ("ETag", "Cache-Control")
 BY_CALLER = (*CACHING, "Vary")
 CONTENT = (*CACHING, "Last-Modified")
 PICTURE = (*CONTENT, "Accept-Ranges", "Content-Disposition")
-CONTENT_PATHS = ("/image/{guid}/content", "/image/{guid}.{extension}")
+CONTENT_PATHS = ("/image/{guid}/content", "/image/{guid}.{extension}", "/image/{guid}/thumbnail")
 OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("post", "/image", "201"): ("Location", "Preference-Applied", "Idempotent-Replayed"),
     ("post", "/image", "202"): ("Location", "Preference-Applied", "Idempotent-Replayed"),

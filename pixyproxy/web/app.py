@@ -19,7 +19,7 @@ from pixyproxy.web.http.clients import WatchedClients
 from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
-from pixyproxy.web.images import private, public
+from pixyproxy.web.images import private, public, thumbnails
 from pixyproxy.web.log.request_log import RequestLog, record_route
 from pixyproxy.web.mcp import routes as mcp
 from pixyproxy.web.mcp.errors import render_rpc_error
@@ -77,7 +77,11 @@ def create_api(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        steps = DrainingSteps(announce=services.readiness.announce_end, finish=services.runner.drain)
+        async def finish() -> None:
+            services.thumbnails.stop()
+            await services.runner.drain()
+
+        steps = DrainingSteps(announce=services.readiness.announce_end, finish=finish)
         async with nullcontext() if background is None else background():
             yield {STEPS: steps, RENDER: partial(render_in, dialects)}
 
@@ -97,6 +101,7 @@ def create_api(
     api.state.dialects = dialects
     api.state.page = load_page()
     public.add_routes(api.router)
+    thumbnails.add_routes(api.router)
     for dialect in dialects:
         for router in dialect.routers:
             api.include_router(router, prefix=dialect.prefix)

@@ -17,6 +17,7 @@ from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.sessions import SessionService
+from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 
 
@@ -41,6 +42,7 @@ class Services:
     readiness: Readiness
     models: ModelCatalogue
     uploads: Uploads
+    thumbnails: Thumbnails
     quality: str | None = None
     demo: bool = False
     public_url: str | None = None

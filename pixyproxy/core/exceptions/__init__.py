@@ -5,6 +5,7 @@ PixyProxyException
  │   └─ UnsupportedFileError           415  an image of the request is neither PNG, WebP nor JPEG
  ├─ ModelNotFoundError                 422  the request names a model that is not offered
  ├─ SearchTooSlowError                 422  the search took longer than the database may work on it
+ ├─ ThumbnailImpossibleError           422  the image cannot be decoded, or not within the limits
  ├─ MalformedRequestError              400  the request cannot be read as HTTP or as JSON
  ├─ ClientLeftError                    400  the client left before anything was spent; only the log has it
  ├─ InvalidIdempotencyKeyError         400  the Idempotency-Key is empty, too long, or no printable ASCII
@@ -35,6 +36,7 @@ PixyProxyException
  │   ├─ UpstreamUnavailableError            the upstream cannot be reached, or asked us to wait
  │   ├─ TooManyGenerationsError             this process runs as many generations as it may
  │   ├─ UploadsFullError                    there is no room for more uploads
+ │   ├─ TooManyThumbnailsError              more thumbnails are waited for than may be
  │   ├─ TooManyConnectionsError             this process has as many connections as it may
  │   ├─ ShuttingDownError                   this process ends
  │   └─ NotReadyError                       /readyz: names the parts that failed
@@ -83,6 +85,7 @@ from pixyproxy.core.exceptions.parts import (
     StorageUnavailableError,
     TooManyConnectionsError,
     TooManyGenerationsError,
+    TooManyThumbnailsError,
     UnavailableError,
     UploadsFullError,
     UpstreamUnavailableError,
@@ -108,6 +111,7 @@ from pixyproxy.core.exceptions.request import (
     RangeNotSatisfiableError,
     RequestTimeoutError,
     SearchTooSlowError,
+    ThumbnailImpossibleError,
     UnsupportedFileError,
     UnsupportedMediaTypeError,
 )
@@ -166,8 +170,10 @@ __all__ = [
     "StorageError",
     "StorageMismatchError",
     "StorageUnavailableError",
+    "ThumbnailImpossibleError",
     "TooManyConnectionsError",
     "TooManyGenerationsError",
+    "TooManyThumbnailsError",
     "UnavailableError",
     "UnsupportedFileError",
     "UnsupportedMediaTypeError",

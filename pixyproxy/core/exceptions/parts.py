@@ -58,6 +58,14 @@ class UploadsFullError(UnavailableError):
     default_detail = "The uploads of other requests fill the room for uploads; try again soon."
 
 
+class TooManyThumbnailsError(UnavailableError):
+    """So many thumbnails are waited for that this one is not made now, or no process can be started that makes it."""
+
+    name = "too-many-thumbnails"
+    title = "Too many thumbnails are being made"
+    default_detail = "Newer requests for thumbnails took the place of this one; try again soon."
+
+
 class TooManyConnectionsError(UnavailableError):
     """This process has as many connections as it may."""
 

@@ -129,6 +129,14 @@ class RangeNotSatisfiableError(PixyProxyException):
         return {**super().headers, "Content-Range": f"bytes */{self._size_bytes}"}
 
 
+class ThumbnailImpossibleError(PixyProxyException):
+    """No thumbnail can be made of this image: it cannot be decoded, or not within the limits."""
+
+    status = 422
+    name = "thumbnail-impossible"
+    title = "No thumbnail can be made of this image"
+
+
 class HeaderTooLargeError(PixyProxyException):
     """The request's head is over the limit."""
 

@@ -53,6 +53,12 @@ class ImageRepository(Protocol):
         version cannot read.
         """
 
+    async def add_thumbhash(self, guid: UUID, thumbhash: bytes) -> None:
+        """Record the thumbhash, unless the image has one; `ImageNotFoundError` if there is no such image now.
+
+        Looks past every cache.
+        """
+
     async def list_deleted(self, *, limit: int, cursor: str | None = None) -> DeletedImagePage:
         """Images, readable or not, that are marked as deleted and still recorded, from `cursor` on, at most `limit`.
 

@@ -25,7 +25,7 @@ class StoredObject(Protocol):
 
 
 class ImageStorage(Protocol):
-    """The place of the bytes. Keys are `{guid}.{png|webp|jpg}`.
+    """The place of the bytes. Keys are `{guid}.{png|webp|jpg}`, and `{guid}.{400|800}.webp` for thumbnails.
 
     Any method raises `StorageUnavailableError` when the storage does not answer or refuses us for now, and
     `StorageError` when it refuses in a way that waiting does not fix.

@@ -7,15 +7,17 @@ from uuid import UUID
 
 from pixyproxy.core.exceptions import DatabaseError, ObjectNotFoundError
 from pixyproxy.core.generations import MAX_IMAGES, GenerationState
-from pixyproxy.core.images import ObjectFacts, image_guid
+from pixyproxy.core.images import SUFFIXES, ObjectFacts, image_guid
 from pixyproxy.core.protocols import Stores
+from pixyproxy.core.thumbnails import is_thumbnail_key
 from pixyproxy.service.recovering.findings import Finding, Findings
 from pixyproxy.service.recovering.recover import Recovery
 
 PAGE = 1000
 """Keys that are compared at once."""
 
-
+BEING_MADE = timedelta(minutes=1)
+"""Age of a thumbnail whose process may be about to remove it: its image was deleted while it was made."""
 FEW = 20
 """So many orphans are removed without `--force`, however few objects there are."""
 SHARE = 100
@@ -46,13 +48,14 @@ class Owner:
 
 @dataclass(frozen=True)
 class Page:
-    """Keys of both stores up to `end`, or to the last one if that is None. `here`: the objects.
+    """Keys of both stores up to `end`, or to the last one if that is None. `here`: the objects of images.
 
-    `there`: the recorded sizes. `unsettled`: the owner of every image guid that may still be recorded, if there is an
-    object without a row.
+    `thumbnails`: those of thumbnails. `there`: the recorded sizes. `unsettled`: the owner of every image guid that
+    may still be recorded, if there is an object without a row.
     """
 
     here: Mapping[str, ObjectFacts]
+    thumbnails: Mapping[str, ObjectFacts]
     there: Mapping[str, int]
     unsettled: Mapping[UUID, Owner]
     end: str | None
@@ -80,23 +83,29 @@ class Comparison:
         """Compare all keys behind `after` in both stores; remove at most `most` orphans.
 
         Such an object has a key of our shape, no row, no generation that may still record it, and is older than
-        `grace`. All of that is checked again just before the removal. A row without an object is only reported. Returns
+        `grace`. All of that is checked again just before the removal. A thumbnail without a row is removed too, however
+        young it is: it can be made again. A row without an object is only reported. Returns
         the key to continue after if `most` was reached, else None. Raises what database and storage raise.
         """
         removed = compared = 0
         async for page in self._pages(after=after):
-            for key in sorted(page.here.keys() | page.there.keys()):
-                if key in page.here and key in page.there:
+            recorded = {key[:36] for key in page.there}
+            for key in sorted(page.here.keys() | page.there.keys() | page.thumbnails.keys()):
+                if key in page.thumbnails and key[:36] in recorded:
+                    pass
+                elif key in page.here and key in page.there:
                     if page.here[key].size_bytes != page.there[key]:
                         self._findings.add(Finding.BROKEN, key, fixed=False)
                 elif key in page.there:
                     await self._report_if_lost(key)
                 elif removed == most and self._apply:
                     return after
+                elif key in page.thumbnails:
+                    removed += await self._judge_thumbnail(page.thumbnails[key])
                 else:
                     removed += await self._judge(page.here[key], unsettled=page.unsettled, grace=grace)
                 after = key
-            compared += len(page.here.keys() | page.there.keys())
+            compared += len(page.here.keys() | page.there.keys()) + len(page.thumbnails)
             if progress is not None:
                 progress(compared, page.end or "")
         return None
@@ -124,10 +133,12 @@ class Comparison:
             sizes = await self._images.sizes(after=end, limit=PAGE)
             ends = [page[-1] for page in ([each.key for each in objects], list(sizes)) if len(page) == PAGE]
             end = min(ends, default=None)
-            here = {each.key: each for each in objects if end is None or each.key <= end}
+            listed = {each.key: each for each in objects if end is None or each.key <= end}
+            here = {key: each for key, each in listed.items() if not is_thumbnail_key(key)}
+            thumbnails = {key: each for key, each in listed.items() if is_thumbnail_key(key)}
             there = {key: size for key, size in sizes.items() if end is None or key <= end}
             unsettled = await self._derived_guids() if here.keys() - there.keys() else {}
-            yield Page(here, there, unsettled, end)
+            yield Page(here, thumbnails, there, unsettled, end)
 
     async def _derived_guids(self) -> dict[UUID, Owner]:
         """The owner of every image guid that may still be recorded."""
@@ -140,6 +151,22 @@ class Comparison:
         except ObjectNotFoundError:
             if await self._images.has(filename, marked=False):  # else it is deleted, or soon will be
                 self._findings.add(Finding.LOST, filename, fixed=False)
+
+    async def _judge_thumbnail(self, suspect: ObjectFacts) -> bool:
+        """Report a thumbnail without a row; whether it was removed. No thumbnail is made before its row exists."""
+        for suffix in SUFFIXES.values():
+            if await self._images.has(f"{suspect.key[:36]}.{suffix}"):
+                return False
+        try:
+            await self._storage.head(suspect.key)
+        except ObjectNotFoundError:
+            return False  # deleted since it was listed
+        if self._apply:
+            await self._storage.delete(suspect.key)
+        elif datetime.now(UTC) - suspect.modified_at < BEING_MADE:
+            return False
+        self._findings.add(Finding.THUMBNAIL, suspect.key, fixed=self._apply)
+        return self._apply
 
     async def _judge(self, suspect: ObjectFacts, *, unsettled: Mapping[UUID, Owner], grace: timedelta) -> bool:
         """Report an object without a row; whether it was removed."""

@@ -20,6 +20,7 @@ class Finding(StrEnum):
     ORPHAN = "object without a row"
     YOUNG = "object without a row, younger than the grace"
     UNREADABLE = "object of a generation whose record this version cannot read"
+    THUMBNAIL = "thumbnail without its image"
     LOST = "row without an object"
     BROKEN = "row whose object has another size"
 
@@ -30,6 +31,7 @@ FIXED = {
     Finding.FILE: "taken up",
     Finding.DELETION: "finished",
     Finding.ORPHAN: "removed",
+    Finding.THUMBNAIL: "removed",
 }
 """The text for a finding that was fixed."""
 

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from pixyproxy.core.exceptions import DamagedMarkError, StorageMismatchError
 from pixyproxy.core.protocols import Stores
+from pixyproxy.core.thumbnails import is_thumbnail_key
 from pixyproxy.service.recovering.compare import Orphans
 
 SAMPLE = 1000
@@ -47,7 +48,8 @@ async def find_mismatch(stores: Stores) -> str | None:
 
 async def has_our_objects(stores: Stores) -> bool:
     """Whether this database has records of nearly all of the first objects of the storage."""
-    objects = await stores.storage.list(after="", limit=SAMPLE)
+    listed = await stores.storage.list(after="", limit=SAMPLE)
+    objects = [each for each in listed if not is_thumbnail_key(each.key)]
     known = await stores.images.sizes(after="", limit=SAMPLE)
     end = max(known) if len(known) == SAMPLE else None
     looked_at = [each.key for each in objects if end is None or each.key <= end]

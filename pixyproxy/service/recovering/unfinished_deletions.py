@@ -1,4 +1,4 @@
-"""Finishes deletions: an image is marked as deleted, and its object or its row is still there."""
+"""Finishes deletions: an image is marked as deleted, and an object of it or its row is still there."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pixyproxy.core.exceptions import PixyProxyException, StorageError, StorageUnavailableError
 from pixyproxy.core.images import DeletedImage
 from pixyproxy.core.protocols import Stores
+from pixyproxy.service.deletions import remove_objects
 from pixyproxy.service.recovering.findings import Finding, Findings
 
 BATCH = 100
@@ -47,9 +48,9 @@ class UnfinishedDeletions:
             logger.warning("%d deletions cannot be finished: %s: %s", failed, failure.name, failure.detail)
 
     async def _finish(self, image: DeletedImage) -> PixyProxyException | None:
-        """Remove the object and the row; the error if the storage does not do it."""
+        """Remove the objects and the row; the error if the storage does not do it."""
         try:
-            await self._storage.delete(image.filename)
+            await remove_objects(self._storage, image)
         except (StorageUnavailableError, StorageError) as error:
             return error
         await self._images.delete(image.guid)

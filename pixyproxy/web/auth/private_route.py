@@ -1,4 +1,4 @@
-"""Routes that need a key."""
+"""Routes that need a caller."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -10,19 +10,19 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
-from pixyproxy.web.http.body_limit import EDIT_BODY, EDIT_JSON, SMALL_BODY, BodyLimit, with_body_limit
+from pixyproxy.web.http.body_limit import EDIT_BODY, EDIT_JSON, SMALL_BODY, BodyLimit, is_json, with_body_limit
 from pixyproxy.web.log.request_log import record_of
 
 
 class PrivateRoute(APIRoute):
-    """A route that checks the key first: FastAPI reads and parses the body before its dependencies run."""
+    """A route that finds its caller first: FastAPI reads and parses the body before its dependencies run."""
 
     def body_limit(self, request: Request) -> BodyLimit:  # noqa: ARG002 -- for the subclass
         """The limit of the body of this request."""
         return SMALL_BODY
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler behind the key and the limit of the body."""
+        """FastAPI's handler behind the authentication and the limit of the body."""
         handle = super().get_route_handler()
 
         async def handle_authenticated(request: Request) -> Response:
@@ -42,8 +42,7 @@ class PrivateUploadRoute(PrivateRoute):
 
     def body_limit(self, request: Request) -> BodyLimit:
         """JSON may be larger than a form, for its images are base64."""
-        is_json = request.headers.get("content-type", "").lower().startswith("application/json")
-        return EDIT_JSON if is_json else EDIT_BODY
+        return EDIT_JSON if is_json(request) else EDIT_BODY
 
 
 def private_router(route_class: type[PrivateRoute] = PrivateRoute) -> APIRouter:

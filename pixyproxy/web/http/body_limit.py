@@ -17,12 +17,13 @@ class BodyLimit:
     """`size`: bytes that a body may have. It must arrive within `client_patience`.
 
     With a `rate` it may take longer: then no pause may exceed `client_patience`, and after `grace` seconds the average
-    must reach `rate` bytes a second. A process that is ending stops reading it.
+    must reach `rate` bytes a second. A process that is ending stops reading it. `request_class`: how it is read.
     """
 
     size: int = limits.MAX_BODY
     rate: int | None = None
     grace: float = limits.UPLOAD_GRACE
+    request_class: type[Request] = Request
 
 
 SMALL_BODY = BodyLimit()
@@ -42,7 +43,12 @@ def with_body_limit(request: Request, limit: BodyLimit) -> Request:
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit.size:
         raise too_large(limit)
-    return Request(request.scope, BoundedBody(request.receive, limit, services=services_of(request)))
+    return limit.request_class(request.scope, BoundedBody(request.receive, limit, services=services_of(request)))
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body is declared to be JSON."""
+    return request.headers.get("content-type", "").lower().startswith("application/json")
 
 
 def too_large(limit: BodyLimit) -> PayloadTooLargeError:

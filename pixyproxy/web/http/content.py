@@ -68,10 +68,17 @@ def _validators(sha256: str, created_at: datetime) -> Validators:
 
 def content_headers(image: Image, validators: Validators, *, attachment: bool) -> dict[str, str]:
     """The headers of every answer about an image's bytes: cacheable without limit, and safe to embed in any page."""
+    headers = picture_headers(
+        validators, content_type=image.content_type, filename=image.filename, attachment=attachment
+    )
+    return headers | {"Content-Length": str(image.size_bytes)}
+
+
+def picture_headers(validators: Validators, *, content_type: str, filename: str, attachment: bool) -> dict[str, str]:
+    """The headers of a picture but for its length."""
     return {
-        "Content-Type": image.content_type,
-        "Content-Length": str(image.size_bytes),
-        "Content-Disposition": f'{"attachment" if attachment else "inline"}; filename="{image.filename}"',
+        "Content-Type": content_type,
+        "Content-Disposition": f'{"attachment" if attachment else "inline"}; filename="{filename}"',
         **caching_headers(validators),
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",

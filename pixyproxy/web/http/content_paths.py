@@ -5,9 +5,12 @@ import re
 from pixyproxy.core.images import SUFFIXES
 
 EXTENSIONS = tuple(SUFFIXES.values())
-CONTENT = re.compile(rf"/image/[^/]+(/content|\.({'|'.join(EXTENSIONS)}))")
+CONTENT = re.compile(rf"/image/[^/]+(/content|/thumbnail|\.({'|'.join(EXTENSIONS)}))")
 
 
 def is_content(path: str) -> bool:
-    """Whether the path is that of a picture: `/image/{guid}/content`, or `/image/{guid}.png`, `.webp` or `.jpg`."""
+    """Whether the path is that of a picture.
+
+    `/image/{guid}/content`, `/image/{guid}/thumbnail`, or `/image/{guid}.png`, `.webp` or `.jpg`.
+    """
     return CONTENT.fullmatch(path) is not None

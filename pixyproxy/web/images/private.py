@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 from pydantic import TypeAdapter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
@@ -57,11 +58,12 @@ from pixyproxy.web.http.pages import page_response
 from pixyproxy.web.http.preferences import Preferences, requested_preferences
 from pixyproxy.web.images.body import CreateImageBody
 from pixyproxy.web.images.details import ImageDetails, listed
+from pixyproxy.web.images.large_body import LargeBodyRoute, collector_of
 from pixyproxy.web.images.sources import inputs_of
 from pixyproxy.web.log.request_log import add_facts
 from pixyproxy.web.problems import responses_for
 
-router = private_router()
+router = private_router(LargeBodyRoute)
 IMAGES = TypeAdapter(list[ImageDetails])
 CREATE = {
     202: {
@@ -120,6 +122,7 @@ async def create_image(
     base_url: BaseUrl,
     key: Annotated[str | None, Depends(idempotency_key)],
     preference: Annotated[Preferences, Depends(requested_preferences)],
+    request: Request,
     response: Response,
 ) -> ImageDetails | Response:
     """Draw the prompt, or edit the sources.
@@ -136,6 +139,7 @@ async def create_image(
             uploads=uploads,
             base_url=base_url,
             recall=None if key is None else partial(images.recorded_inputs, caller=caller, idempotency_key=key),
+            holding=collector_of(request),
         ),
         partial_images=body.partial_images or 0,
     )

@@ -18,7 +18,6 @@ export class Activity {
     );
     #key = el("input", {
         type: "text",
-        list: "keys-seen",
         placeholder: "All keys",
         autocomplete: "off",
         spellcheck: false,

@@ -70,6 +70,8 @@ export function askToLogIn(reason) {
                     "Every picture that you have drawn, kept in your own storage, at an address that does not expire.",
                 ),
                 words,
+                // For password managers, which keep a name with each key.
+                el("input", { type: "text", autocomplete: "username", value: "PixyProxy", hidden: true }),
                 el("label", {}, "API key", key),
                 el("button", { type: "submit", class: "main" }, "Log in"),
                 el(
