@@ -302,6 +302,39 @@ async def test_a_search_is_kept_in_the_next_link() -> None:
     assert "next" not in second.links
 
 
+async def test_a_list_of_a_caller_is_kept_in_the_next_link_and_of_an_unknown_name_it_is_empty() -> None:
+    stage = Stage()
+    laptop = {"Authorization": f"Bearer {await stage.keys.create('laptop')}"}
+    async with stage.client() as client:
+        for number in range(4):
+            headers = laptop if number % 2 else {}
+            await client.post("/image", json={"prompt": f"fox {number}"}, headers=headers)
+
+        async def prompts(**query: str) -> list[str]:
+            found, url = [], str(httpx2.URL("/image", params={"limit": "1", **query}))
+            while url:
+                answer = await client.get(url)
+                assert answer.status_code == 200
+                found += [image["prompt"] for image in answer.json()]
+                url = answer.links.get("next", {}).get("url", "")
+            return found
+
+        assert await prompts(caller="laptop") == await prompts(caller="laptop", q="fox") == ["fox 3", "fox 1"]
+        assert await prompts(caller="PIXYPROXY_API_KEY") == ["fox 2", "fox 0"]
+        assert await prompts(caller="laptop", q="2") == await prompts(caller="nobody") == []
+        await stage.keys.revoke("laptop")
+        assert await prompts(caller="laptop") == ["fox 3", "fox 1"]
+        assert (await client.get("/image?caller=")).status_code == 422
+
+
+@pytest.mark.parametrize("q", ['"', '""', "*", "%", "the", "(", "\\", "a*b*", "-fox", "'", '"*"', "\u200d", "é" * 500])
+async def test_every_text_is_a_search(q: str) -> None:
+    stage = Stage()
+    await stage.create(prompt="a red fox")
+    async with stage.client() as client:
+        assert (await client.get("/image", params={"q": q})).status_code == 200
+
+
 async def test_an_empty_list_is_an_empty_array() -> None:
     async with Stage().client() as client:
         response = await client.get("/image")

@@ -420,13 +420,15 @@ async def test_an_empty_list_is_an_empty_page(repositories: Repositories) -> Non
     [
         ("LightHouse", "a lighthouse at dawn", "a light house"),
         ("50%", "about 50% grey", "about 500 greys"),
+        ('"50%"', "about 50% grey", "about 50 greys"),
         ("a_b", "the a_b of it", "the aXb of it"),
-        ("!", "look!", "look"),
-        ("\\", "back\\slash", "backslash"),
+        ('"a_b"', "the a_b of it", "the a b of it"),
+        ('"!"', "look!", "look"),
+        ('"\\"', "back\\slash", "backslash"),
         ("'; DROP TABLE images; --", "x'; DROP TABLE images; --", "x"),
     ],
 )
-async def test_a_search_finds_what_the_prompt_contains_literally(
+async def test_a_search_finds_words_and_what_is_quoted_literally(
     repositories: Repositories, q: str, hit: str, miss: str
 ) -> None:
     found = await repositories.an_image_in(prompt=hit)

@@ -127,6 +127,14 @@ def assert_leaves_thumbnails_alone(old: Release, new: Release, images: Path, ima
     assert thumbnails_of(images, guid) == set()
 
 
+def assert_finds(server: PixyProxy, known: list[dict[str, object]], q: str, *, found: list[dict[str, object]]) -> None:
+    """Of the images that are known a search, and one in those of the caller, finds these: newest first."""
+    for caller in ({}, {"caller": "PIXYPROXY_API_KEY"}):
+        listed = httpx2.get(f"{server.url}/image", params={"q": q, **caller}, headers=KEY).json()
+        assert [entry["guid"] for entry in listed] == [image["guid"] for image in found[::-1]]
+    assert len(httpx2.get(f"{server.url}/image", headers=KEY).json()) == len(known)
+
+
 def assert_sessions_are_only_unknown(old: PixyProxy, new: PixyProxy) -> None:
     """The old release refuses what it does not know, and serves on."""
     headers = {"Host": "pictures.example"}
@@ -169,9 +177,17 @@ async def test_the_release_before_lives_restarts_and_reconciles_beside_the_newes
         for server in (old_server, new_server):
             assert_serves(server, known)
 
+        assert new.run("reconcile", "--apply").returncode == 0
+        assert_finds(new_server, known, "one by", found=known)
+        assert_finds(new_server, known, "schema", found=known[1:2])  # recorded by the old one after the migration
+
+        assert httpx2.delete(f"{old_server.url}/image/{known.pop(1)['guid']}", headers=KEY).status_code == 204
+        assert_finds(new_server, known, "one by", found=known)
+
         assert_sessions_are_only_unknown(old_server, new_server)
 
         assert httpx2.delete(f"{new_server.url}/image/{known.pop(0)['guid']}", headers=KEY).status_code == 204
+        assert_finds(new_server, known, "one by", found=known)
         old.stop()
         old_server = old.serve()
         known += [draw(server, "after the restart of the old one") for server in (old_server, new_server)]
