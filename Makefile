@@ -1,12 +1,13 @@
 # make run   start PixyProxy here, with nothing to configure      make test   all tests, on real servers
 # make check linters, types, layers, deploy files                 make pins   renew the pinned requirements
+# make screenshots   the pictures of the page in docs/page/, with Debian's chromium and fonts
 # make bench compare it with its alternatives (45 minutes; ARGS="--rounds 1 --quick" is a smoke run)
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test bench check format pins clean
+.PHONY: run test bench check format screenshots pins clean
 
 run: .venv/runtime.done
 	$(BIN)/pixyproxy serve $(ARGS)
@@ -37,6 +38,9 @@ format: .venv/dev.done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m tests.lint_page --fix
+
+screenshots: .venv/dev.done
+	$(BIN)/python -m tests.screenshots
 
 pins: .venv/dev.done
 	$(PYTHON) -m venv .venv/pins && .venv/pins/bin/pip install -q uv

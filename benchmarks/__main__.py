@@ -24,6 +24,7 @@ from benchmarks import (
     report,
     slow_readers,
     streams,
+    thumbnails,
 )
 from benchmarks.contestants import BENCH_BIN, NGINX_WORDS, ROOT, program
 from benchmarks.machine import machine, versions
@@ -35,7 +36,7 @@ from tests.servers import BIN, MYSQL, MariaDB, SeaweedFS
 
 PARTS: dict[str, ModuleType] = {
     part.PART: part
-    for part in (content, counts, not_modified, lists, generation, edits, streams, slow_readers, connects)
+    for part in (content, counts, not_modified, lists, generation, edits, streams, slow_readers, connects, thumbnails)
 }
 ROUNDS = 5
 """The fewest rounds of a full run."""

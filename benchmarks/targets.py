@@ -232,6 +232,22 @@ def slow_readers_targets() -> tuple[Target, ...]:
     )
 
 
+def thumbnails_targets() -> tuple[Target, ...]:
+    """The targets for thumbnails."""
+    cases = tuple(names.THUMBNAILS)
+
+    def ours(what: str, figure: str, sense: Sense, bound: float, unit: str) -> Target:
+        return Target("thumbnails", what, cases, names.OURS, figure, sense, bound, unit=unit)
+
+    return (
+        Target("thumbnails", "answers that are errors", cases, names.OURS, "errors", "=", 0, always=True),
+        ours("400 pixels: times lighter than the picture", "lighter_400", "≥", 20, ""),
+        ours("800 pixels: times lighter than the picture", "lighter_800", "≥", 20, ""),
+        ours("GET of details p99 meanwhile", "details_p99_ms", "≤", 250, "ms"),
+        ours("GET of a 50 KB content p99 meanwhile", "content_p99_ms", "≤", 250, "ms"),
+    )
+
+
 TARGETS = (
     *content_targets(),
     *counts_targets(),
@@ -245,6 +261,7 @@ TARGETS = (
     *edits_targets(),
     *streams_targets(),
     *slow_readers_targets(),
+    *thumbnails_targets(),
     Target(
         *("connects", "CPU, against a context of its own", (names.CONNECT,), names.SHARED_CONTEXT, "cpu_ms", "≤", 0.3),
         beside=names.OWN_CONTEXT,

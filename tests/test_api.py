@@ -302,6 +302,39 @@ async def test_a_search_is_kept_in_the_next_link() -> None:
     assert "next" not in second.links
 
 
+async def test_a_list_of_a_caller_is_kept_in_the_next_link_and_of_an_unknown_name_it_is_empty() -> None:
+    stage = Stage()
+    laptop = {"Authorization": f"Bearer {await stage.keys.create('laptop')}"}
+    async with stage.client() as client:
+        for number in range(4):
+            headers = laptop if number % 2 else {}
+            await client.post("/image", json={"prompt": f"fox {number}"}, headers=headers)
+
+        async def prompts(**query: str) -> list[str]:
+            found, url = [], str(httpx2.URL("/image", params={"limit": "1", **query}))
+            while url:
+                answer = await client.get(url)
+                assert answer.status_code == 200
+                found += [image["prompt"] for image in answer.json()]
+                url = answer.links.get("next", {}).get("url", "")
+            return found
+
+        assert await prompts(caller="laptop") == await prompts(caller="laptop", q="fox") == ["fox 3", "fox 1"]
+        assert await prompts(caller="PIXYPROXY_API_KEY") == ["fox 2", "fox 0"]
+        assert await prompts(caller="laptop", q="2") == await prompts(caller="nobody") == []
+        await stage.keys.revoke("laptop")
+        assert await prompts(caller="laptop") == ["fox 3", "fox 1"]
+        assert (await client.get("/image?caller=")).status_code == 422
+
+
+@pytest.mark.parametrize("q", ['"', '""', "*", "%", "the", "(", "\\", "a*b*", "-fox", "'", '"*"', "\u200d", "é" * 500])
+async def test_every_text_is_a_search(q: str) -> None:
+    stage = Stage()
+    await stage.create(prompt="a red fox")
+    async with stage.client() as client:
+        assert (await client.get("/image", params={"q": q})).status_code == 200
+
+
 async def test_an_empty_list_is_an_empty_array() -> None:
     async with Stage().client() as client:
         response = await client.get("/image")
@@ -1014,6 +1047,8 @@ PRIVATE = {
     ("/image/{guid}", "delete"),
     ("/generation", "get"),
     ("/generation/{guid}", "get"),
+    ("/session", "get"),
+    ("/session", "delete"),
     ("/v1/images/generations", "post"),
     ("/v1/images/edits", "post"),
     ("/v1/models", "get"),
@@ -1030,20 +1065,20 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/image/{guid}/thumbnail", "/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
-        *("/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
+        *("/session", "/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():
         for method, operation in operations.items():
             private = (path, method) in PRIVATE
             assert bool(operation.get("security")) is private
-            assert ("401" in operation["responses"]) is private
+            assert ("401" in operation["responses"]) is (private or (path, method) == ("/session", "post"))
             for status, response in operation["responses"].items():
                 if status[0] in "45":
                     (schema,) = response["content"].values()
                     shape = "OpenAIError" if path.startswith("/v1/") else "Problem"
                     assert schema == {"schema": {"$ref": f"#/components/schemas/{shape}"}}
     assert set(paths["/image"]["post"]["responses"]) == {
-        *("201", "202", "400", "401", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
+        *("201", "202", "400", "401", "403", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
     }
     assert paths["/image"]["post"]["requestBody"]["required"] is True
 

@@ -231,6 +231,27 @@ async def test_an_image_comes_back_with_what_it_was_edited_from(repositories: Re
     assert (await repositories.images.search(limit=1)).images == (image,)
 
 
+async def test_an_image_gets_one_thumbhash_and_keeps_it(repositories: Repositories) -> None:
+    image, other = await repositories.an_image_in(), await repositories.an_image_in()
+    assert image.thumbhash is None
+    first = bytes(range(231, 256))
+    for thumbhash in (first, b"\0second"):
+        await repositories.images.add_thumbhash(image.guid, thumbhash)
+        assert await repositories.images.get(image.guid) == image.model_copy(update={"thumbhash": first})
+    assert await repositories.images.get(other.guid) == other
+    found = {each.guid: each.thumbhash for each in (await repositories.images.search(limit=2)).images}
+    assert found == {image.guid: first, other.guid: None}
+
+
+async def test_an_image_that_is_gone_gets_no_thumbhash(repositories: Repositories) -> None:
+    image = await repositories.an_image_in()
+    await repositories.images.mark_deleted(image.guid)
+    for gone in (image.guid, uuid4()):
+        with pytest.raises(ImageNotFoundError):
+            await repositories.images.add_thumbhash(gone, b"hash")
+    assert (await repositories.images.list_deleted(limit=10)).images == (deleted(image),)
+
+
 async def test_an_unknown_image_is_not_found(repositories: Repositories) -> None:
     await repositories.an_image_in()
     with pytest.raises(ImageNotFoundError):
@@ -398,13 +419,15 @@ async def test_an_empty_list_is_an_empty_page(repositories: Repositories) -> Non
     [
         ("LightHouse", "a lighthouse at dawn", "a light house"),
         ("50%", "about 50% grey", "about 500 greys"),
+        ('"50%"', "about 50% grey", "about 50 greys"),
         ("a_b", "the a_b of it", "the aXb of it"),
-        ("!", "look!", "look"),
-        ("\\", "back\\slash", "backslash"),
+        ('"a_b"', "the a_b of it", "the a b of it"),
+        ('"!"', "look!", "look"),
+        ('"\\"', "back\\slash", "backslash"),
         ("'; DROP TABLE images; --", "x'; DROP TABLE images; --", "x"),
     ],
 )
-async def test_a_search_finds_what_the_prompt_contains_literally(
+async def test_a_search_finds_words_and_what_is_quoted_literally(
     repositories: Repositories, q: str, hit: str, miss: str
 ) -> None:
     found = await repositories.an_image_in(prompt=hit)

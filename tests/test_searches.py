@@ -24,19 +24,19 @@ from tests.stage import Stage
 pytestmark = pytest.mark.anyio
 
 COLUMNS = """
-    id, guid, generation_id, filename, {prompt} AS prompt, content_type, size_bytes, width, height, sha256, model,
-    sources, created_at, updated_at, deleted_at
+    id, guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model,
+    sources, created_at, updated_at, {deleted_at} AS deleted_at
 """
 LIMITS = DatabaseLimits(statement=2, read_wait=1)
 """A search may take longer than others wait for a thread: one that waits behind searches is refused."""
 SLOW = {
-    "mariadb": "IF(SLEEP(6) = 0, prompt, prompt)",
-    "mysql": "IF(BENCHMARK(1000000000, SHA2('a', 512)) = 0, prompt, prompt)",  # its SLEEP ends early, without an error
-    "sqlite": """prompt || (
+    "mariadb": "IF(SLEEP(6) = 0, {0}, {0})",
+    "mysql": "IF(BENCHMARK(1000000000, SHA2('a', 512)) = 0, {0}, {0})",  # its SLEEP ends early, without an error
+    "sqlite": """{0} || (
         WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers LIMIT 1000000000000)
         SELECT SUBSTR('', MAX(number)) FROM numbers)""",
 }
-"""The prompt, which takes longer to read than a search may take."""
+"""A column, which takes longer to read than a search may take."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,18 @@ class Opened:
     kind: str
 
     def slow_down(self) -> None:
-        """From now on each look at a prompt takes seconds."""
+        """From now on each look at an image of a list, or at a word of a prompt, takes seconds."""
+        slow_deleted_at, slow_term = (SLOW[self.kind].format(column) for column in ("deleted_at", "term"))
         self.run("ALTER TABLE images RENAME TO fast_images")
-        self.run(f"CREATE VIEW images AS SELECT {COLUMNS.format(prompt=SLOW[self.kind])} FROM fast_images")
+        self.run(f"CREATE VIEW images AS SELECT {COLUMNS.format(deleted_at=slow_deleted_at)} FROM fast_images")
+        self.run("ALTER TABLE image_terms RENAME TO fast_terms")
+        self.run(f"CREATE VIEW image_terms AS SELECT {slow_term} AS term, created_at, image_id FROM fast_terms")
 
     def speed_up(self) -> None:
         """As it was."""
-        self.run("DROP VIEW images")
-        self.run("ALTER TABLE fast_images RENAME TO images")
+        for view, table in (("images", "fast_images"), ("image_terms", "fast_terms")):
+            self.run(f"DROP VIEW {view}")
+            self.run(f"ALTER TABLE {table} RENAME TO {view}")
 
     def search(self, q: str | None) -> "asyncio.Task[ImagePage]":
         """A search that runs."""

@@ -12,8 +12,8 @@ from pixyproxy.core.threads import Gate
 from pixyproxy.data.cached import KEY_TTL, too_many
 from pixyproxy.data.lookups import Memory
 
-SESSIONS = 10_000
-"""Sessions whose records are remembered, at most: some 20 MB."""
+SESSIONS = 2_000
+"""Sessions whose records are remembered, at most: 5 MB."""
 
 # Concurrent lookups of tokens, and of login codes, that this process has never found: see `UNSEEN_KEYS`.
 UNSEEN_SESSIONS = 1

@@ -5,6 +5,7 @@ transaction that adds the words.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from pixyproxy.core.protocols import ImageSearch, Refilled
 from pixyproxy.data.conversions import next_cursor, position_of
@@ -38,11 +39,12 @@ LOCKED = """
 
 
 class SqlImageCompletion:
-    """`ImageCompletion` over SQL. `search`: where the words are added."""
+    """`ImageCompletion` over SQL. `search`: where the words are added. `cleared`: rows that `clear` removes at most."""
 
-    def __init__(self, database: SqlDatabase, *, search: ImageSearch[Transaction]) -> None:
+    def __init__(self, database: SqlDatabase, *, search: ImageSearch[Transaction], cleared: int = CLEARED) -> None:
         self._database = database
         self._search = search
+        self._cleared = cleared
 
     async def count(self) -> int:
         """How many records are not complete."""
@@ -60,7 +62,7 @@ class SqlImageCompletion:
 
     async def clear(self) -> bool:
         """Remove the first rows of the words, whole words if they are few; whether there were any."""
-        return await self._database.transaction(clear)
+        return await self._database.transaction(partial(clear, most=self._cleared))
 
     async def refill(self, *, limit: int, cursor: str | None = None) -> Refilled:
         """Complete images and add their words, a page of the list after the other."""
@@ -102,14 +104,14 @@ def owners(transaction: Transaction, images: Sequence[Row]) -> dict[int, tuple[i
     return found
 
 
-def clear(transaction: Transaction) -> bool:
-    """Remove about `CLEARED` rows of the words from the beginning of their order."""
+def clear(transaction: Transaction, *, most: int) -> bool:
+    """Remove `most` rows of the words, from the beginning of their order; a few more if they share a moment."""
     first = transaction.one("SELECT term FROM image_terms ORDER BY term, created_at, image_id LIMIT 1")
     if first is None:
         return False
     behind = transaction.one(
         "SELECT term, created_at FROM image_terms ORDER BY term, created_at, image_id LIMIT 1 OFFSET :number",
-        number=CLEARED,
+        number=most,
     )
     if behind is None:
         transaction.execute("DELETE FROM image_terms WHERE term >= :first", first=first["term"])

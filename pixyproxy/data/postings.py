@@ -53,15 +53,16 @@ Terms = tuple[bytes, ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """How a search runs. The SQL has the parameters `taken`, `skipped` and those of a position.
+    """How a search runs. The SQL has the parameters `window`, `taken`, `skipped` and those of a position, too.
 
     `walk`: images of the list that it walks along. `hits`: those of them that have everything else. `cost`: what an
     image of that list costs, in rows that are read. `filters`: whether there is anything else.
     """
 
     walk: str
+    walk_parameters: dict[str, Any]
     hits: str
-    parameters: dict[str, Any]
+    hits_parameters: dict[str, Any]
     cost: int
     filters: bool
 
@@ -105,7 +106,8 @@ def compose(
     walked: Terms | None, others: Sequence[Terms | None], phrases: Sequence[str], *, api_key_id: int | None
 ) -> Plan:
     """The SQL of a plan. Its joins are written so that SQLite keeps their order; the servers choose the same one."""
-    walk, parameters = along_terms(walked) if walked else along_images(api_key_id)
+    walk, walk_parameters = along_terms(walked) if walked else along_images(api_key_id)
+    parameters = dict(walk_parameters)
     joins: list[str] = []
     conditions: list[str] = []
     rest: Terms = ()
@@ -139,7 +141,7 @@ def compose(
         ORDER BY t.created_at DESC, t.image_id DESC
         LIMIT :rows
     """
-    return Plan(walk, hits, parameters, cost=cost, filters=bool(joins or conditions))
+    return Plan(walk, walk_parameters, hits, parameters, cost=cost, filters=bool(joins or conditions))
 
 
 def along_terms(terms: Terms) -> tuple[str, dict[str, Any]]:

@@ -96,12 +96,14 @@ def walk(
     """At most `limit` hits behind the position, and where the next page begins; None: there are no more."""
     hits: list[Position] = []
     for window in sizes_of(planned, limit=limit, windows=windows):
-        parameters = {**planned.parameters, **position.parameters, "window": window}
-        rows = transaction.all(planned.hits, taken=window, skipped=0, rows=limit + 1 - len(hits), **parameters)
+        place = {**position.parameters, "window": window}
+        rows = transaction.all(
+            planned.hits, **planned.hits_parameters, **place, taken=window, skipped=0, rows=limit + 1 - len(hits)
+        )
         hits += map(Position.of, rows)
         if len(hits) > limit:
             return hits[:limit], hits[limit - 1]
-        last = transaction.one(planned.walk, taken=1, skipped=window - 1, **parameters)
+        last = transaction.one(planned.walk, **planned.walk_parameters, **place, taken=1, skipped=window - 1)
         if last is None:
             return hits, None
         position = Position.of(last)

@@ -181,9 +181,17 @@ class PrivateImageService:
         await self._adopting.drain()
 
     async def list(self, query: ImageQuery) -> ImagePage:
-        """A page of all images, newest first; `InvalidRequestError` for a cursor that no page carried."""
+        """A page of the images that the query asks for, newest first: see `ImageRepository.search`.
+
+        `InvalidRequestError` for a cursor that no page carried, `SearchTooSlowError`.
+        """
         query = revalidated(_IMAGES, query)
-        return await self._stores.images.search(limit=query.limit, cursor=query.cursor, q=query.q)
+        api_key_id = None if query.caller is None else await self._callers.id_of(query.caller)
+        if query.caller is not None and api_key_id is None:
+            return ImagePage(images=(), next_cursor=None)
+        return await self._stores.images.search(
+            limit=query.limit, cursor=query.cursor, q=query.q, api_key_id=api_key_id
+        )
 
     async def delete(self, guid: UUID) -> None:
         """Delete an image: its record is hidden at once, its bytes are removed within seconds or later.

@@ -24,7 +24,9 @@ class ImageQuery(PageQuery):
     """The parameters of a page of images."""
 
     q: SearchText | None = Field(
-        default=None, description="Only images whose prompt contains this, in upper or lower case."
+        default=None,
+        description="Only images whose prompt has all of these words, in any order; `word*`: one that begins so; "
+        '`"a phrase"`: exactly this, in upper or lower case. A page may then be short or empty and still have a next.',
     )
 
 

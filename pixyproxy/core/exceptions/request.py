@@ -107,8 +107,8 @@ class SearchTooSlowError(PixyProxyException):
 
     def __init__(self) -> None:
         super().__init__(
-            "The database ended this search because it took too long. Ask for fewer entries with limit, or for a text "
-            "that more of the newest prompts contain; or read the list without q, page by page, and search in it."
+            "The database ended this search because it took too long. Ask for fewer entries with limit, or for "
+            "words instead of a quoted phrase; or read the list without q, page by page, and search in it."
         )
 
 

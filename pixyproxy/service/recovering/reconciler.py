@@ -93,8 +93,8 @@ class Reconciler:
     async def settle(self) -> None:
         """Finish what processes left behind: pictures in files, generations whose lease ran out, deletions.
 
-        Login codes and sessions that ended are removed, and records that an older version wrote are completed, for some
-        seconds. What the storage cannot do now is left for the next run. Raises what the database raises.
+        Login codes and sessions that ended are removed, and for some seconds records that an older version wrote are
+        completed. What the storage cannot do now is left for the next run. Raises what the database raises.
         """
         await self._parked_files.take_up()
         await self._finish_generations()

@@ -1,4 +1,4 @@
-"""Routes that need a key."""
+"""Routes that need a caller."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -15,14 +15,14 @@ from pixyproxy.web.log.request_log import record_of
 
 
 class PrivateRoute(APIRoute):
-    """A route that checks the key first: FastAPI reads and parses the body before its dependencies run."""
+    """A route that finds its caller first: FastAPI reads and parses the body before its dependencies run."""
 
     def body_limit(self, request: Request) -> BodyLimit:  # noqa: ARG002 -- for the subclass
         """The limit of the body of this request."""
         return SMALL_BODY
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler behind the key and the limit of the body."""
+        """FastAPI's handler behind the authentication and the limit of the body."""
         handle = super().get_route_handler()
 
         async def handle_authenticated(request: Request) -> Response:

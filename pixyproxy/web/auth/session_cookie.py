@@ -64,10 +64,10 @@ def cookie_name(request: Request) -> str:
 def reached_origin(request: Request) -> Origin:
     """The origin under which the client reached us.
 
-    A proxy may have ended its TLS without saying so: then it is the public URL that names its host.
+    A proxy may have ended its TLS without saying so: then the public URL says it, for requests to its host.
     """
-    requested, public = requested_url(request.scope), services_of(request).public_url
-    if public is not None and host_of(public) == host_of(requested):
+    requested, public = requested_url(request.scope), services_of(request).public_url or ""
+    if public.startswith("https:") and host_of(public) == host_of(requested):
         requested = public
     return parse_origin(requested) or ("http", None, None)
 

@@ -185,7 +185,10 @@ async def list_images(
     callers: Known,
     base_url: BaseUrl,
 ) -> Response:
-    """All images, newest first. The next page is the `next` of the Link header (RFC 8288)."""
+    """All images, newest first. The next page is the `next` of the Link header (RFC 8288).
+
+    A page of a search may have fewer than `limit` images, or none, and still a next one.
+    """
     page = await images.list(query)
     details = await listed(page.images, callers=callers, base_url=base_url)
     return page_response(details, IMAGES, url=f"{base_url}/image", query=query, next_cursor=page.next_cursor)

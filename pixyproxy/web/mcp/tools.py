@@ -100,7 +100,8 @@ TOOLS = dict(
         tool(
             list_images,
             "The images that are stored here, newest first, with prompt and permanent URL. q finds those whose prompt "
-            "contains a text. Look here before you draw what may exist.",
+            "has all of its words; a page may be empty and have a next_cursor. Look here before you draw "
+            "what may exist.",
             title="List images",
             takes=ListImages,
             answers=ImageList,

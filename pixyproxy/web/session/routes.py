@@ -89,7 +89,7 @@ async def caller_of(body: LogInBody, services: Services) -> Caller:
     """Who logs in."""
     if body.code is not None:
         return await services.sessions.spend_code(body.code)
-    return await services.keys.authenticate(body.key or "")
+    return await services.keys.authenticate((body.key or "").strip())
 
 
 @router.get(

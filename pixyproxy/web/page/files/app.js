@@ -31,14 +31,10 @@ async function start() {
     addEventListener("loggedout", async () => {
         if (asking) return;
         asking = true;
-        await askToLogIn(
-            new Problem({
-                type: "session-ended",
-                detail: "The session has ended, or its key was revoked. The prompt is kept.",
-            }),
-        );
+        const detail = "The session has ended, or its key was revoked. What you typed is kept.";
+        const session = await askToLogIn(new Problem({ type: "session-ended", detail }));
         asking = false;
-        await page.resume();
+        await page.resume(session);
     });
     await page.open();
 }

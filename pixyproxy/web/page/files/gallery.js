@@ -5,6 +5,7 @@ import { Days, emptyFrames } from "./days.js";
 import { button, byId, el, motionReduced, say } from "./dom.js";
 import { number } from "./format.js";
 import { Fresh } from "./fresh.js";
+import { Head } from "./head.js";
 import { Place } from "./place.js";
 import { Selection } from "./selection.js";
 import { rove, tileOf } from "./tiles.js";
@@ -17,6 +18,7 @@ const PAGE = 60;
 /** Pages without a match that are read before the person is asked. */
 const EMPTY_PAGES = 20;
 const AHEAD = "800px";
+const TOP = 64; // CSS pixels that the top of the page covers
 
 export class Gallery {
     /** @type {Image[]} */
@@ -32,10 +34,8 @@ export class Gallery {
     #mine = false;
 
     #fresh = new Fresh(() => this.#showNewest());
-    #title = el("h2");
-    #everybody = button("Everybody", () => this.filter(false));
-    #own = button("Mine", () => this.filter(true));
     #select = button("Select", () => this.selection.toggle(), { class: "quiet", "aria-pressed": "false" });
+    #head;
     #days = new Days();
     #end = el("p", { class: "end" });
     #sentinel = el("div");
@@ -44,18 +44,14 @@ export class Gallery {
     /**
      * @param {string} caller
      * @param {(guids: Set<string>) => Promise<unknown>} remove
+     * @param {() => void} refreshed called when the newest pictures were read
      */
-    constructor(caller, remove) {
+    constructor(caller, remove, refreshed) {
         this.caller = caller;
+        this.refreshed = refreshed;
         this.selection = new Selection(this, this.#select, remove);
-        const whose = { class: "switch", role: "group", "aria-label": "Whose pictures" };
-        const head = [this.#title, this.#fresh.button, el("div", whose, this.#everybody, this.#own), this.#select];
-        byId("gallery").replaceChildren(
-            el("div", { class: "head" }, ...head),
-            this.#days.element,
-            this.#end,
-            this.#sentinel,
-        );
+        this.#head = new Head((mine) => this.filter(mine), this.#fresh.button, this.#select);
+        byId("gallery").replaceChildren(this.#head.element, this.#days.element, this.#end, this.#sentinel);
     }
 
     /** Begin with the newest, or after a reload where the person was; returns what is searched for. */
@@ -73,20 +69,27 @@ export class Gallery {
     async search(query) {
         if (query === this.#query) return;
         this.#query = query;
-        await this.#load("");
-        this.#keepPlace();
+        await this.#begin();
     }
 
     /** @param {boolean} mine whether only the caller's own pictures are shown */
     async filter(mine) {
         this.#mine = mine;
-        await this.#load("");
-        this.#keepPlace();
+        await this.#begin();
     }
 
     /** Begin again with the newest. */
-    refresh() {
-        return this.#load("");
+    async refresh() {
+        await this.#load("");
+        this.refreshed();
+    }
+
+    /** Begin another list, at its beginning. */
+    async #begin() {
+        await this.#load("");
+        const above = this.#head.element.getBoundingClientRect().top - TOP;
+        if (above < 0) scrollBy(0, above);
+        this.#keepPlace();
     }
 
     /** @param {string} guid */
@@ -157,9 +160,7 @@ export class Gallery {
         this.#cursor = cursor;
         const caller = this.#mine ? this.caller : "";
         this.#next = pathWith("image", { q: this.#query, caller, limit: FIRST_PAGE, cursor });
-        this.#everybody.setAttribute("aria-pressed", String(!this.#mine));
-        this.#own.setAttribute("aria-pressed", String(this.#mine));
-        this.#title.textContent = this.#query ? "Found" : this.#mine ? "Your pictures" : "All pictures";
+        this.#head.show(this.#query, this.#mine);
         await this.#readMore(true);
     }
 

@@ -78,7 +78,7 @@ export class GenerationTile {
         const who = this.mine ? "" : ` for ${this.generation?.caller}`;
         const time = el("span", { class: "time", "aria-hidden": "true" });
         const facts = el("p", { class: "facts" }, time, el("span", {}, `${words}${who}`));
-        return [picture, el("p", { class: "prompt" }, beginningOf(this.prompt, 120)), facts];
+        return [picture, el("p", { class: "prompt", dir: "auto" }, beginningOf(this.prompt, 120)), facts];
     }
 
     tick() {
@@ -90,7 +90,7 @@ export class GenerationTile {
         const [image, ...others] = this.generation?.images ?? [];
         if (!image)
             return [
-                el("p", { class: "prompt" }, beginningOf(this.prompt, 120)),
+                el("p", { class: "prompt", dir: "auto" }, beginningOf(this.prompt, 120)),
                 el("p", { class: "facts" }, "Deleted since."),
             ];
         const picture = el("img", {
@@ -110,27 +110,25 @@ export class GenerationTile {
         const offline = this.problem?.name === "offline";
         const words = this.problem?.message ?? recorded?.detail ?? recorded?.title ?? "It failed.";
         const spent = offline ? "Try again: it uses the same key, so nothing is bought twice." : costOf(cost);
-        const id = this.problem?.requestId ?? this.generation?.upstream_request_id ?? this.guid;
+        const who = this.mine ? "" : `For ${this.generation?.caller}. `;
         return [
+            button("×", () => this.owner.dismiss(this), { class: "dismiss", "aria-label": "Dismiss" }),
             el(
                 "div",
-                { class: "failure", role: "group", "aria-label": "Failed" },
-                el("p", { class: "prompt" }, beginningOf(this.prompt, 60)),
+                { class: "failure", tabIndex: 0, role: "group", "aria-label": "Failed" },
+                el("p", { class: "prompt", dir: "auto" }, beginningOf(this.prompt, 60)),
                 el("p", {}, words),
-                el(
-                    "p",
-                    { class: "spent" },
-                    [this.mine ? "" : `For ${this.generation?.caller}.`, spent].join(" ").trim(),
-                ),
-                id ? el("p", { class: "facts" }, `request ${id}`) : null,
+                el("p", { class: cost === "none" ? "" : "spent" }, who + spent),
+                el("p", { class: "facts" }, this.#name()),
             ),
-            el(
-                "div",
-                { class: "buttons" },
-                ...this.#remedies(cost, offline),
-                button("Dismiss", () => this.owner.dismiss(this), { class: "quiet" }),
-            ),
+            el("div", { class: "buttons" }, ...this.#remedies(cost, offline)),
         ];
+    }
+
+    /** What names it in a log. */
+    #name() {
+        const request = this.problem?.requestId ?? this.generation?.upstream_request_id;
+        return request ? `Request ${request}` : this.guid ? `Generation ${this.guid}` : "";
     }
 
     /**

@@ -1,6 +1,6 @@
 // What the service is doing now: asked every 2 s while something runs, every 15 s otherwise, never while hidden.
 
-import { ask, askPage, pathWith, serverNow } from "./api.js";
+import { Problem, ask, askPage, pathWith, serverNow } from "./api.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
 
@@ -16,7 +16,8 @@ const MEMORY = 500;
 const NEWS = 60 * 60 * 1000;
 
 /**
- * Follows all generations. Events: "change" when something may have changed, "offline" and "online".
+ * Follows all generations. Events: "change" when something may have changed, "offline" with the
+ * reason, "online".
  */
 export class Live extends EventTarget {
     /** @type {Map<string, Generation>} */
@@ -107,12 +108,15 @@ export class Live extends EventTarget {
             if (!this.#online) this.dispatchEvent(new Event("online"));
             this.#online = true;
             if (!this.#stopped) this.dispatchEvent(new Event("change"));
-        } catch {
-            if (this.#online) this.dispatchEvent(new Event("offline"));
+        } catch (error) {
+            if (!(error instanceof Problem)) throw error;
+            // Without a session somebody else asks for a key.
+            if (error.status !== 401) this.dispatchEvent(new CustomEvent("offline", { detail: error.message }));
             this.#online = false;
             this.#pause = Math.min(MOST, Math.max(BUSY, this.#pause * 2));
+        } finally {
+            this.#asking = false;
         }
-        this.#asking = false;
         if (!this.#stopped && !document.hidden) this.#timer = setTimeout(() => this.#ask(), this.#pause);
     }
 

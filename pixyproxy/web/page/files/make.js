@@ -7,6 +7,7 @@ import { Sources } from "./sources.js";
 /** @typedef {import("./api.js").Session} Session */
 /** @typedef {import("./sources.js").SourceOfEdit} SourceOfEdit */
 
+const PROMISE = "Every picture is kept in your storage and gets an address that does not expire.";
 const DRAFT = "draft";
 const FIRST_PROMPT = "a lighthouse at dawn, woodcut";
 const MOST_AT_ONCE = 8;
@@ -53,14 +54,16 @@ export class Make {
         const box = el("form", { class: "box", onsubmit }, this.#prompt, this.#sources.element, bar, this.#file);
         byId("make").replaceChildren(box, this.#hint);
         this.#restoreDraft();
+        this.hint();
     }
 
     /**
-     * Say something under the box.
-     * @param {string} text
+     * Say something under the box; without words, what it is about.
+     * @param {string} [words]
      */
-    hint(text) {
-        this.#hint.textContent = text;
+    hint(words) {
+        const demo = this.session.demo ? "This is the demo upstream: it costs nothing." : "";
+        this.#hint.textContent = words || `${PROMISE} ${demo}`;
     }
 
     /** A prompt for who sees the page for the first time. */
@@ -90,6 +93,8 @@ export class Make {
      */
     addSource(source) {
         this.#sources.add(source);
+        const [same] = this.#options.querySelectorAll(`option[value="${source.width}x${source.height}"]`);
+        if (same instanceof HTMLOptionElement) same.selected = true;
         this.focus();
     }
 
@@ -141,7 +146,7 @@ export class Make {
         }
         const { count, partials, ...parameters } = this.#chosen();
         const body = { prompt, model: this.session.model, ...parameters, ...this.#sources.parameters };
-        this.hint("");
+        this.hint();
         for (let index = 0; index < Number(count); index++) this.begin(body, partials ? PARTIALS : 0);
     }
 

@@ -10,7 +10,6 @@ import { Now } from "./now.js";
 
 /** @typedef {import("./api.js").Session} Session */
 
-const PROMISE = "Every picture is kept in your storage and gets an address that does not expire.";
 /** Milliseconds without a keystroke. */
 const TYPING = 150;
 /** Milliseconds between the clock and the list that is read. */
@@ -24,6 +23,8 @@ export class Page {
     #activity = null;
     /** Whether the table was only covered by a picture: it is not read again. */
     #stayed = false;
+    /** Where the gallery was left, in CSS pixels. */
+    #left = 0;
     /** Whether a picture was opened from here: closing it goes back. */
     #opened = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -38,22 +39,25 @@ export class Page {
         const remove = (/** @type {Set<string>} */ guids) => this.#remove(guids);
         this.make = new Make(session, (body, partials) => this.now.begin(body, partials));
         this.now = new Now(session.caller, this.#live, (prompt) => this.make.edit(prompt));
-        this.gallery = new Gallery(session.caller, remove);
+        this.gallery = new Gallery(session.caller, remove, () => this.now.clear());
         this.#search.addEventListener("input", () => this.#onSearch());
         byId("running-count").addEventListener("click", () => this.#showNow());
         byId("home").addEventListener("click", () => this.gallery.refresh());
         this.#live.addEventListener("change", () => this.#onChange());
-        this.#live.addEventListener("offline", () =>
-            this.#banner("The service does not answer. What runs there goes on; this page asks again by itself."),
+        this.#live.addEventListener("offline", (event) =>
+            this.#banner(
+                `${/** @type {CustomEvent} */ (event).detail} What runs goes on; this page asks again by itself.`,
+            ),
         );
         this.#live.addEventListener("online", () => this.#banner(""));
         addEventListener("hashchange", () => this.#route());
     }
 
     async open() {
+        history.scrollRestoration = "manual"; // the gallery keeps its place itself
         byId("account").hidden = false;
         byId("account").textContent = this.session.caller;
-        this.make.hint(this.session.demo ? `${PROMISE} This is the demo upstream: it costs nothing.` : PROMISE);
+        byId("account").ariaLabel = `Account ${this.session.caller}`;
         const opening = this.gallery.open();
         this.#since = serverNow() - OVERLAP;
         const [query] = await Promise.all([opening, this.#live.start()]);
@@ -73,26 +77,36 @@ export class Page {
         return this.#picture?.open ? this.#picture : null;
     }
 
-    /** After logging in again: the page stays as it is. */
-    resume() {
+    /**
+     * Go on after logging in again: the page stays as it is, for the same key.
+     * @param {Session} session
+     */
+    resume(session) {
+        if (session.caller !== this.session.caller) location.reload();
         this.#live.soon();
-        return this.gallery.refresh();
+        return this.gallery.images.length ? undefined : this.gallery.refresh();
     }
 
     async #route() {
         const guid = /^#p=([0-9a-f-]{36})$/.exec(location.hash)?.[1];
         const activity = location.hash === "#activity";
-        if (!guid) {
-            this.#picture?.close();
-            for (const id of ["make", "gallery"]) byId(id).hidden = activity;
-            byId("activity").hidden = !activity;
-            if (!activity) this.#stayed = false;
-            byId("now").classList.toggle("away", activity);
-            byId("to-gallery").toggleAttribute("aria-current", !activity);
-            byId("to-activity").toggleAttribute("aria-current", activity);
-        }
+        if (!guid) this.#showPlace(activity);
         if (activity) await this.#showActivity();
         if (guid) await this.#showPicture(guid);
+    }
+
+    /** @param {boolean} activity whether it is that, and not the gallery */
+    #showPlace(activity) {
+        this.#picture?.close();
+        if (byId("activity").hidden !== activity) return;
+        if (activity) this.#left = scrollY;
+        else this.#stayed = false;
+        for (const id of ["make", "gallery"]) byId(id).hidden = activity;
+        byId("activity").hidden = !activity;
+        byId("now").classList.toggle("away", activity);
+        byId(activity ? "to-activity" : "to-gallery").ariaCurrent = "page";
+        byId(activity ? "to-gallery" : "to-activity").ariaCurrent = null;
+        scrollTo(0, activity ? 0 : this.#left);
     }
 
     async #showActivity() {
