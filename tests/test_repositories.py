@@ -26,7 +26,6 @@ from pixyproxy.core.exceptions import (
     UpstreamDeadlineError,
 )
 from pixyproxy.core.generations import (
-    DELETED_PROMPT,
     Generation,
     GenerationPage,
     GenerationRequest,
@@ -673,7 +672,7 @@ async def test_images_know_where_they_come_from(repositories: Repositories) -> N
     await repositories.images.mark_deleted(single.guid)
     left = await repositories.generations.origins([single.guid])
     assert left[single.guid].generation == other.guid, "as long as it is recorded"
-    assert left[single.guid].request.prompt == DELETED_PROMPT
+    assert left == {single.guid: expected[single.guid]}, "whatever was removed from its request"
     await repositories.images.delete(single.guid)
     assert await repositories.generations.origins([single.guid]) == {}
 
@@ -1198,6 +1197,21 @@ async def test_a_state_that_this_version_does_not_know_is_skipped(repositories: 
         "UPDATE generations SET state = 'cancelled' WHERE guid = :guid", guid=str(generation.guid)
     )
     assert (await repositories.generations.list(limit=10)).generations == ()
+
+
+@SQL
+@pytest.mark.parametrize("request_of_another_version", ["[1]", '"x"', "null"])
+async def test_an_image_whose_request_cannot_be_read_still_says_where_it_comes_from(
+    repositories: Repositories, request_of_another_version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert repositories.database is not None
+    generation = await repositories.a_generation_in(api_key_id=7)
+    image = an_image(generation)
+    await repositories.generations.succeed(generation, images=(image,), drawing=a_drawing())
+    await repositories.database.execute("UPDATE generations SET request = :request", request=request_of_another_version)
+    found = await repositories.generations.origins([image.guid])
+    assert found == {image.guid: Origin(generation.guid, 7, {})}
+    assert str(generation.guid) in caplog.text
 
 
 @SQL
