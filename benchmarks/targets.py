@@ -241,8 +241,8 @@ def thumbnails_targets() -> tuple[Target, ...]:
 
     return (
         Target("thumbnails", "answers that are errors", cases, names.OURS, "errors", "=", 0, always=True),
-        ours("400 pixels: times lighter than the picture", "lighter_400", "≥", 20, ""),
-        ours("800 pixels: times lighter than the picture", "lighter_800", "≥", 20, ""),
+        ours("400 pixels: lighter than the picture", "lighter_400", "≥", 20, "times"),
+        ours("800 pixels: lighter than the picture", "lighter_800", "≥", 20, "times"),
         ours("GET of details p99 meanwhile", "details_p99_ms", "≤", 250, "ms"),
         ours("GET of a 50 KB content p99 meanwhile", "content_p99_ms", "≤", 250, "ms"),
     )
