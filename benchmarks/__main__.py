@@ -21,6 +21,7 @@ from benchmarks import (
     generation,
     lists,
     not_modified,
+    page,
     report,
     slow_readers,
     streams,
@@ -32,11 +33,24 @@ from benchmarks.results import Results
 from benchmarks.run import Progress, Run, warn
 from benchmarks.store import known
 from benchmarks.targets import TARGETS, evaluate
+from tests.browsing import CHROMIUM
 from tests.servers import BIN, MYSQL, MariaDB, SeaweedFS
 
 PARTS: dict[str, ModuleType] = {
     part.PART: part
-    for part in (content, counts, not_modified, lists, generation, edits, streams, slow_readers, connects, thumbnails)
+    for part in (
+        content,
+        counts,
+        not_modified,
+        lists,
+        generation,
+        edits,
+        streams,
+        slow_readers,
+        connects,
+        thumbnails,
+        page,
+    )
 }
 ROUNDS = 5
 """The fewest rounds of a full run."""
@@ -98,6 +112,7 @@ def missing_programs() -> list[str]:
         "wrk": program("wrk"),
         "nginx": program("nginx"),
         "mariadbd": program("mariadbd") or program("mysqld"),
+        "chromium": CHROMIUM.exists(),
         "MySQL": MYSQL.exists(),
         **{path.name: path.exists() for path in (BIN / "weed", BENCH_BIN / "litellm", BENCH_BIN / "py-spy")},
     }

@@ -168,6 +168,14 @@ def thumbnails(results: Results) -> str:
     return "\n".join(tables)
 
 
+def page(results: Results) -> str:
+    """What the browser loaded, when it painted first, what moved, and its longest task."""
+    figures = {"requests": "requests", "kb": "KB", "lighter": "lighter ×", "first_paint_ms": "first paint ms"}
+    figures |= {"layout_shift": "layout shift", "longest_task_ms": "longest task ms", "nodes": "nodes"}
+    cases = (names.FIRST_VIEW, names.WHOLE_GALLERY, names.MANY_TILES)
+    return cases_and_contestants(results, "page", figures, cases, (names.OURS,))
+
+
 TABLES = {
     "content": contents,
     "counts": counts,
@@ -179,6 +187,7 @@ TABLES = {
     "slow_readers": slow_readers,
     "connects": connects,
     "thumbnails": thumbnails,
+    "page": page,
 }
 
 

@@ -72,9 +72,8 @@ class WorkerProcess:
                     small = await self._attempt(data, edge=edge, most=most)
             finally:
                 self._resting = asyncio.get_running_loop().call_later(self._rest, self._kill)
-            if small is None and self._closed:
-                raise ShuttingDownError
             if small is None:
+                self._require_open()
                 raise ThumbnailImpossibleError("The decoder crashed at this picture.")
             return small
 
@@ -101,8 +100,7 @@ class WorkerProcess:
             raise
 
     async def _start(self) -> Process:
-        if self._closed:
-            raise ShuttingDownError
+        self._require_open()
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -110,13 +108,22 @@ class WorkerProcess:
             )
             async with asyncio.timeout(START):
                 await read(self._process, len(READY))
-        except (OSError, asyncio.IncompleteReadError) as error:
+        except ENDED as error:
             await self._end()
+            self._require_open()
             raise TooManyThumbnailsError("The process that makes thumbnails cannot be started now.") from error
         except asyncio.CancelledError:
             self._kill()
             raise
-        return self._process
+        process = self._process
+        if self._closed:  # while it was forked
+            await self._end()
+        self._require_open()
+        return process
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ShuttingDownError
 
     async def _end(self) -> None:
         process = self._process
