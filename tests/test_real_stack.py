@@ -93,7 +93,7 @@ def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
     unique_indexes = server.query("SHOW INDEX FROM images WHERE Non_unique = 0", database=stack.database)
     assert {index[4] for index in unique_indexes} == {"id", "guid", "filename"}
     ((state, caller, usage),) = server.query(
-        "SELECT state, api_key_id, `usage` FROM generations JOIN images ON generations.id = generation_id "
+        "SELECT state, generations.api_key_id, `usage` FROM generations JOIN images ON generations.id = generation_id "
         "WHERE images.guid = %s",
         details["guid"],
         database=stack.database,
