@@ -21,10 +21,12 @@ from benchmarks import (
     generation,
     lists,
     not_modified,
+    page,
     report,
     search,
     slow_readers,
     streams,
+    thumbnails,
 )
 from benchmarks.contestants import BENCH_BIN, NGINX_WORDS, ROOT, program
 from benchmarks.machine import machine, versions
@@ -32,11 +34,25 @@ from benchmarks.results import Results
 from benchmarks.run import Progress, Run, warn
 from benchmarks.store import known
 from benchmarks.targets import TARGETS, evaluate
+from tests.browsing import CHROMIUM
 from tests.servers import BIN, MYSQL, MariaDB, SeaweedFS
 
 PARTS: dict[str, ModuleType] = {
     part.PART: part
-    for part in (content, counts, not_modified, lists, search, generation, edits, streams, slow_readers, connects)
+    for part in (
+        content,
+        counts,
+        not_modified,
+        lists,
+        search,
+        generation,
+        edits,
+        streams,
+        slow_readers,
+        connects,
+        thumbnails,
+        page,
+    )
 }
 ROUNDS = 5
 """The fewest rounds of a full run."""
@@ -101,6 +117,7 @@ def missing_programs() -> list[str]:
         "wrk": program("wrk"),
         "nginx": program("nginx"),
         "mariadbd": program("mariadbd") or program("mysqld"),
+        "chromium": CHROMIUM.exists(),
         "MySQL": MYSQL.exists(),
         **{path.name: path.exists() for path in (BIN / "weed", BENCH_BIN / "litellm", BENCH_BIN / "py-spy")},
     }

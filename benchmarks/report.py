@@ -167,6 +167,29 @@ def connects(results: Results) -> str:
     return cases_and_contestants(results, "connects", {"cpu_ms": "CPU ms"}, (names.CONNECT,), everybody)
 
 
+def thumbnails(results: Results) -> str:
+    """Bytes and CPU of both sizes, then the latency of other requests before and meanwhile."""
+    cost = {"picture_kb": "picture KB"}
+    for size in (400, 800):
+        cost |= {f"kb_{size}": f"{size}: KB", f"lighter_{size}": "lighter ×", f"cpu_ms_{size}": "CPU ms"}
+        cost |= {f"p50_ms_{size}": "p50 ms"}
+    figures = {"made_meanwhile": "made", "errors": "errors"}
+    for name in ("details", "content"):
+        figures |= {f"{name}_p99_ms_before": f"GET {name} p99 ms before", f"{name}_p99_ms": "meanwhile"}
+    tables = [
+        cases_and_contestants(results, "thumbnails", each, names.THUMBNAILS, (names.OURS,)) for each in (cost, figures)
+    ]
+    return "\n".join(tables)
+
+
+def page(results: Results) -> str:
+    """What the browser loaded, when it painted first, what moved, and its longest task."""
+    figures = {"requests": "requests", "kb": "KB", "lighter": "lighter ×", "first_paint_ms": "first paint ms"}
+    figures |= {"layout_shift": "layout shift", "longest_task_ms": "longest task ms", "nodes": "nodes"}
+    cases = (names.FIRST_VIEW, names.WHOLE_GALLERY, names.MANY_TILES)
+    return cases_and_contestants(results, "page", figures, cases, (names.OURS,))
+
+
 TABLES = {
     "content": contents,
     "counts": counts,
@@ -178,6 +201,8 @@ TABLES = {
     "streams": streams,
     "slow_readers": slow_readers,
     "connects": connects,
+    "thumbnails": thumbnails,
+    "page": page,
 }
 
 

@@ -77,16 +77,18 @@ class Store:
         images = []
         for number in range(first, first + count):
             picture = png(size_bytes, seed=size_bytes + number)
-            guid = str(uuid.uuid4())
-            image = Planted(guid, f"{guid}.png", hashlib.sha256(picture).hexdigest(), size_bytes)
-            self._client.put_object(
-                Bucket=self.name, Key=PREFIX + image.filename, Body=picture, ContentType="image/png"
-            )
-            self._record(image)
-            images.append(image)
+            images.append(self.plant_picture(picture, width=1024, height=1024))
         return images
 
-    def _record(self, image: Planted) -> None:
+    def plant_picture(self, picture: bytes, *, width: int, height: int) -> Planted:
+        """An image with this PNG, which is recorded with this size."""
+        guid = str(uuid.uuid4())
+        image = Planted(guid, f"{guid}.png", hashlib.sha256(picture).hexdigest(), len(picture))
+        self._client.put_object(Bucket=self.name, Key=PREFIX + image.filename, Body=picture, ContentType="image/png")
+        self._record(image, width=width, height=height)
+        return image
+
+    def _record(self, image: Planted, *, width: int, height: int) -> None:
         generation = str(uuid.uuid4())
         self.query(
             """
@@ -100,11 +102,11 @@ class Store:
             """
             INSERT INTO images (guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256,
                                 model, created_at, updated_at)
-            SELECT %s, id, %s, 'a lighthouse at dawn', 'image/png', %s, 1024, 1024, %s, 'gpt-image-2', UTC_TIMESTAMP(6),
+            SELECT %s, id, %s, 'a lighthouse at dawn', 'image/png', %s, %s, %s, %s, 'gpt-image-2', UTC_TIMESTAMP(6),
                    UTC_TIMESTAMP(6)
             FROM generations WHERE guid = %s
             """,
-            *(image.guid, image.filename, image.size_bytes, image.sha256, generation),
+            *(image.guid, image.filename, image.size_bytes, width, height, image.sha256, generation),
         )
 
     def query(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:

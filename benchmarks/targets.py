@@ -243,6 +243,39 @@ def slow_readers_targets() -> tuple[Target, ...]:
     )
 
 
+def thumbnails_targets() -> tuple[Target, ...]:
+    """The targets for thumbnails."""
+    cases = tuple(names.THUMBNAILS)
+
+    def ours(what: str, figure: str, sense: Sense, bound: float, unit: str) -> Target:
+        return Target("thumbnails", what, cases, names.OURS, figure, sense, bound, unit=unit)
+
+    return (
+        Target("thumbnails", "answers that are errors", cases, names.OURS, "errors", "=", 0, always=True),
+        ours("400 pixels: lighter than the picture", "lighter_400", "≥", 20, "times"),
+        ours("800 pixels: lighter than the picture", "lighter_800", "≥", 20, "times"),
+        ours("GET of details p99 meanwhile", "details_p99_ms", "≤", 250, "ms"),
+        ours("GET of a 50 KB content p99 meanwhile", "content_p99_ms", "≤", 250, "ms"),
+    )
+
+
+def page_targets() -> tuple[Target, ...]:
+    """The targets for the page in Chromium."""
+    shown = (names.FIRST_VIEW, names.WHOLE_GALLERY, names.MANY_TILES)
+
+    def ours(what: str, cases: tuple[str, ...], figure: str, sense: Sense, bound: float, unit: str = "") -> Target:
+        return Target("page", what, cases, names.OURS, figure, sense, bound, unit=unit)
+
+    return (
+        ours("first view: requests", shown[:1], "requests", "≤", 60),
+        ours("first view: bytes on the wire", shown[:1], "kb", "≤", 900, "KB"),
+        ours("first view: first contentful paint", shown[:1], "first_paint_ms", "≤", 500, "ms"),
+        ours("layout shift", shown, "layout_shift", "≤", 0.01),
+        ours("500 pictures: thumbnails, times lighter than the pictures", shown[1:2], "lighter", "≥", 20),
+        ours("10,000 tiles: longest task", shown[2:], "longest_task_ms", "≤", 100, "ms"),
+    )
+
+
 TARGETS = (
     *content_targets(),
     *counts_targets(),
@@ -257,6 +290,8 @@ TARGETS = (
     *edits_targets(),
     *streams_targets(),
     *slow_readers_targets(),
+    *thumbnails_targets(),
+    *page_targets(),
     Target(
         *("connects", "CPU, against a context of its own", (names.CONNECT,), names.SHARED_CONTEXT, "cpu_ms", "≤", 0.3),
         beside=names.OWN_CONTEXT,

@@ -11,6 +11,8 @@ TITLES = {
     "streams": "Streams",
     "slow_readers": "Slow readers",
     "connects": "Connects",
+    "thumbnails": "Thumbnails",
+    "page": "Page",
 }
 WORDS = {
     "content": """
@@ -52,6 +54,18 @@ rows and the objects were counted. A burst is as many requests at the same momen
     "connects": """
 What a new connection to MySQL with TLS costs the process: the context that connections with the same options share,
 against one for each, which is what PyMySQL makes. In both the statements count that PixyProxy sends first.
+""",
+    "page": """
+Debian's Chromium shows the page to somebody who has logged in, in a window of 1440 × 900 with one device pixel for each
+CSS pixel. 500 images of three shapes have PNGs of 1.5 to 2.3 MB, and their thumbnails were made before. The first view
+ends when the network is idle. Bytes are those on the wire. Layout shift is Chromium's sum, without what follows an
+input within half a second. The 10,000 tiles have no pictures: each is answered with the same small one.
+""",
+    "thumbnails": """
+Thumbnails are made one after the other, each of an image that never had one, without the content cache. The pictures
+are soft colours with some detail under noise. CPU is that of the process and its worker. Then the same happens beside
+other requests: details and a content of 50 KB, 50 times a second each. Nothing else runs in the process, so their
+latency shows how long its event loop was busy. «Lighter» is the bytes of the picture divided by those of the thumbnail.
 """,
     "edits": """
 32 clients send an edit with 4 images of 10 MB each at the same moment, as a form or as JSON with base64. A demo

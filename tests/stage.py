@@ -19,6 +19,7 @@ from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -26,7 +27,6 @@ from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
 from pixyproxy.service.sessions import SessionService
-from pixyproxy.service.thumbnails.process import Shrinker
 from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
 from pixyproxy.web.app import create_app
@@ -72,7 +72,7 @@ class Stage:
     storage: FakeStorage = field(default_factory=FakeStorage)
     generator: FakeGenerator = field(default_factory=FakeGenerator)
     folder: FakeParkingFolder = field(default_factory=FakeParkingFolder)
-    shrinker: Shrinker = field(default_factory=FakeShrinker)
+    shrinker: FakeShrinker = field(default_factory=FakeShrinker)
     spool: FakeUploadSpool = field(default_factory=FakeUploadSpool)
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
     maximum: int = 64
@@ -166,6 +166,7 @@ class Stage:
             quality="medium",
             demo=self.demo,
             thumbnails=self.thumbnails,
+            previews=Previews(self.public, self.shrinker),
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,

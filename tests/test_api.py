@@ -1047,6 +1047,8 @@ PRIVATE = {
     ("/image/{guid}", "delete"),
     ("/generation", "get"),
     ("/generation/{guid}", "get"),
+    ("/session", "get"),
+    ("/session", "delete"),
     ("/v1/images/generations", "post"),
     ("/v1/images/edits", "post"),
     ("/v1/models", "get"),
@@ -1063,20 +1065,20 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/image/{guid}/thumbnail", "/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
-        *("/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
+        *("/session", "/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():
         for method, operation in operations.items():
             private = (path, method) in PRIVATE
             assert bool(operation.get("security")) is private
-            assert ("401" in operation["responses"]) is private
+            assert ("401" in operation["responses"]) is (private or (path, method) == ("/session", "post"))
             for status, response in operation["responses"].items():
                 if status[0] in "45":
                     (schema,) = response["content"].values()
                     shape = "OpenAIError" if path.startswith("/v1/") else "Problem"
                     assert schema == {"schema": {"$ref": f"#/components/schemas/{shape}"}}
     assert set(paths["/image"]["post"]["responses"]) == {
-        *("201", "202", "400", "401", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
+        *("201", "202", "400", "401", "403", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
     }
     assert paths["/image"]["post"]["requestBody"]["required"] is True
 

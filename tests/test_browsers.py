@@ -382,6 +382,10 @@ async def test_openapi_describes_every_header_that_is_sent() -> None:
             ),
             ("delete", ("/image/{guid}", f"/image/{image}"), {}),
             ("post", ("/image", "/image"), {"json": body, "headers": once}),
+            ("post", ("/session", "/session"), {"json": {"key": planted.API_KEY}}),
+            ("post", ("/session", "/session"), {"json": {"code": "x"}}),
+            ("get", ("/session", "/session"), {}),
+            ("delete", ("/session", "/session"), {}),
             ("get", ("/healthz", "/healthz"), {}),
         ]
         for method, (path, url), options in requests:

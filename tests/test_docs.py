@@ -12,6 +12,7 @@ from pixyproxy.core import exceptions
 from pixyproxy.core.exceptions import ConfigurationError, ObjectNotFoundError, PixyProxyException
 from pixyproxy.settings import Settings
 from pixyproxy.web.images.body import CreateImageBody
+from pixyproxy.web.session.details import SessionDetails
 from tests.servers import run_cli
 from tests.test_authentication import every_route
 
@@ -215,6 +216,12 @@ def test_every_field_of_a_request_stands_in_the_docs_and_no_other() -> None:
     table = section("api", "POST /image").split("\n### ", 1)[0]
     first_cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
     assert set(re.findall(r"`(\w+)`", first_cells)) == set(CreateImageBody.model_fields)
+
+
+def test_every_field_of_a_session_stands_in_the_docs_and_no_other() -> None:
+    lines = [line for line in section("api", "Sessions").splitlines() if line.startswith("| `")]
+    named = {name for line in lines for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert named == set(SessionDetails.model_fields)
 
 
 def test_every_route_of_images_and_generations_has_a_section_and_no_other() -> None:

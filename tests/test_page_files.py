@@ -150,3 +150,17 @@ def test_files_of_other_types_are_no_part_of_the_page() -> None:
     assert set(page.files) == {"app.js", "page.css", "icon.svg"}
     assert page.version == build_page(FILES).version
     assert page.document.plain == f'<script src="static/{page.version}/app.js"></script>'.encode()
+
+
+def test_the_document_preloads_exactly_the_modules_that_the_first_view_imports() -> None:
+    page = load_page()
+    document = page.document.plain.decode()
+    imported = {"app.js"}
+    waiting = list(imported)
+    while waiting:
+        script = page.files[waiting.pop()].plain.decode()
+        found = set(re.findall(r'^import [^;]*? from "\./([\w-]+\.js)";', script, re.MULTILINE)) - imported
+        imported |= found
+        waiting += found
+    assert set(re.findall(r'rel="modulepreload" href="static/\w+/([\w-]+\.js)"', document)) == imported - {"app.js"}
+    assert len(imported) > 10, "it found the imports"

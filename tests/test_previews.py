@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from pixyproxy.core.exceptions import ThumbnailImpossibleError, TooManyThumbnailsError
 from pixyproxy.service.previews import Previews
 from tests.fakes import FakeObject, FakeStorage
 from tests.stage import Stage
@@ -44,11 +45,11 @@ async def test_previews_of_a_storage_that_does_not_answer_are_given_up() -> None
     await stage.create()
     (image,) = stage.images.images.values()
     stage.storage.before_open = lambda _: anyio.sleep_forever()
-    previews = Previews(stage.public, patience=0.05)
+    previews = Previews(stage.public, stage.shrinker, patience=0.05)
     with anyio.fail_after(ENOUGH):
         assert await asyncio.gather(*(previews.of(image) for _ in range(3))) == [None] * 3
         stage.storage.before_open = None
-        assert await Previews(stage.public).of(image) is not None
+        assert await Previews(stage.public, stage.shrinker).of(image) is not None
 
 
 async def test_a_picture_that_stalls_is_given_up_and_closed() -> None:
@@ -56,5 +57,24 @@ async def test_a_picture_that_stalls_is_given_up_and_closed() -> None:
     await stage.create()
     (image,) = stage.images.images.values()
     with anyio.fail_after(ENOUGH):
-        assert await Previews(stage.public, patience=0.05).of(image) is None
+        assert await Previews(stage.public, stage.shrinker, patience=0.05).of(image) is None
     assert [opened.closed for opened in stage.storage.opened] == [True]
+
+
+async def test_a_decoder_that_hangs_is_given_up() -> None:
+    stage = Stage()
+    await stage.create()
+    (image,) = stage.images.images.values()
+    stage.shrinker.before = anyio.sleep_forever
+    with anyio.fail_after(ENOUGH):
+        assert await Previews(stage.public, stage.shrinker, patience=0.05).of(image) is None
+    assert stage.shrinker.edges == [512]
+
+
+async def test_a_picture_without_a_thumbnail_has_no_preview() -> None:
+    stage = Stage()
+    await stage.create()
+    (image,) = stage.images.images.values()
+    for failure in (ThumbnailImpossibleError("damaged"), TooManyThumbnailsError()):
+        stage.shrinker.failure = failure
+        assert await Previews(stage.public, stage.shrinker).of(image) is None

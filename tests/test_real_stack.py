@@ -15,7 +15,7 @@ import pytest
 from tests import planted
 from tests.fakes import tiny_picture
 from tests.real_stack import KEY, TIMEOUT, Stack, real_stack
-from tests.servers import MySQL, PixyProxy, SeaweedFS, SqlServer, wait_until
+from tests.servers import MySQL, PixyProxy, SeaweedFS, SqlServer, run_cli, wait_until
 from tests.tcp_proxy import Mode
 
 
@@ -102,6 +102,38 @@ def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
 
     stored = seaweedfs.client().get_object(Bucket=stack.bucket, Key=f"pictures/{filename}")
     assert (stored["Body"].read(), stored["ContentType"]) == (picture, "image/png")
+
+
+def test_a_thumbnail_that_one_replica_made_the_other_serves_and_both_forget_with_its_image(
+    stack: Stack, server: SqlServer, seaweedfs: SeaweedFS
+) -> None:
+    details = stack.post(size="1024x512").json()
+    path = f"/image/{details['guid']}/thumbnail?size="
+    made = {size: httpx2.get(f"{stack.replicas[0].url}{path}{size}", timeout=TIMEOUT) for size in (400, 800)}
+    for size, answer in made.items():
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp"), answer.text
+        elsewhere = httpx2.get(f"{stack.replicas[1].url}{path}{size}", timeout=TIMEOUT)
+        assert elsewhere.content == answer.content
+        assert elsewhere.headers["etag"] == answer.headers["etag"] == f'"{details["sha256"]}-{size}-1"'
+        key = f"pictures/{details['guid']}.{size}.webp"
+        stored = seaweedfs.client().get_object(Bucket=stack.bucket, Key=key)
+        assert (stored["Body"].read(), stored["ContentType"]) == (answer.content, "image/webp")
+    ((thumbhash,),) = server.query(
+        "SELECT thumbhash FROM images WHERE guid = %s", details["guid"], database=stack.database
+    )
+    assert 5 < len(thumbhash) <= 25
+    assert run_cli(stack.folder, "check", environment=stack.direct).stdout == "Database and storage agree.\n"
+    assert httpx2.delete(f"{stack.replicas[1].url}/image/{details['guid']}", headers=KEY).status_code == 204
+    listed = seaweedfs.client().list_objects_v2(Bucket=stack.bucket, Prefix=f"pictures/{details['guid']}")
+    assert listed["KeyCount"] == 0
+    wait_until(lambda: is_gone(stack, path), seconds=30, what="the end of the record in the other replica's memory")
+
+
+def is_gone(stack: Stack, path: str) -> None:
+    """No replica serves the thumbnails."""
+    for replica in stack.replicas:
+        for size in (400, 800):
+            assert httpx2.get(f"{replica.url}{path}{size}").status_code == 404
 
 
 @ON_MYSQL

@@ -26,7 +26,6 @@ from pixyproxy.core.exceptions import (
     UpstreamDeadlineError,
 )
 from pixyproxy.core.generations import (
-    DELETED_PROMPT,
     Generation,
     GenerationPage,
     GenerationRequest,
@@ -230,6 +229,27 @@ async def test_an_image_comes_back_with_what_it_was_edited_from(repositories: Re
     image = await repositories.an_image_in(sources=sources)
     assert (await repositories.images.get(image.guid)).sources == sources
     assert (await repositories.images.search(limit=1)).images == (image,)
+
+
+async def test_an_image_gets_one_thumbhash_and_keeps_it(repositories: Repositories) -> None:
+    image, other = await repositories.an_image_in(), await repositories.an_image_in()
+    assert image.thumbhash is None
+    first = bytes(range(231, 256))
+    for thumbhash in (first, b"\0second"):
+        await repositories.images.add_thumbhash(image.guid, thumbhash)
+        assert await repositories.images.get(image.guid) == image.model_copy(update={"thumbhash": first})
+    assert await repositories.images.get(other.guid) == other
+    found = {each.guid: each.thumbhash for each in (await repositories.images.search(limit=2)).images}
+    assert found == {image.guid: first, other.guid: None}
+
+
+async def test_an_image_that_is_gone_gets_no_thumbhash(repositories: Repositories) -> None:
+    image = await repositories.an_image_in()
+    await repositories.images.mark_deleted(image.guid)
+    for gone in (image.guid, uuid4()):
+        with pytest.raises(ImageNotFoundError):
+            await repositories.images.add_thumbhash(gone, b"hash")
+    assert (await repositories.images.list_deleted(limit=10)).images == (deleted(image),)
 
 
 async def test_an_unknown_image_is_not_found(repositories: Repositories) -> None:
@@ -652,7 +672,7 @@ async def test_images_know_where_they_come_from(repositories: Repositories) -> N
     await repositories.images.mark_deleted(single.guid)
     left = await repositories.generations.origins([single.guid])
     assert left[single.guid].generation == other.guid, "as long as it is recorded"
-    assert left[single.guid].request.prompt == DELETED_PROMPT
+    assert left == {single.guid: expected[single.guid]}, "whatever was removed from its request"
     await repositories.images.delete(single.guid)
     assert await repositories.generations.origins([single.guid]) == {}
 
@@ -1088,8 +1108,8 @@ async def test_a_late_page_reads_no_more_rows_than_the_first(sql_server: SqlServ
         statements.execute(f"SET SESSION {depth} = 20000")
         statements.execute(
             """
-            INSERT INTO images (guid, generation_id, api_key_id, filename, prompt, content_type, size_bytes, width, height,
-                                sha256, model, created_at, updated_at)
+            INSERT INTO images (guid, generation_id, api_key_id, filename, prompt, content_type, size_bytes, width,
+                                height, sha256, model, created_at, updated_at)
             WITH RECURSIVE numbers (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM numbers WHERE seq < 20000)
             SELECT UUID(), 1, seq % 3, UUID(), 'a dot', 'image/png', 1, 1, 1, REPEAT('0', 64), 'm',
                    '2026-01-01' + INTERVAL seq DIV 3 SECOND, '2026-01-01'
@@ -1182,6 +1202,21 @@ async def test_a_state_that_this_version_does_not_know_is_skipped(repositories: 
         "UPDATE generations SET state = 'cancelled' WHERE guid = :guid", guid=str(generation.guid)
     )
     assert (await repositories.generations.list(limit=10)).generations == ()
+
+
+@SQL
+@pytest.mark.parametrize("request_of_another_version", ["[1]", '"x"', "null"])
+async def test_an_image_whose_request_cannot_be_read_still_says_where_it_comes_from(
+    repositories: Repositories, request_of_another_version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert repositories.database is not None
+    generation = await repositories.a_generation_in(api_key_id=7)
+    image = an_image(generation)
+    await repositories.generations.succeed(generation, images=(image,), drawing=a_drawing())
+    await repositories.database.execute("UPDATE generations SET request = :request", request=request_of_another_version)
+    found = await repositories.generations.origins([image.guid])
+    assert found == {image.guid: Origin(generation.guid, 7, {})}
+    assert str(generation.guid) in caplog.text
 
 
 @SQL

@@ -101,6 +101,32 @@ def assert_serves(server: PixyProxy, images: list[dict[str, object]]) -> None:
         assert (content.status_code, len(content.content)) == (200, image["size_bytes"])
 
 
+def thumbnails_of(images: Path, guid: object) -> set[str]:
+    """The thumbnails of an image in the storage."""
+    return {path.name for path in images.rglob(f"{guid}.*.webp")}
+
+
+def assert_leaves_thumbnails_alone(old: Release, new: Release, images: Path, image: dict[str, object]) -> None:
+    """The release before takes thumbnails for nothing, and the newest removes those that it leaves."""
+    assert old.server is not None
+    assert new.server is not None
+    guid = image["guid"]
+    for size in (400, 800):
+        answer = httpx2.get(f"{new.server.url}/image/{guid}/thumbnail?size={size}", timeout=30)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp")
+    both = {f"{guid}.400.webp", f"{guid}.800.webp"}
+    for command in (("check",), ("reconcile", "--apply")):
+        said = old.run(*command)
+        assert (said.returncode, "webp" in said.stdout) == (0, False), said.stdout
+        assert thumbnails_of(images, guid) == both
+    assert httpx2.delete(f"{old.server.url}/image/{guid}", headers=KEY).status_code == 204
+    assert thumbnails_of(images, guid) == both
+    assert old.run("check").returncode == 0
+    said = new.run("reconcile", "--apply")
+    assert (said.returncode, "thumbnail without its image: 2, of these removed: 2" in said.stdout) == (0, True)
+    assert thumbnails_of(images, guid) == set()
+
+
 def assert_finds(server: PixyProxy, known: list[dict[str, object]], q: str, *, found: list[dict[str, object]]) -> None:
     """Of the images that are known a search, and one in those of the caller, finds these: newest first."""
     for caller in ({}, {"caller": "PIXYPROXY_API_KEY"}):
@@ -167,6 +193,8 @@ async def test_the_release_before_lives_restarts_and_reconciles_beside_the_newes
         known += [draw(server, "after the restart of the old one") for server in (old_server, new_server)]
         for server in (old_server, new_server):
             assert_serves(server, known)
+
+        assert_leaves_thumbnails_alone(old, new, images, known.pop())
 
         database, close = open_database(url)
         for number, release in enumerate((old, new)):

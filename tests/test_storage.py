@@ -39,6 +39,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.images import MAX_PICTURE_BYTES, ObjectFacts
 from pixyproxy.core.limits import FOLDERS, FolderLimits
 from pixyproxy.core.protocols import ImageStorage, ParkedFile, ParkingFolder
+from pixyproxy.core.thumbnails import thumbnail_keys
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.storage.files import file_errors
 from pixyproxy.storage.folder import MINIMUM_ROOM, FolderImageStorage
@@ -280,6 +281,24 @@ async def test_objects_are_listed_in_the_order_of_their_keys_from_behind_one_and
     assert keys_of(await storage.list(after="0a0b", limit=10)) == expected
     assert keys_of(await storage.list(after="0a0c", limit=10)) == expected[4:]
     assert keys_of(await storage.list(after="a", limit=10)) == expected[-1:]
+
+
+async def test_thumbnails_are_objects_of_their_own_before_the_one_of_their_image(storage: ImageStorage) -> None:
+    guid, other = UUID(GUID), uuid4()
+    keys = [*thumbnail_keys(guid), f"{guid}.png"]
+    for key in reversed(keys):
+        await storage.put(key, key.encode(), content_type="image/webp")
+    assert [await content(storage, key) for key in keys] == [key.encode() for key in keys]
+    assert keys_of(await storage.list(after="", limit=10)) == keys
+    assert keys_of(await storage.list(after=keys[0][:-1], limit=1)) == keys[:1]
+    assert keys_of(await storage.list(after=keys[0], limit=1)) == keys[1:2]
+    await storage.delete(keys[0])
+    assert keys_of(await storage.list(after="", limit=10)) == keys[1:]
+    for size in ("40", "401", "4000", "1024"):
+        with pytest.raises(StorageError):
+            await storage.put(f"{other}.{size}.webp", b"data", content_type="image/webp")
+    with pytest.raises(StorageError):
+        await storage.put(f"{other}.400.png", b"data", content_type="image/png")
 
 
 async def test_a_listed_object_has_its_size_and_the_time_of_its_last_writing(storage: ImageStorage) -> None:

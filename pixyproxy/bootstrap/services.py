@@ -21,6 +21,7 @@ from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -84,11 +85,12 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         patience=settings.store_patience,
     )
     models = build_catalogue(settings)
+    public, shrinker = PublicImageService(images=cached.images, storage=cached.storage), WorkerProcess()
     key_records = CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)
     keys = build_key_service(settings, key_records)
     callers = Callers(key_records, stores.generations)
     services = Services(
-        public=PublicImageService(images=cached.images, storage=cached.storage),
+        public=public,
         private=PrivateImageService(
             cached,
             callers=callers,
@@ -112,8 +114,9 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
             images=cached.images,
             storage=cached.storage,
             originals=PublicImageService(images=cached.images, storage=stores.storage),
-            shrinker=WorkerProcess(),
+            shrinker=shrinker,
         ),
+        previews=Previews(public, shrinker),
         public_url=settings.public_url,
         cors_origins=() if settings.cors_origins == "none" else tuple(settings.cors_origins.split()),
     )

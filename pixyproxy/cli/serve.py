@@ -70,6 +70,7 @@ def greet(settings: Settings, *, address: str, greeting: Greeting) -> None:
         key = f"${PREFIX}API_KEY" if settings.api_key is not None else "$KEY"
         if settings.api_key is None:
             print(f"Make an API key with: {program_name()} keys create NAME")
+            print(f"Log in to the page with: {program_name()} login --key NAME")
     if settings.draws_demo:
         print("Pictures come from the demo upstream, which costs nothing. For real ones set OPENAI_API_KEY.")
     print(

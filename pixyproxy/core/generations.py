@@ -1,5 +1,6 @@
 """Generations: what was asked for, where it stands, and what the upstream sent."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -76,7 +77,12 @@ class RecordedRequest(Model):
     @property
     def parameters(self) -> dict[str, Any]:
         """Which kind of picture was asked for: size, quality, format and the like."""
-        return {name: value for name, value in self.values.items() if name not in NO_PARAMETERS}
+        return parameters_in(self.values)
+
+
+def parameters_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters among the values of a request."""
+    return {name: value for name, value in values.items() if name not in NO_PARAMETERS}
 
 
 class GenerationState(StrEnum):
@@ -123,16 +129,16 @@ class Generation(Model):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an image comes from: its generation, whose that is, and what was asked for."""
+    """Where an image comes from: its generation, whose that is, and what was asked for. It never changes."""
 
     generation: UUID
     api_key_id: int
-    request: RecordedRequest
+    parameters: Mapping[str, Any]
 
     @classmethod
     def of(cls, generation: Generation) -> Self:
         """The origin of each image of a generation."""
-        return cls(generation.guid, generation.api_key_id, generation.request)
+        return cls(generation.guid, generation.api_key_id, generation.request.parameters)
 
 
 class GenerationPage(Model):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.generations import Generation, GenerationState, Origin, RecordedRequest
+from pixyproxy.core.generations import Generation, GenerationState, Origin, RecordedRequest, parameters_in
 from pixyproxy.core.images import Image
 from pixyproxy.data.conversions import column_to_json, column_to_time, json_to_column, time_to_column
 from pixyproxy.data.database import Row, Transaction
@@ -68,13 +68,15 @@ def row_to_generation(row: Row, *, images: tuple[Image, ...] = ()) -> Generation
 
 
 def row_to_origin(row: Row) -> Origin:
-    """The origin of an image; a request that this version cannot read is logged, and has no values."""
+    """The origin of an image. A request that this version cannot read is logged, and has no parameters."""
     try:
-        request = RecordedRequest(values=column_to_json(row["request"]) or {})
+        values = column_to_json(row["request"])
     except ValueError:
-        logger.exception("generation %s: this version cannot read its request", row["guid"])
-        request = RecordedRequest(values={})
-    return Origin(UUID(row["guid"]), row["api_key_id"], request)
+        values = None
+    if not isinstance(values, dict):
+        logger.error("generation %s: this version cannot read its request", row["guid"])
+        values = {}
+    return Origin(UUID(row["guid"]), row["api_key_id"], parameters_in(values))
 
 
 def readable(rows: Iterable[Row], *, images: dict[int, tuple[Image, ...]] | None = None) -> tuple[Generation, ...]:

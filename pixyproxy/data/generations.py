@@ -129,7 +129,7 @@ class SqlGenerationRepository:
     async def origins(self, images: Collection[UUID]) -> dict[UUID, Origin]:
         """Where these images come from, by their guids. An image that is no longer recorded is left out.
 
-        A request that this version cannot read has no values.
+        A request that this version cannot read has no parameters.
         """
         if not images:
             return {}

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
 
+from cachetools import LRUCache
+
 from pixyproxy.core.exceptions import ImageNotFoundError, NotFoundError
 from pixyproxy.core.generations import Generation, Origin
 from pixyproxy.core.images import Image
@@ -10,6 +12,8 @@ from pixyproxy.core.keys import Caller
 from pixyproxy.core.protocols import ApiKeyRepository, GenerationRepository
 from pixyproxy.service.keys import CONFIGURED_CALLER
 
+ORIGINS = 5_000
+"""Images whose origins are remembered, at most: 10 MB with the longest parameters."""
 Names = Mapping[int, str]
 """The names of API keys, by their ids. A key whose record was removed by hand has none."""
 
@@ -20,11 +24,12 @@ def own_name(caller: Caller) -> Names:
 
 
 class Callers:
-    """The callers behind images and generations. Nothing here asks the database once for each of several things."""
+    """The callers behind images and generations. Several things are one query, and what never changes is remembered."""
 
     def __init__(self, keys: ApiKeyRepository, generations: GenerationRepository) -> None:
         self._keys = keys
         self._generations = generations
+        self._origins: LRUCache[UUID, Origin] = LRUCache(ORIGINS)
 
     async def names_of(self, things: Iterable[Generation | Origin]) -> Names:
         """The names of the API keys of these generations or origins; `DatabaseUnavailableError`."""
@@ -42,11 +47,17 @@ class Callers:
             return None
 
     async def origins_of(self, images: Collection[Image]) -> Mapping[UUID, Origin]:
-        """Where the images come from, by their guids. One that was deleted and removed meanwhile is left out."""
-        return await self._generations.origins([image.guid for image in images])
+        """Where the images come from, by their guids. One that was deleted and removed meanwhile may be left out."""
+        known = {image.guid: found for image in images if (found := self._origins.get(image.guid)) is not None}
+        missing = [image.guid for image in images if image.guid not in known]
+        if missing:
+            read = await self._generations.origins(missing)
+            self._origins.update(read)
+            known |= read
+        return known
 
     async def origin_of(self, image: Image) -> Origin:
-        """Where the image comes from; `ImageNotFoundError` if it was deleted and removed meanwhile."""
+        """Where the image comes from; `ImageNotFoundError` if it turns out that it was deleted and removed."""
         found = (await self.origins_of([image])).get(image.guid)
         if found is None:
             raise ImageNotFoundError

@@ -13,6 +13,7 @@ from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
@@ -43,6 +44,7 @@ class Services:
     models: ModelCatalogue
     uploads: Uploads
     thumbnails: Thumbnails
+    previews: Previews
     quality: str | None = None
     demo: bool = False
     public_url: str | None = None

@@ -3,7 +3,8 @@
 from contextlib import suppress
 
 from pixyproxy.core.exceptions import DamagedMarkError, StorageMismatchError
-from pixyproxy.core.protocols import Stores
+from pixyproxy.core.images import ObjectFacts
+from pixyproxy.core.protocols import ImageStorage, Stores
 from pixyproxy.core.thumbnails import is_thumbnail_key
 from pixyproxy.service.recovering.compare import Orphans
 
@@ -48,8 +49,7 @@ async def find_mismatch(stores: Stores) -> str | None:
 
 async def has_our_objects(stores: Stores) -> bool:
     """Whether this database has records of nearly all of the first objects of the storage."""
-    listed = await stores.storage.list(after="", limit=SAMPLE)
-    objects = [each for each in listed if not is_thumbnail_key(each.key)]
+    objects = await first_objects(stores.storage)
     known = await stores.images.sizes(after="", limit=SAMPLE)
     end = max(known) if len(known) == SAMPLE else None
     looked_at = [each.key for each in objects if end is None or each.key <= end]
@@ -57,3 +57,14 @@ async def has_our_objects(stores: Stores) -> bool:
     if not objects:
         return True
     return recorded > 0 and not Orphans(len(looked_at) - recorded, len(looked_at)).too_many
+
+
+async def first_objects(storage: ImageStorage) -> list[ObjectFacts]:
+    """The first `SAMPLE` objects that are no thumbnails: nobody needs those, so they say nothing about a storage."""
+    objects: list[ObjectFacts] = []
+    listed = await storage.list(after="", limit=SAMPLE)
+    while True:
+        objects += [each for each in listed if not is_thumbnail_key(each.key)]
+        if len(objects) >= SAMPLE or len(listed) < SAMPLE:
+            return objects[:SAMPLE]
+        listed = await storage.list(after=listed[-1].key, limit=SAMPLE)

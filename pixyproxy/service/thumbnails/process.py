@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol, cast
 
-from pixyproxy.core.exceptions import ThumbnailImpossibleError, TooManyThumbnailsError
+from pixyproxy.core.exceptions import ShuttingDownError, ThumbnailImpossibleError, TooManyThumbnailsError
 from pixyproxy.core.thumbnails import SmallPicture
 from pixyproxy.service.thumbnails.worker import ANSWER, JOB, READY
 
@@ -24,6 +24,8 @@ START = 20.0
 """Seconds that the start may take."""
 REST = 60.0
 """Seconds without a job after which the process ends."""
+ENDED = (OSError, asyncio.IncompleteReadError, RuntimeError)
+"""What reading from and writing to a process raises that has ended; the last one is uvloop's."""
 PIECE = 256 * 1024
 MAX_RESULT = 8 * 1024 * 1024
 MAX_HASH = 25
@@ -35,8 +37,8 @@ class Shrinker(Protocol):
     async def shrink(self, data: bytes, *, edge: int, most: int = 0) -> SmallPicture:
         """A WebP of at most `edge` pixels a side and `most` bytes (0: any number).
 
-        `ThumbnailImpossibleError` if it cannot be made of this picture, `TooManyThumbnailsError` if none can be made
-        now.
+        `ThumbnailImpossibleError` if it cannot be made of this picture, `TooManyThumbnailsError` or `ShuttingDownError`
+        if none can be made now.
         """
 
     async def aclose(self) -> None:
@@ -57,6 +59,7 @@ class WorkerProcess:
         self._turn = asyncio.Lock()
         self._process: Process | None = None
         self._resting: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def shrink(self, data: bytes, *, edge: int, most: int = 0) -> SmallPicture:
         """A WebP of at most `edge` pixels a side and `most` bytes (0: any number)."""
@@ -70,11 +73,13 @@ class WorkerProcess:
             finally:
                 self._resting = asyncio.get_running_loop().call_later(self._rest, self._kill)
             if small is None:
+                self._require_open()
                 raise ThumbnailImpossibleError("The decoder crashed at this picture.")
             return small
 
     async def aclose(self) -> None:
-        """End the process, with the job that it does."""
+        """End the process, with the job that it does, and start none any more."""
+        self._closed = True
         self._stop_resting()
         await self._end()
 
@@ -87,7 +92,7 @@ class WorkerProcess:
         except TimeoutError as error:
             await self._end()
             raise ThumbnailImpossibleError(f"Decoding this picture takes more than {self._patience:g} s.") from error
-        except (OSError, asyncio.IncompleteReadError):
+        except ENDED:
             await self._end()
             return None
         except asyncio.CancelledError:
@@ -95,6 +100,7 @@ class WorkerProcess:
             raise
 
     async def _start(self) -> Process:
+        self._require_open()
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -102,13 +108,22 @@ class WorkerProcess:
             )
             async with asyncio.timeout(START):
                 await read(self._process, len(READY))
-        except (OSError, asyncio.IncompleteReadError) as error:
+        except ENDED as error:
             await self._end()
+            self._require_open()
             raise TooManyThumbnailsError("The process that makes thumbnails cannot be started now.") from error
         except asyncio.CancelledError:
             self._kill()
             raise
-        return self._process
+        process = self._process
+        if self._closed:  # while it was forked
+            await self._end()
+        self._require_open()
+        return process
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ShuttingDownError
 
     async def _end(self) -> None:
         process = self._process

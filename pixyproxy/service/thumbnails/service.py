@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 
+import anyio
 from cachetools import TTLCache
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, ThumbnailImpossibleError
@@ -103,4 +104,5 @@ async def bytes_of(content: StoredObject) -> bytes:
     try:
         return b"".join([chunk async for chunk in content])
     finally:
-        await content.aclose()
+        with anyio.CancelScope(shield=True):
+            await content.aclose()

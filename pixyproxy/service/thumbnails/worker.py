@@ -101,6 +101,9 @@ def hash_of(small: Pillow.Image) -> bytes:
 
 def confine() -> None:
     """Take away what decoding a picture does not need."""
+    os.closerange(
+        3, os.sysconf("SC_OPEN_MAX")
+    )  # uvloop closes none: the server's sockets would stay open with this one
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the server, which ends this process
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

@@ -14,17 +14,22 @@ BY_CALLER = {"Vary": "Authorization, Cookie"}
 OF_CALLERS = {"Cache-Control": "private, no-cache", **BY_CALLER}
 """Of an answer to a caller, which only its own client may keep, and must ask about each time."""
 
+NOTHING: Mapping[str, str] = {}
+
 
 def json_with_tag(
-    request: Request, body: bytes, *, headers: Mapping[str, str], tagged: Mapping[str, str] | None = None
+    request: Request, body: bytes, *, headers: Mapping[str, str], tagged: Mapping[str, str] = NOTHING
 ) -> Response:
     """The body, or a 304. `tagged`: headers that are part of what the tag stands for.
 
     `PreconditionFailedError` for an If-Match with another tag.
     """
-    tagged = tagged or {}
-    etag = f'"{hashlib.sha256(b"".join([body, *(value.encode() for value in tagged.values())])).hexdigest()[:32]}"'
+    digest = hashlib.sha256(body)
+    for value in tagged.values():
+        digest.update(value.encode())
+    etag = f'"{digest.hexdigest()[:32]}"'
     everything = {"ETag": etag, **headers, **tagged}
-    if not_modified(conditions_of(request.scope["headers"]), Validators(etag=etag)):
+    conditions = conditions_of(request.scope["headers"])
+    if conditions and not_modified(conditions, Validators(etag=etag)):
         return HeadResponse(304, everything)
     return Response(body, media_type="application/json", headers=everything)

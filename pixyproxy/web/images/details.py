@@ -13,6 +13,7 @@ from pixyproxy.core.images import SUFFIXES, Image
 from pixyproxy.core.inputs import Input, Role
 from pixyproxy.service.callers import Callers, Names
 
+THUMBNAIL = "/thumbnail?size=400"
 SOURCES = "What it was edited from; empty for an image that was drawn from its prompt alone."
 
 
@@ -91,7 +92,7 @@ class ImageDetails(ImageFacts):
             **facts_of(image, base_url=base_url),
             generation=origin.generation,
             caller=names.get(origin.api_key_id),
-            parameters=origin.request.parameters,
+            parameters=dict(origin.parameters),
         )
 
 
@@ -108,10 +109,11 @@ async def listed(images: Collection[Image], *, callers: Callers, base_url: str) 
 
 def facts_of(image: Image, *, base_url: str) -> dict[str, Any]:
     """The values of the details of an image."""
+    address = f"{base_url}/image/{image.guid}"
     return {
         **vars(image),
-        "url": f"{base_url}/image/{image.guid}/content",
-        "thumbnail_url": thumbnail_url(image, base_url=base_url),
+        "url": f"{address}/content",
+        "thumbnail_url": f"{address}{THUMBNAIL}",
         "thumbhash": None if image.thumbhash is None else b64encode(image.thumbhash).decode(),
         "sources": [SourceDetails.of(source, base_url=base_url).model_dump() for source in image.sources],
     }
@@ -124,4 +126,4 @@ def content_url(image: Image, *, base_url: str) -> str:
 
 def thumbnail_url(image: Image, *, base_url: str) -> str:
     """Where a small copy of the picture is."""
-    return f"{base_url}/image/{image.guid}/thumbnail?size=400"
+    return f"{base_url}/image/{image.guid}{THUMBNAIL}"

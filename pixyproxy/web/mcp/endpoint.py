@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from pixyproxy.core import limits
-from pixyproxy.service.previews import Previews
 from pixyproxy.web.auth.authentication import authenticate
 from pixyproxy.web.dependencies import Services, base_url
 from pixyproxy.web.log.request_log import record_of
@@ -37,7 +36,6 @@ class McpEndpoint:
         # The SDK's library of event streams ends them all at SIGTERM. Here they end with their generations.
         AppStatus.enable_automatic_graceful_drain = False
         self._services = services
-        self._previews = Previews(services.public)
         self._server = Server(
             "pixyproxy",
             title="PixyProxy",
@@ -79,7 +77,7 @@ class McpEndpoint:
         try:
             call = Call(
                 services=self._services,
-                previews=self._previews,
+                previews=self._services.previews,
                 caller=await authenticate(request),
                 request=request,
                 base_url=base_url(request),

@@ -17,7 +17,7 @@ const FIRST_PAGE = 30;
 const PAGE = 60;
 /** Pages without a match that are read before the person is asked. */
 const EMPTY_PAGES = 20;
-const AHEAD = "800px";
+const AHEAD = "600px";
 const TOP = 64; // CSS pixels that the top of the page covers
 
 export class Gallery {
