@@ -61,7 +61,8 @@ export class Page {
         const opening = this.gallery.open();
         this.#since = serverNow() - OVERLAP;
         const [query] = await Promise.all([opening, this.#live.start()]);
-        if (this.#search.value) this.#onSearch(); // typed meanwhile
+        if (this.#search.value)
+            this.#onSearch(); // typed meanwhile
         else this.#search.value = query;
         this.now.refresh(true);
         if (!this.gallery.images.length && !query) this.make.suggest();
