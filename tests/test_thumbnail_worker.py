@@ -92,6 +92,12 @@ KINDS: dict[str, tuple[bytes, tuple[int, int], tuple[int, ...], tuple[int, ...]]
     "animated PNG": (encoded(halves("RGB", RED, BLUE), **FRAMES), (400, 200), RED, BLUE),
     "turned by EXIF": (encoded(halves("RGB", RED, BLUE), "JPEG", exif=EXIF, quality=95), (200, 400), RED, BLUE),
     "turned by EXIF, PNG": (encoded(halves("RGB", RED, BLUE), exif=EXIF), (200, 400), RED, BLUE),
+    "an EXIF that cannot be read": (
+        encoded(halves("RGB", RED, BLUE), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", quality=95),
+        (400, 200),
+        RED,
+        BLUE,
+    ),
     "portrait": (encoded(halves("RGB", RED, BLUE, (500, 1000))), (200, 400), RED, BLUE),
     "small": (encoded(halves("RGB", RED, BLUE, (300, 20))), (300, 20), RED, BLUE),
     "a line": (encoded(halves("RGB", RED, BLUE, (1000, 1))), (400, 1), RED, BLUE),
