@@ -104,6 +104,7 @@ KINDS: dict[str, tuple[bytes, tuple[int, int], tuple[int, ...], tuple[int, ...]]
 }
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(("data", "size", "first", "last"), KINDS.values(), ids=KINDS.keys())
 def test_every_kind_of_picture_keeps_its_shape_its_colours_and_its_opacity(
     data: bytes, size: tuple[int, int], first: tuple[int, ...], last: tuple[int, ...]
