@@ -23,6 +23,7 @@ from benchmarks import (
     not_modified,
     page,
     report,
+    search,
     slow_readers,
     streams,
     thumbnails,
@@ -43,6 +44,7 @@ PARTS: dict[str, ModuleType] = {
         counts,
         not_modified,
         lists,
+        search,
         generation,
         edits,
         streams,
@@ -54,6 +56,8 @@ PARTS: dict[str, ModuleType] = {
 }
 ROUNDS = 5
 """The fewest rounds of a full run."""
+ROWS = 1_000_000
+"""Images of the part `search` in a full run."""
 HERE = Path(__file__).parent
 SCRATCH = ROOT / "build" / "benchmarks"
 """The results of a run that is not a full one; git ignores this folder."""
@@ -69,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     root.add_argument("--rounds", type=int, default=ROUNDS, help=f"(default: {ROUNDS}, the fewest of a full run)")
+    root.add_argument("--rows", type=int, default=ROWS, help=f"images of the part search (default: {ROWS:,})")
     root.add_argument("--quick", action="store_true", help="everything smaller: does it run at all?")
     root.add_argument(
         "--report", nargs="?", const=HERE / "results.json", type=Path, help="run nothing: report a results.json"
@@ -92,7 +97,7 @@ def main() -> int:
     os.environ["PATH"] += ":/usr/sbin"  # Debian's folder of nginx and mariadbd; PATH may lack it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parts = [part for part in PARTS if part in (options.parts or PARTS)]
-    results = measure(parts, rounds=options.rounds, quick=options.quick)
+    results = measure(parts, rounds=options.rounds, quick=options.quick, rows=options.rows)
     full = results.facts["full"]
     folder = HERE if full else SCRATCH
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +124,7 @@ def missing_programs() -> list[str]:
     return [name for name, there in found.items() if not there]
 
 
-def measure(parts: list[str], *, rounds: int, quick: bool) -> Results:
+def measure(parts: list[str], *, rounds: int, quick: bool, rows: int = ROWS) -> Results:
     """Run the parts. The results report a part that fails, and the next one runs."""
     begun = time.monotonic()
     results = Results()
@@ -134,7 +139,7 @@ def measure(parts: list[str], *, rounds: int, quick: bool) -> Results:
                 results.facts = {
                     "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
                     "quick": quick,
-                    "full": not quick and rounds >= ROUNDS and len(parts) == len(PARTS),
+                    "full": not quick and rounds >= ROUNDS and rows >= ROWS and len(parts) == len(PARTS),
                     "rounds": rounds,
                     "commit": commit(),
                     "machine": machine(),
@@ -142,7 +147,7 @@ def measure(parts: list[str], *, rounds: int, quick: bool) -> Results:
                     "unknown settings": unknown_settings(),
                     "nginx": NGINX_WORDS,
                 }
-                run = Run(rounds, quick, folder, results, progress, mariadb, seaweedfs)
+                run = Run(rounds, quick, folder, results, progress, mariadb, seaweedfs, rows)
                 for part in parts:
                     attempt(part, run)
             finally:

@@ -1,5 +1,8 @@
 """The words of results.json: contestants and cases, each written once."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 KB, MB = 1024, 1024 * 1024
 SIZES = {"50 KB": 50 * KB, "1.5 MB": 1536 * KB, "4 MB": 4 * MB}
 """Bytes of the pictures; KB and MB are binary here: 1.5 MB are 2.1 MB (decimal) of base64."""
@@ -27,6 +30,39 @@ FIRST_PAGE = "page 1"
 LATE_PAGE = "page 10,000"
 COLD_DETAILS = "details, every guid another"
 WARM_DETAILS = "details, always the same"
+
+LIKE, FULLTEXT = "LIKE", "FULLTEXT"
+OURS_ON_MYSQL = "PixyProxy on MySQL, a quarter of the rows"
+MIDDLE = "the middle"
+"""Stands for the cursor of the image in the middle."""
+
+
+@dataclass(frozen=True)
+class SearchCase:
+    """A search in our dialect, whether it finds anything, and the same for the alternatives."""
+
+    query: Mapping[str, str]
+    like: tuple[str, ...]
+    fulltext: str
+    finds: bool = True
+
+
+NEVER_MEET, PHRASE = "two words of 50 % that never meet", "a phrase of two words of 50 % that no prompt has"
+SEARCHES = {
+    "a word of 0.02 %": SearchCase({"q": "zeppelin"}, ("zeppelin",), "+zeppelin"),
+    "a word of 50 %": SearchCase({"q": "amber"}, ("amber",), "+amber"),
+    "two words of 50 %": SearchCase({"q": "amber bright"}, ("amber", "bright"), "+amber +bright"),
+    "a word of 50 % and one of 0.02 %": SearchCase({"q": "amber zeppelin"}, ("amber", "zeppelin"), "+amber +zeppelin"),
+    "a word that is nowhere": SearchCase({"q": "dirigible"}, ("dirigible",), "+dirigible", finds=False),
+    "a word of 50 %, a page in the middle": SearchCase({"q": "amber", "cursor": MIDDLE}, ("amber",), "+amber"),
+    "狐狸 (1 %)": SearchCase({"q": "狐狸"}, ("狐狸",), "+狐狸"),
+    "a prefix of 7 words (3.5 %)": SearchCase({"q": "astron*"}, ("astron",), "+astron*"),
+    "a prefix and a word of 50 %": SearchCase({"q": "astron* amber"}, ("astron", "amber"), "+astron* +amber"),
+    NEVER_MEET: SearchCase({"q": "amber azure"}, ("amber", "azure"), "+amber +azure", finds=False),
+    PHRASE: SearchCase({"q": '"bright amber"'}, ("bright amber",), '+"bright amber"', finds=False),
+}
+COMMIT = "the records of a generation"
+WITH_WORDS, WITHOUT_WORDS = "with its 31 words", "without words"
 
 RUNNING = {"1 × 2 s": (1, 2.0), "32 × 2 s": (32, 2.0), "200 × 20 s": (200, 20.0), "1,000 × 20 s": (1000, 20.0)}
 """Generations running at once, and the upstream's seconds for each."""

@@ -109,6 +109,20 @@ def lists(results: Results) -> str:
     return cases_and_contestants(results, "lists", figures, cases, (names.OURS,))
 
 
+def search(results: Results) -> str:
+    """Latency of every search, how long an empty one takes in all, and the CPU of a commit."""
+    everybody = (names.OURS, names.OURS_ON_MYSQL, names.LIKE, names.FULLTEXT)
+    rows = [
+        (case, *(number(results.median("search", case, who, "p50_ms")) for who in everybody)) for case in names.SEARCHES
+    ]
+    to_the_end = {"requests": "requests to the end", "seconds": "seconds in all"}
+    ends = cases_and_contestants(results, "search", to_the_end, (names.NEVER_MEET,), everybody[:2])
+    commits = cases_and_contestants(
+        results, "search", {"cpu_ms": "CPU ms"}, (names.COMMIT,), (names.WITHOUT_WORDS, names.WITH_WORDS)
+    )
+    return f"{table(('p50 ms', *everybody), rows)}\n{ends}\n{commits}"
+
+
 def generation(results: Results) -> str:
     """The spread cases of both contestants, then the bursts."""
     latency = {"added_p50_ms": "added p50 ms", "added_p99_ms": "added p99 ms"}
@@ -181,6 +195,7 @@ TABLES = {
     "counts": counts,
     "not_modified": not_modified,
     "lists": lists,
+    "search": search,
     "generation": generation,
     "edits": edits,
     "streams": streams,

@@ -57,6 +57,8 @@ class Run:
     progress: Progress
     mariadb: MariaDB
     seaweedfs: SeaweedFS
+    rows: int = 1_000_000
+    """Of the part `search`."""
     _names: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
 
     @property

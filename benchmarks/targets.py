@@ -152,6 +152,17 @@ def lists_targets() -> tuple[Target, ...]:
     )
 
 
+def search_targets() -> tuple[Target, ...]:
+    """The targets for searches in 1,000,000 prompts, and for what they cost a generation."""
+    quick = tuple(case for case in names.SEARCHES if case != names.NEVER_MEET)
+    return (
+        Target("search", "a page p50", quick, names.OURS, "p50_ms", "≤", 50, unit="ms"),
+        Target("search", "a page p50 on MySQL", quick, names.OURS_ON_MYSQL, "p50_ms", "≤", 50, unit="ms"),
+        Target("search", "an empty page p50", (names.NEVER_MEET,), names.OURS, "p50_ms", "≤", 60, unit="ms"),
+        Target("search", "CPU added to a generation", (names.COMMIT,), names.OURS, "added_cpu_ms", "≤", 1, unit="ms"),
+    )
+
+
 def generation_targets() -> tuple[Target, ...]:
     """The targets for generations that are spread evenly, and for bursts."""
     every, crowd = tuple(names.RUNNING), ("1,000 × 20 s",)
@@ -274,6 +285,7 @@ TARGETS = (
         beside=names.BARE,
     ),
     *lists_targets(),
+    *search_targets(),
     *generation_targets(),
     *edits_targets(),
     *streams_targets(),

@@ -181,6 +181,11 @@ class Stack:
         seen = self.seen[arrow]
         generations = generations_of(arrow, url, guid=self.deleting.get(arrow))
         seen.outcome = outcome_of(generations, arrow)
+        query = {"q": f'{arrow.said} "{arrow.said}"', "limit": "500"}
+        found = httpx2.get(f"{url}/image", params=query, headers=KEY).json()
+        assert {each["guid"] for each in found if each["prompt"] == arrow.said} == {
+            image["guid"] for generation in generations for image in generation["images"]
+        }, "an image and its words are committed together"
         if arrow.litter:
             self.litter = f"{image_guid(UUID(generations[0]['guid']), 0)}.png"
         seen.retry = said_to_a_retry(ask(arrow, url))

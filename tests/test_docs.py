@@ -90,7 +90,7 @@ def test_every_command_stands_in_the_docs() -> None:
     names = [
         name for action in root._actions if hasattr(action, "choices") and action.choices for name in action.choices
     ]
-    assert names == ["serve", "migrate", "keys", "login", "reconcile", "check", "demo-upstream"]
+    assert names == ["serve", "migrate", "keys", "login", "reconcile", "check", "reindex", "demo-upstream"]
     for name in names:
         assert f"`pixyproxy {name} " in commands or f"`pixyproxy {name}`" in commands
     options = ("--host", "--port", "--workers", "--create-bucket", "--delay", "--key")

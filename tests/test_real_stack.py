@@ -74,7 +74,8 @@ def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
 
     same_path = f"/image/{details['guid']}"
     elsewhere = stack.get(same_path, 1).json()
-    assert elsewhere == {**details, "url": f"{stack.replicas[1].url}{same_path}/content"}
+    own = f"{stack.replicas[1].url}{same_path}"
+    assert elsewhere == {**details, "url": f"{own}/content", "thumbnail_url": f"{own}/thumbnail?size=400"}
     assert elsewhere in stack.get("/image?limit=500", 1).json()
     served = httpx2.get(elsewhere["url"])
     assert served.content == picture

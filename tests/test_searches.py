@@ -24,8 +24,8 @@ from tests.stage import Stage
 pytestmark = pytest.mark.anyio
 
 COLUMNS = """
-    id, guid, generation_id, filename, prompt, content_type, size_bytes, width, height, sha256, model,
-    sources, created_at, updated_at, {deleted_at} AS deleted_at
+    id, guid, generation_id, api_key_id, filename, prompt, content_type, size_bytes, width, height, sha256, model,
+    sources, thumbhash, created_at, updated_at, {deleted_at} AS deleted_at
 """
 LIMITS = DatabaseLimits(statement=2, read_wait=1)
 """A search may take longer than others wait for a thread: one that waits behind searches is refused."""

@@ -11,12 +11,14 @@ from typing import Any
 from pixyproxy.core.search import Search
 from pixyproxy.data.database import Transaction
 
-COUNTED = 1000
-"""A list with more images counts as one with so many."""
+COUNTED, RECOUNTED = 1_000, 20_000
+"""How far lists are counted, and how far a few lists are that all have more."""
+FEW = 6
+"""Lists that are counted again."""
 MAX_TERMS = 30
 """Words that a prefix stands for: the first ones in the order of their bytes."""
 JOINED = 8
-"""Lists that are joined; in those beyond, all are looked up at once. A database joins at most 61 tables."""
+"""Words that are joined; each beyond them is looked up by itself. A database joins at most 61 tables."""
 
 OF_A_TERM = """
     SELECT created_at, image_id
@@ -31,21 +33,14 @@ OF_IMAGES = """
 """
 COUNT = "(SELECT COUNT(*) FROM (SELECT 1 AS one FROM image_terms WHERE term IN :{name} LIMIT :counted) c)"
 COUNT_OF_CALLER = "(SELECT COUNT(*) FROM (SELECT 1 AS one FROM images WHERE api_key_id = :api_key_id LIMIT :counted) c)"
-HAS_ALL = """
-    (SELECT COUNT(*) FROM image_terms r
-     WHERE r.term IN :rest AND r.created_at = t.created_at AND r.image_id = t.image_id) = :all
+# Not EXISTS: the servers would turn it into a join, and read all images of the word.
+HAS = """
+    (SELECT COUNT(*) FROM image_terms h
+     WHERE h.term = :{name} AND h.created_at = t.created_at AND h.image_id = t.image_id) = 1
 """
-# A loose scan: one step for each word, however many images it has.
-TERMS_OF_PREFIX = """
-    WITH RECURSIVE found (term, number) AS (
-        SELECT MIN(term), 1 FROM image_terms WHERE term >= :first AND term < :behind
-        UNION ALL
-        SELECT (SELECT MIN(t.term) FROM image_terms t WHERE t.term > found.term AND t.term < :behind), number + 1
-        FROM found
-        WHERE term IS NOT NULL AND number < :most
-    )
-    SELECT term FROM found WHERE term IS NOT NULL
-"""
+# One step of a loose scan, which costs the same however many images a word has. MariaDB would read all of them in one
+# recursive statement.
+NEXT_TERM = "SELECT MIN(term) AS term FROM image_terms WHERE term >= :least AND term < :behind"
 
 Terms = tuple[bytes, ...]
 """Words of which an image has at least one: a word that is asked for, or those that begin with a prefix."""
@@ -76,9 +71,11 @@ def plan(transaction: Transaction, search: Search, *, api_key_id: int | None) ->
     if api_key_id is not None or not lists:
         lists.append(None)  # the list of images itself
     if len(lists) > 1:
-        counts = count(transaction, lists, api_key_id=api_key_id)
+        counts = count(transaction, lists, counted=COUNTED, api_key_id=api_key_id)
         if not all(counts):
             return None
+        if min(counts) == COUNTED and len(lists) <= FEW:
+            counts = count(transaction, lists, counted=RECOUNTED, api_key_id=api_key_id)
         lists = [lists[number] for number in sorted(range(len(lists)), key=counts.__getitem__)]
     walked, *others = lists
     return compose(walked, others, search.phrases, api_key_id=api_key_id)
@@ -86,15 +83,23 @@ def plan(transaction: Transaction, search: Search, *, api_key_id: int | None) ->
 
 def terms_of_prefix(transaction: Transaction, prefix: bytes) -> Terms:
     """The words that begin with the prefix, at most `MAX_TERMS`."""
-    behind = prefix + b"\xff"  # UTF-8 has no such byte
-    rows = transaction.all(TERMS_OF_PREFIX, first=prefix, behind=behind, most=MAX_TERMS)
-    return tuple(bytes(row["term"]) for row in rows)
+    found: list[bytes] = []
+    least, behind = prefix, prefix + b"\xff"  # UTF-8 has no such byte
+    while len(found) < MAX_TERMS:
+        row = transaction.one(NEXT_TERM, least=least, behind=behind)
+        if row is None or row["term"] is None:
+            break
+        found.append(bytes(row["term"]))
+        least = found[-1] + b"\0"
+    return tuple(found)
 
 
-def count(transaction: Transaction, lists: Sequence[Terms | None], *, api_key_id: int | None) -> list[int]:
-    """How many images each list has, up to `COUNTED`."""
+def count(
+    transaction: Transaction, lists: Sequence[Terms | None], *, counted: int, api_key_id: int | None
+) -> list[int]:
+    """How many images each list has, up to `counted`."""
     columns: list[str] = []
-    parameters: dict[str, Any] = {"counted": COUNTED, "api_key_id": api_key_id}
+    parameters: dict[str, Any] = {"counted": counted, "api_key_id": api_key_id}
     for number, terms in enumerate(lists):
         columns.append(f"{COUNT_OF_CALLER if terms is None else COUNT.format(name=f'c{number}')} AS n{number}")
         parameters |= {} if terms is None else {f"c{number}": terms}
@@ -110,8 +115,7 @@ def compose(
     parameters = dict(walk_parameters)
     joins: list[str] = []
     conditions: list[str] = []
-    rest: Terms = ()
-    cost = max(1, len(walked or ()))
+    cost = max(1 + bool(phrases), len(walked or ()))
     for number, terms in enumerate(others):
         name = f"w{number}"
         same = f"{name}.created_at = t.created_at AND {name}.image_id = t.image_id"
@@ -119,17 +123,16 @@ def compose(
             conditions.append("i.api_key_id = :api_key_id")
             parameters["api_key_id"] = api_key_id
         elif len(terms) > 1:
-            conditions.append(f"EXISTS (SELECT 1 FROM image_terms {name} WHERE {name}.term IN :{name} AND {same})")
-            parameters[name] = terms
+            each = {f"{name}_{at}": term for at, term in enumerate(terms)}
+            conditions.append(f"({' OR '.join(HAS.format(name=one) for one in each)})")
+            parameters |= each
             cost = max(cost, len(terms))
         elif len(joins) < JOINED:
             joins.append(f"CROSS JOIN image_terms {name} ON {name}.term = :{name} AND {same}")
             parameters[name] = terms[0]
         else:
-            rest += terms
-    if rest:
-        conditions.append(HAS_ALL)
-        parameters |= {"rest": rest, "all": len(rest)}
+            conditions.append(HAS.format(name=name))
+            parameters[name] = terms[0]
     for number, phrase in enumerate(phrases):
         conditions.append(f"i.prompt LIKE :p{number} ESCAPE '!'")
         parameters[f"p{number}"] = containing(phrase)

@@ -121,7 +121,8 @@ export class Make {
      * @param {(value: string) => string} words
      */
     #addSelect(name, label, values, chosen, words = (value) => value) {
-        const options = values.map((value) => el("option", { value, selected: value === chosen }, words(value)));
+        const known = values.includes(chosen) ? values : [chosen, ...values];
+        const options = known.map((value) => el("option", { value, selected: value === chosen }, words(value)));
         const select = el("select", { name, onchange: () => this.#keepDraft() }, ...options);
         this.#options.append(el("label", {}, el("span", {}, label), select));
     }
