@@ -18,6 +18,8 @@ WINDOWS: dict[str, dict[str, Any]] = {
     "wide": {"viewport": {"width": 2560, "height": 1300}},
 }
 """Zoom by 200 % is a window with half of the CSS pixels, each of them twice as large."""
+TARGET = 24
+"""CSS pixels that a target has at least in both directions, or in its distance from others (WCAG 2.5.8)."""
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +160,17 @@ def test_everything_by_keyboard_alone(page_service: PageService, browsers: Brows
     assert len(page_service.get("/image")) == 1
 
 
+def test_use_as_input_by_its_key(page_service: PageService, browsers: Browsers) -> None:
+    page_service.post("a wolf", size="128x128")
+    person = someone(browsers, page_service)
+    person.tile("a wolf").focus()
+    person.page.keyboard.press("Enter")
+    expect(person.dialog).to_be_visible()
+    person.page.keyboard.press("e")
+    expect(person.page.get_by_role("list", name="Pictures to edit")).to_contain_text("a wolf")
+    expect(person.prompt).to_be_focused()
+
+
 def test_arrows_move_in_four_directions_and_tab_leaves_the_gallery(some: PageService, browsers: Browsers) -> None:
     person = someone(browsers, some, viewport={"width": 700, "height": 900})
     expect(person.tiles).to_have_count(9)
@@ -191,6 +204,20 @@ def test_single_keys_can_be_switched_off(some: PageService, browsers: Browsers) 
     person.page.keyboard.press("Enter")
     expect(person.dialog).to_be_visible()
     person.page.keyboard.press("Escape")
+
+
+def test_targets_are_large_enough(some: PageService, browsers: Browsers) -> None:
+    person = someone(browsers, some)
+    expect(person.tiles).to_have_count(9)
+    small = person.page.evaluate(
+        """(least) => [...document.querySelectorAll("a, button, input, select, textarea, [tabindex='0']")]
+            .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !each.matches(".skip"))
+            .map((each) => each.closest("label") ?? each)
+            .filter((each) => each.getBoundingClientRect().width < least || each.getBoundingClientRect().height < least)
+            .map((each) => each.outerHTML.slice(0, 100))""",
+        TARGET,
+    )
+    assert small == []
 
 
 def test_what_happens_is_said_once_and_politely(page_service: PageService, browsers: Browsers) -> None:

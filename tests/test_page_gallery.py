@@ -135,6 +135,18 @@ def test_going_back_from_a_picture_returns_to_the_same_place(many: PageService, 
         expect(tile).to_be_focused()
 
 
+def test_a_reload_returns_to_the_same_place(many: PageService, browsers: Browsers) -> None:
+    person = someone(browsers, many)
+    person.page.mouse.move(600, 500)
+    for _ in range(4):
+        person.page.mouse.wheel(0, 700)
+        person.page.wait_for_timeout(400)
+    guid = person.page.evaluate("document.elementFromPoint(600, 400).closest('li')?.dataset.guid")
+    assert guid
+    person.reload()
+    expect(person.page.locator(f"li[data-guid='{guid}']")).to_be_in_viewport()
+
+
 def test_deleting_leaves_the_place_and_the_focus_beside_it(many: PageService, browsers: Browsers) -> None:
     details = [many.post(f"to be deleted {number}") for number in range(3)]
     person = someone(browsers, many)
@@ -163,6 +175,32 @@ def test_deleting_can_be_thought_better_of(page_service: PageService, browsers: 
     person.page.keyboard.press("Escape")
     expect(person.tile("a fox")).to_be_visible()
     assert len(page_service.get("/image")) == 1
+
+
+def test_several_are_selected_downloaded_and_deleted(page_service: PageService, browsers: Browsers) -> None:
+    for number in range(4):
+        page_service.post(f"fox {number}")
+    person = someone(browsers, page_service)
+    expect(person.tiles).to_have_count(4)
+    person.page.get_by_role("button", name="Select").click()
+    for number in (1, 2):
+        person.page.get_by_role("checkbox", name=f"fox {number}").click()
+    bar = person.page.get_by_role("toolbar", name="Selected pictures")
+    expect(bar).to_contain_text("2 selected")
+    person.watched.require_access()
+    names = set()
+    with person.page.expect_download() as first:
+        person.page.on("download", lambda download: names.add(download.suggested_filename))
+        bar.get_by_role("button", name="Download").click()
+    assert first.value.suggested_filename.endswith(".png")
+    person.page.wait_for_timeout(1500)
+    assert len(names) == 2
+    bar.get_by_role("button", name="Delete…").click()
+    assert len(page_service.get("/image")) == 4, "it asks first"
+    bar.get_by_role("button", name="Delete 2 pictures for good").click()
+    expect(person.tiles).to_have_count(2)
+    expect(person.said).to_have_text("2 pictures are deleted.")
+    assert {image["prompt"] for image in page_service.get("/image")} == {"fox 0", "fox 3"}
 
 
 SEARCHES = {

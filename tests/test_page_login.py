@@ -109,6 +109,17 @@ def test_a_wrong_key_is_refused_in_words_and_the_right_one_logs_in(
     assert planted.API_KEY not in stored, "the page keeps no key"
 
 
+def test_who_is_not_logged_in_sees_no_picture_and_cannot_close_the_question(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    page_service.post("a secret fox")
+    person = before_login(browsers, page_service)
+    for _ in range(3):
+        person.page.keyboard.press("Escape")
+    expect(person.page.get_by_role("dialog", name="PixyProxy")).to_be_visible()
+    assert "fox" not in person.page.content()
+
+
 def test_a_key_that_is_revoked_ends_the_session_and_the_prompt_stays(
     page_service: PageService, browsers: Browsers
 ) -> None:

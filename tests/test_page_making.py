@@ -139,6 +139,25 @@ def test_a_stream_that_breaks_buys_nothing_again_and_the_picture_still_comes(
     person.watched.complaints = [said for said in person.watched.complaints if "ERR_CONNECTION_RESET" not in said]
 
 
+def test_a_refusal_is_explained_and_another_prompt_can_be_tried(page_service: PageService, browsers: Browsers) -> None:
+    person = someone(browsers, page_service)
+    person.make("a fox [refuse]")
+    expect(person.now).to_contain_text("rejected by the safety system")
+    expect(person.now).to_contain_text(NOTHING_BILLED)
+    expect(person.now).to_contain_text(re.compile(r"request \S+"))
+    expect(person.said).to_contain_text("Failed:")
+    person.now.get_by_role("button", name="Edit prompt").click()
+    expect(person.prompt).to_have_value("a fox [refuse]")
+    expect(person.prompt).to_be_focused()
+    person.reload()
+    expect(person.now).to_contain_text("rejected by the safety system")
+    person.now.get_by_role("button", name="Dismiss").click()
+    expect(person.now).to_have_count(0)
+    person.reload()
+    expect(person.account).to_be_visible()
+    expect(person.now).to_have_count(0)
+
+
 def test_try_again_is_the_same_purchase_and_nothing_is_bought_twice(
     page_service: PageService, browsers: Browsers
 ) -> None:

@@ -128,6 +128,29 @@ def test_arrows_go_to_the_neighbours_and_say_where_the_ends_are(three: PageServi
     expect(person.tile("the oldest")).to_be_focused()
 
 
+def test_it_is_used_as_input_of_an_edit_and_the_edit_says_where_it_came_from(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    source = page_service.post("a fox", size="128x128")
+    person = someone(browsers, page_service)
+    open_picture(person, "a fox")
+    person.dialog.get_by_role("button", name="Use as input").click()
+    expect(person.page.get_by_role("list", name="Pictures to edit")).to_contain_text("a fox")
+    expect(person.prompt).to_be_focused()
+    person.reload()
+    expect(person.page.get_by_role("list", name="Pictures to edit")).to_contain_text("a fox")
+    person.prompt.fill("the same fox at night")
+    person.page.get_by_role("button", name="Edit", exact=True).click()
+    edited = person.page.get_by_role("link", name="the same fox at night").first
+    expect(edited).to_be_visible()
+    (image,) = [each for each in page_service.get("/image") if each["prompt"] == "the same fox at night"]
+    assert [each["guid"] for each in image["sources"]] == [source["guid"]]
+    edited.click()
+    expect(person.dialog.locator("dl")).to_contain_text("Edited from")
+    person.dialog.get_by_role("link", name="a picture").click()
+    expect(person.dialog.locator(".prompt")).to_have_text("a fox")
+
+
 def test_a_mask_is_painted_and_sent(page_service: PageService, browsers: Browsers) -> None:
     page_service.post("a fox", size="128x128")
     person = someone(browsers, page_service)

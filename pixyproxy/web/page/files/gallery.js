@@ -15,8 +15,7 @@ import { rove, tileOf } from "./tiles.js";
 
 const FIRST_PAGE = 30;
 const PAGE = 60;
-/** Pages without a match that are read before the person is asked. */
-const EMPTY_PAGES = 20;
+const EMPTY_PAGES = 20; // without a match, before the person is asked
 const AHEAD = "600px";
 const TOP = 64; // CSS pixels that the top of the page covers
 
@@ -51,7 +50,8 @@ export class Gallery {
         this.refreshed = refreshed;
         this.selection = new Selection(this, this.#select, remove);
         this.#head = new Head((mine) => this.filter(mine), this.#fresh.button, this.#select);
-        byId("gallery").replaceChildren(this.#head.element, this.#days.element, this.#end, this.#sentinel);
+        const { element: bar } = this.selection;
+        byId("gallery").replaceChildren(this.#head.element, this.#days.element, this.#end, this.#sentinel, bar);
     }
 
     /** Begin with the newest, or after a reload where the person was; returns what is searched for. */

@@ -53,12 +53,15 @@ export function askToLogIn(reason) {
                 key.select();
             }
         };
+        /** @type {HTMLDialogElement} */
         const dialog = el(
             "dialog",
             {
                 class: "login",
                 "aria-labelledby": "login-title",
                 oncancel: (/** @type {Event} */ event) => event.preventDefault(),
+                // A browser lets nobody keep a dialog open for ever: the second Esc closes it.
+                onclose: () => dialog.isConnected && dialog.showModal(),
             },
             el(
                 "form",

@@ -72,9 +72,9 @@ export class Make {
         this.#prompt.value = FIRST_PROMPT;
     }
 
-    focus() {
-        this.#prompt.focus();
-        this.#prompt.scrollIntoView({ block: "nearest" });
+    /** @param {FocusOptions} [options] */
+    focus(options) {
+        this.#prompt.focus(options);
     }
 
     /**

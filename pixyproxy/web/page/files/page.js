@@ -66,7 +66,9 @@ export class Page {
         else this.#search.value = query;
         this.now.refresh(true);
         if (!this.gallery.images.length && !query) this.make.suggest();
-        if (location.hash.length <= 1 && document.activeElement === document.body) this.make.focus();
+        if (location.hash.length <= 1 && document.activeElement === document.body) {
+            this.make.focus({ preventScroll: true });
+        }
         await this.#route();
     }
 

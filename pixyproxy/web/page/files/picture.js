@@ -125,6 +125,7 @@ export class Picture {
             this.#picture.style.viewTransitionName = "picture";
             change();
         });
+        transition.ready.catch(() => undefined); // another one began
         transition.finished.finally(() => {
             this.#picture.style.viewTransitionName = "";
         });
@@ -198,6 +199,8 @@ export class Picture {
         this.#actions = null;
         this.#picture.removeAttribute("src");
         this.surroundings.closed();
+        // What was done may have moved the focus to somewhere else.
+        if (!document.activeElement?.matches("body, a.tile")) return;
         link?.focus({ preventScroll: true });
         link?.scrollIntoView({ block: "nearest" });
     }

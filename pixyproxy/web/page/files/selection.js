@@ -16,7 +16,7 @@ export class Selection {
     #count = el("span", {});
     #delete = button("Delete…", () => this.#onDelete(), { class: "danger" });
     #sure = false;
-    #bar = el("div", { class: "selected", role: "toolbar", "aria-label": "Selected pictures", hidden: true });
+    element = el("div", { class: "selected", role: "toolbar", "aria-label": "Selected pictures", hidden: true });
 
     /**
      * @param {Gallery} gallery
@@ -27,13 +27,12 @@ export class Selection {
         this.gallery = gallery;
         this.switcher = switcher;
         this.remove = remove;
-        this.#bar.append(
+        this.element.append(
             this.#count,
             button("Download", () => this.#download()),
             this.#delete,
             button("Done", () => this.toggle(), { class: "quiet" }),
         );
-        document.body.append(this.#bar);
         this.#place.addEventListener("click", (event) => this.#onClick(event), { capture: true });
         this.#place.addEventListener("keydown", (event) => this.#onKey(event));
     }
@@ -46,7 +45,7 @@ export class Selection {
         for (const link of this.#place.querySelectorAll("a.tile")) this.prepare(/** @type {HTMLElement} */ (link));
         if (this.active) say("Select pictures with Enter or a click.");
         else this.clear();
-        this.#bar.hidden = !this.active;
+        this.element.hidden = !this.active;
         this.#show();
     }
 
@@ -107,7 +106,7 @@ export class Selection {
         this.#sure = false;
         this.#count.textContent = `${count} selected`;
         this.#delete.textContent = "Delete…";
-        for (const action of this.#bar.querySelectorAll("button"))
+        for (const action of this.element.querySelectorAll("button"))
             action.disabled = count === 0 && action.textContent !== "Done";
     }
 
