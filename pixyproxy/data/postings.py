@@ -138,13 +138,15 @@ def compose(
         parameters[f"p{number}"] = containing(phrase)
     if phrases or None in others:
         joins.append("CROSS JOIN images i ON i.id = t.image_id AND i.deleted_at IS NULL")
+    if not joins and not conditions:
+        return Plan(walk, walk_parameters, walk, walk_parameters, cost=cost, filters=False)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     hits = f"""
         SELECT t.created_at, t.image_id FROM ({walk}) t {" ".join(joins)} {where}
         ORDER BY t.created_at DESC, t.image_id DESC
         LIMIT :rows
     """
-    return Plan(walk, walk_parameters, hits, parameters, cost=cost, filters=bool(joins or conditions))
+    return Plan(walk, walk_parameters, hits, parameters, cost=cost, filters=True)
 
 
 def along_terms(terms: Terms) -> tuple[str, dict[str, Any]]:
