@@ -17,6 +17,8 @@ FEW = 6
 """Lists that are counted again."""
 MAX_TERMS = 30
 """Words that a prefix stands for: the first ones in the order of their bytes."""
+COST_OF_PROMPT = 4
+"""What it costs to look into a prompt, in lookups of a word."""
 JOINED = 8
 """Words that are joined; each beyond them is looked up by itself. A database joins at most 61 tables."""
 
@@ -76,9 +78,17 @@ def plan(transaction: Transaction, search: Search, *, api_key_id: int | None) ->
             return None
         if min(counts) == COUNTED and len(lists) <= FEW:
             counts = count(transaction, lists, counted=RECOUNTED, api_key_id=api_key_id)
-        lists = [lists[number] for number in sorted(range(len(lists)), key=counts.__getitem__)]
+        # Of lists as long as each other one of several words: to walk along them costs less than to look them all up.
+        lists = [
+            each for _, each in sorted(zip(counts, lists, strict=True), key=lambda pair: (pair[0], -width(pair[1])))
+        ]
     walked, *others = lists
     return compose(walked, others, search.phrases, api_key_id=api_key_id)
+
+
+def width(terms: Terms | None) -> int:
+    """How many words a list has."""
+    return 1 if terms is None else len(terms)
 
 
 def terms_of_prefix(transaction: Transaction, prefix: bytes) -> Terms:
@@ -115,7 +125,7 @@ def compose(
     parameters = dict(walk_parameters)
     joins: list[str] = []
     conditions: list[str] = []
-    cost = max(1 + bool(phrases), len(walked or ()))
+    cost = max(COST_OF_PROMPT if phrases else 1, width(walked))
     for number, terms in enumerate(others):
         name = f"w{number}"
         same = f"{name}.created_at = t.created_at AND {name}.image_id = t.image_id"
