@@ -74,7 +74,8 @@ def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
 
     same_path = f"/image/{details['guid']}"
     elsewhere = stack.get(same_path, 1).json()
-    assert elsewhere == {**details, "url": f"{stack.replicas[1].url}{same_path}/content"}
+    own = f"{stack.replicas[1].url}{same_path}"
+    assert elsewhere == {**details, "url": f"{own}/content", "thumbnail_url": f"{own}/thumbnail?size=400"}
     assert elsewhere in stack.get("/image?limit=500", 1).json()
     served = httpx2.get(elsewhere["url"])
     assert served.content == picture
@@ -92,7 +93,7 @@ def test_what_one_replica_made_the_other_serves_and_both_stores_hold(
     unique_indexes = server.query("SHOW INDEX FROM images WHERE Non_unique = 0", database=stack.database)
     assert {index[4] for index in unique_indexes} == {"id", "guid", "filename"}
     ((state, caller, usage),) = server.query(
-        "SELECT state, api_key_id, `usage` FROM generations JOIN images ON generations.id = generation_id "
+        "SELECT state, generations.api_key_id, `usage` FROM generations JOIN images ON generations.id = generation_id "
         "WHERE images.guid = %s",
         details["guid"],
         database=stack.database,

@@ -1,5 +1,6 @@
 """Thumbnails of real servers: their workers end with them, however they end, and draining does not wait for one."""
 
+import http.client
 import os
 import signal
 import time
@@ -127,3 +128,22 @@ def test_a_worker_that_is_killed_costs_no_generation_and_the_next_thumbnail_has_
             assert look(server, guid).status_code == 200
         assert server.process.handle.poll() is None
         assert thumbnail_workers(server) != {pid}
+
+
+def test_a_head_without_a_length_leaves_the_connection_to_the_next_request(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        guid = draw(server)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        for method, size in (("HEAD", 400), ("GET", 400), ("HEAD", 800)):
+            connection.request(method, f"/image/{guid}/thumbnail?size={size}")
+            answer = connection.getresponse()
+            length, data = answer.headers["content-length"], answer.read()
+            assert (answer.status, answer.headers["content-type"]) == (200, "image/webp")
+            assert answer.headers["transfer-encoding"] is None
+            assert length == (str(len(data)) if method == "GET" else None)
+            assert bool(data) is (method == "GET")
+        used = connection.sock
+        connection.request("GET", f"/image/{guid}/thumbnail", headers={"Range": "bytes=0-3"})
+        part = connection.getresponse()
+        assert (part.status, part.read(), connection.sock) == (206, b"RIFF", used)
+        connection.close()

@@ -92,12 +92,19 @@ KINDS: dict[str, tuple[bytes, tuple[int, int], tuple[int, ...], tuple[int, ...]]
     "animated PNG": (encoded(halves("RGB", RED, BLUE), **FRAMES), (400, 200), RED, BLUE),
     "turned by EXIF": (encoded(halves("RGB", RED, BLUE), "JPEG", exif=EXIF, quality=95), (200, 400), RED, BLUE),
     "turned by EXIF, PNG": (encoded(halves("RGB", RED, BLUE), exif=EXIF), (200, 400), RED, BLUE),
+    "an EXIF that cannot be read": (
+        encoded(halves("RGB", RED, BLUE), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", quality=95),
+        (400, 200),
+        RED,
+        BLUE,
+    ),
     "portrait": (encoded(halves("RGB", RED, BLUE, (500, 1000))), (200, 400), RED, BLUE),
     "small": (encoded(halves("RGB", RED, BLUE, (300, 20))), (300, 20), RED, BLUE),
     "a line": (encoded(halves("RGB", RED, BLUE, (1000, 1))), (400, 1), RED, BLUE),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(("data", "size", "first", "last"), KINDS.values(), ids=KINDS.keys())
 def test_every_kind_of_picture_keeps_its_shape_its_colours_and_its_opacity(
     data: bytes, size: tuple[int, int], first: tuple[int, ...], last: tuple[int, ...]

@@ -11,6 +11,7 @@ import signal
 import struct
 import sys
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO
 
@@ -31,6 +32,8 @@ MEMORY = 768 * 1024 * 1024
 LAST_RESORT = 15
 """Seconds after which a job ends this process, if the server is no longer there to do it."""
 NICENESS = 5
+OPEN_FILES = 1_048_576
+"""More than a process has."""
 FORMATS = tuple(
     plugin.format
     for plugin in (PngImagePlugin.PngImageFile, WebPImagePlugin.WebPImageFile, JpegImagePlugin.JpegImageFile)
@@ -101,13 +104,13 @@ def hash_of(small: Pillow.Image) -> bytes:
 
 def confine() -> None:
     """Take away what decoding a picture does not need."""
-    os.closerange(
-        3, os.sysconf("SC_OPEN_MAX")
-    )  # uvloop closes none: the server's sockets would stay open with this one
+    # uvloop closes none of the server's files: its listening sockets would stay open with this process.
+    os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), OPEN_FILES))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the server, which ends this process
         signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # not every system knows both
+            resource.setrlimit(limit, (most, most))
     os.nice(NICENESS)
 
 

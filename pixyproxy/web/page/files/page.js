@@ -61,10 +61,12 @@ export class Page {
         const opening = this.gallery.open();
         this.#since = serverNow() - OVERLAP;
         const [query] = await Promise.all([opening, this.#live.start()]);
-        this.#search.value = query;
+        if (this.#search.value)
+            this.#onSearch(); // typed meanwhile
+        else this.#search.value = query;
         this.now.refresh(true);
         if (!this.gallery.images.length && !query) this.make.suggest();
-        if (!location.hash || location.hash === "#") this.make.focus();
+        if (location.hash.length <= 1 && document.activeElement === document.body) this.make.focus();
         await this.#route();
     }
 
