@@ -11,7 +11,7 @@ from typing import Any
 from pixyproxy.core.search import Search
 from pixyproxy.data.database import Transaction
 
-COUNTED, RECOUNTED = 1_000, 20_000
+COUNTED, RECOUNTED = 1_000, 10_000
 """How far lists are counted, and how far a few lists are that all have more."""
 FEW = 6
 """Lists that are counted again."""
