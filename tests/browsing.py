@@ -1,6 +1,7 @@
 """Debian's Chromium, driven by Playwright, and pages that remember everything that they complain about."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.lint_page import PACKAGES
 from tests.servers import missing
@@ -43,6 +44,7 @@ def chromium() -> Iterator[Browser]:
     """
     if not CHROMIUM.exists():
         missing("Chromium", "apt-get install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -100,6 +102,13 @@ class Watched:
         """Go to a path of the service."""
         self.page.goto(self.origin + path)
         return self
+
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true. Playwright's own way needs `eval`, which the page's policy forbids."""
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"{expression} does not become true"
+            self.page.wait_for_timeout(50)
 
     def require_silence(self) -> None:
         """Nothing was complained about until now."""

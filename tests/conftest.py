@@ -14,6 +14,7 @@ from pixyproxy.web.log.format import TextFormatter
 from tests import planted
 from tests.browsing import Browsers, chromium
 from tests.certificates import write_certificates
+from tests.page_stage import PageService, serve_page
 from tests.servers import ForeignMySQL, MariaDB, MySQL, SeaweedFS, SqlServer
 
 SERVERS = ("mysql", "mariadb", "seaweedfs")
@@ -110,6 +111,13 @@ def browsers(browser: Browser) -> Iterator[Browsers]:
     made.close()
 
 
+@pytest.fixture
+def page_service(tmp_path: Path) -> Iterator[PageService]:
+    """The service with its page, over SQLite and a folder, and an upstream that the test can make misbehave."""
+    with serve_page(tmp_path) as service:
+        yield service
+
+
 @pytest.fixture(scope="session")
 def unique() -> Callable[[], str]:
     """Names that no other test has, of this run or of an earlier one, for databases and buckets."""
@@ -143,6 +151,11 @@ LONGEST = (
     "test_retries_at_replicas.py",
     "test_full_disk.py",
     "test_rolling_upgrade.py",
+    "test_page_making.py",
+    "test_page_gallery.py",
+    "test_page_prompts.py",
+    "test_page_access.py",
+    "test_page_login.py",
 )
 
 

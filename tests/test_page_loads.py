@@ -31,7 +31,7 @@ def test_the_page_loads_and_runs_under_its_policy(service: str, browsers: Browse
     watched.expect(401, "/session")
     watched.open()
     assert watched.page.title() == "PixyProxy"
-    watched.page.wait_for_function("document.body.innerText.trim() !== ''")
+    watched.wait_for("document.body.innerText.trim() !== ''")
     watched.require_access()
     assert watched.shift() <= 0.01
 
@@ -64,7 +64,7 @@ def test_no_other_page_can_frame_it(service: str, browsers: Browsers) -> None:
     with listening(frame) as other:
         watched = browsers.new(other)
         watched.open()
-        watched.page.wait_for_function("frames.length === 1")
+        watched.wait_for("frames.length === 1")
         assert [each.url for each in watched.page.frames[1:]] == ["chrome-error://chromewebdata/"]
         complaints, watched.complaints = watched.complaints, []
     assert f"a request to {service}/" in complaints
@@ -108,7 +108,7 @@ def test_what_axe_finds_what_moves_and_what_is_too_wide_is_seen(browsers: Browse
         assert watched.too_wide() != []
         assert watched.shift() == 0
         watched.page.evaluate("document.body.prepend(Object.assign(new Image(300, 300)))")
-        watched.page.wait_for_function("window.seen.shift > 0.01")
+        watched.wait_for("window.seen.shift > 0.01")
         watched.complaints = []
 
 
