@@ -142,10 +142,9 @@ def compare(run: Run, database: str, rows: int, number: int) -> None:
         asked = query_of(search.query, rows)
         moment = BEGUN + timedelta(seconds=INTERVAL * (rows // 2 if "cursor" in asked else rows + 1))
         like = " AND ".join(["prompt LIKE %s"] * len(search.like))
-        conditions = {
-            names.LIKE: (like, [f"%{text}%" for text in search.like]),
-            names.FULLTEXT: ("MATCH (prompt) AGAINST (%s IN BOOLEAN MODE)", [search.fulltext]),
-        }
+        conditions: dict[str, tuple[str, list[str]]] = {names.LIKE: (like, [f"%{text}%" for text in search.like])}
+        if search.fulltext is not None:
+            conditions[names.FULLTEXT] = ("MATCH (prompt) AGAINST (%s IN BOOLEAN MODE)", [search.fulltext])
         for who, (condition, values) in conditions.items():
             begun = time.perf_counter()
             found = run.mariadb.query(

@@ -39,8 +39,8 @@ on: two lines a request into a file.
 1,000,000 images in MariaDB and 250,000 in MySQL, with a buffer pool of 1 GiB; a prompt has 24 words. A page of 50, one
 request at a time, over HTTP, a new connection for each. LIKE is the statement that PixyProxy used before, FULLTEXT the
 index of MariaDB: both as statements alone, without HTTP, on the same rows, each once a round. A dash: it finds nothing
-although the word is there. A search for two words that never meet looks at 20,000 images a request, and its page is
-empty. The CPU of the records of a generation is that of this process, with the table of the words and without.
+although the word is there, or takes minutes. A search for two words that never meet looks at 20,000 images a request,
+and its page is empty. The CPU of the records of a generation is that of this process, with the words and without.
 """,
     "generation": """
 Pictures of 1.5 MB (2.1 MB of JSON) come from an upstream stub with a fixed delay. PixyProxy uses MariaDB and SeaweedFS.

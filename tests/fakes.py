@@ -203,8 +203,8 @@ class FakeImageCompletion:
         self.incomplete[guid] = self.images.callers.pop(guid)
         self.images.unsearched.add(guid)
 
-    async def count(self) -> int:
-        return len(self.incomplete.keys() & self.images.images.keys())
+    async def count(self, *, most: int) -> int:
+        return min(most, len(self.incomplete.keys() & self.images.images.keys()))
 
     async def complete(self, *, limit: int) -> int:
         found = [image for image in self.images.newest_first() if image.guid in self.incomplete][:limit]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pixyproxy.core.exceptions import InvalidRequestError
 from pixyproxy.core.images import Image
 from pixyproxy.core.protocols import GenerationRepository, ImageCompletion, ImageRepository
-from pixyproxy.core.search import MAX_PREFIXES, Search
+from pixyproxy.core.search import MAX_PREFIXES, Search, SearchedImage
 from pixyproxy.core.words import MAX_BYTES, MAX_WORDS, STOP_WORDS, prompt_terms
 from pixyproxy.data.completion import SqlImageCompletion
 from pixyproxy.data.database import SqlDatabase
@@ -512,12 +512,13 @@ async def test_records_of_an_older_version_are_completed_in_batches_newest_first
     await leave_incomplete(searched, *images)
     assert await searched.find("fox") == await searched.find(None, caller=3) == []
     assert await searched.find(None) == images[::-1]
-    assert await searched.completion.count() == 5
+    assert await searched.completion.count(most=9) == 5
+    assert await searched.completion.count(most=3) == 3
     assert await searched.completion.complete(limit=2) == 2
     assert await searched.find("fox", caller=3) == [images[4], images[3]]
     await searched.images.mark_deleted(images[0].guid)
     assert [await searched.completion.complete(limit=2) for _ in range(2)] == [2, 0]
-    assert await searched.completion.count() == 0
+    assert await searched.completion.count(most=9) == 0
     assert await searched.find("fox") == await searched.find(None, caller=3) == images[:0:-1]
 
 
@@ -537,7 +538,21 @@ async def test_the_search_is_made_anew_from_the_prompts(searched: Searched) -> N
         cursor, count = refilled.next_cursor, count + refilled.count
     assert count == 7
     assert await searched.find("fox", caller=1) == images[::-1]
-    assert await searched.completion.count() == 0
+    assert await searched.completion.count(most=9) == 0
+
+
+@SQL
+async def test_words_are_added_and_removed_by_the_guid_and_twice_is_as_good_as_once(searched: Searched) -> None:
+    assert searched.database is not None
+    image = await searched.add("red fox")
+    search = SqlImageSearch(searched.database)
+    facts = [SearchedImage(image.guid, image.prompt, image.created_at)]
+    for _ in range(2):
+        await searched.database.transaction(lambda transaction: search.remove(transaction, facts))
+        assert (await searched.find("fox"), await searched.rows()) == ([], 0)
+    for _ in range(2):
+        await searched.database.transaction(lambda transaction: search.add(transaction, facts))
+        assert (await searched.find("fox"), await searched.rows()) == ([image], 2)
 
 
 @SQL

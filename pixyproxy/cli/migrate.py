@@ -13,6 +13,9 @@ from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.data.init import migrate
 from pixyproxy.settings import PREFIX, Settings
 
+COUNTED = 100_000
+"""Records that are counted before the work, at most: to count all may take longer than a statement may."""
+
 
 def add_parser(commands: Commands) -> None:
     """Add the command and its options."""
@@ -45,9 +48,10 @@ async def complete_records(settings: Settings) -> None:
     """
     completion, close = open_completion(settings)
     try:
-        if total := await completion.count():
-            print(f"{total:,} records of images are of an older version. They are completed now.", flush=True)
-            lines = Lines("records are complete", total=total)
+        if total := await completion.count(most=COUNTED):
+            many = f"{total:,} or more" if total == COUNTED else f"{total:,}"
+            print(f"{many} records of images are of an older version. They are completed now.", flush=True)
+            lines = Lines("records are complete", total=None if total == COUNTED else total)
             await completion.finish(progress=lines.show)
             print("All records of images are complete.", flush=True)
     finally:

@@ -22,6 +22,10 @@ INCOMPLETE = """
     ORDER BY created_at DESC, id DESC
     LIMIT :rows
 """
+COUNT = """
+    SELECT COUNT(*) AS number
+    FROM (SELECT 1 AS one FROM images WHERE api_key_id IS NULL AND deleted_at IS NULL LIMIT :most) incomplete
+"""
 PAGE = """
     SELECT id, guid, created_at
     FROM images
@@ -46,11 +50,9 @@ class SqlImageCompletion:
         self._search = search
         self._cleared = cleared
 
-    async def count(self) -> int:
-        """How many records are not complete."""
-        row = await self._database.one(
-            "SELECT COUNT(*) AS number FROM images WHERE api_key_id IS NULL AND deleted_at IS NULL"
-        )
+    async def count(self, *, most: int) -> int:
+        """How many records are not complete, counted up to `most`."""
+        row = await self._database.one(COUNT, most=most)
         return 0 if row is None else row["number"]
 
     async def complete(self, *, limit: int) -> int:

@@ -133,6 +133,13 @@ class Transaction:
         """The number of rows that the statement found."""
         return self._run(sql, parameters).rowcount
 
+    def insert(self, sql: str, **parameters: Any) -> int:
+        """The id that the database gave to the row that the statement inserts; `DatabaseError` if it inserts none."""
+        result = self._run(sql, parameters)
+        if result.rowcount != 1:
+            raise DatabaseError
+        return int(result.lastrowid)
+
     def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run an INSERT or a REPLACE with the values of each row; PyMySQL sends as many as it can at once."""
         if rows:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,14 @@ INSERT = """
     FROM generations
     WHERE guid = :generation_guid
 """
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedImage(SearchedImage):
+    """What the search knows of an image, with its id: a search in this database needs not look it up."""
+
+    id: int
+
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +88,9 @@ def row_to_deleted_image(row: Row) -> DeletedImage:
     return DeletedImage(guid=UUID(row["guid"]), filename=row["filename"])
 
 
-def row_to_searched(row: Row) -> SearchedImage:
+def row_to_searched(row: Row) -> RecordedImage:
     """The columns that the search needs; every version can read them."""
-    return SearchedImage(guid=UUID(row["guid"]), prompt=row["prompt"], created_at=column_to_time(row["created_at"]))
-
-
-def searched(image: Image) -> SearchedImage:
-    """What the search needs of an image."""
-    return SearchedImage(guid=image.guid, prompt=image.prompt, created_at=image.created_at)
+    return RecordedImage(UUID(row["guid"]), row["prompt"], column_to_time(row["created_at"]), row["id"])
 
 
 def readable(rows: Iterable[Row]) -> list[tuple[Row, Image]]:
@@ -100,9 +104,10 @@ def readable(rows: Iterable[Row]) -> list[tuple[Row, Image]]:
     return found
 
 
-def insert_image(transaction: Transaction, image: Image, *, generation: Generation) -> None:
+def insert_image(transaction: Transaction, image: Image, *, generation: Generation) -> RecordedImage:
     """Record an image of a recorded generation, inside the transaction that completes it."""
-    transaction.execute(INSERT, generation_guid=str(generation.guid), **image_to_row(image))
+    number = transaction.insert(INSERT, generation_guid=str(generation.guid), **image_to_row(image))
+    return RecordedImage(image.guid, image.prompt, image.created_at, number)
 
 
 def images_by_generation(transaction: Transaction, ids: Sequence[int]) -> dict[int, tuple[Image, ...]]:

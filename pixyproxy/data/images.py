@@ -105,7 +105,7 @@ class SqlImageRepository:
         def mark(transaction: Transaction) -> DeletedImage:
             row = transaction.one(
                 """
-                SELECT guid, filename, generation_id, prompt, created_at
+                SELECT id, guid, filename, generation_id, prompt, created_at
                 FROM images
                 WHERE guid = :guid AND deleted_at IS NULL
                 """,

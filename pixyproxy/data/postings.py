@@ -11,12 +11,14 @@ from typing import Any
 from pixyproxy.core.search import Search
 from pixyproxy.data.database import Transaction
 
-COUNTED, RECOUNTED = 1_000, 20_000
+COUNTED, RECOUNTED = 1_000, 10_000
 """How far lists are counted, and how far a few lists are that all have more."""
 FEW = 6
 """Lists that are counted again."""
 MAX_TERMS = 30
 """Words that a prefix stands for: the first ones in the order of their bytes."""
+COST_OF_PROMPT = 4
+"""What it costs to look into a prompt, in lookups of a word."""
 JOINED = 8
 """Words that are joined; each beyond them is looked up by itself. A database joins at most 61 tables."""
 
@@ -76,9 +78,17 @@ def plan(transaction: Transaction, search: Search, *, api_key_id: int | None) ->
             return None
         if min(counts) == COUNTED and len(lists) <= FEW:
             counts = count(transaction, lists, counted=RECOUNTED, api_key_id=api_key_id)
-        lists = [lists[number] for number in sorted(range(len(lists)), key=counts.__getitem__)]
+        # Of lists as long as each other one of several words: to walk along them costs less than to look them all up.
+        lists = [
+            each for _, each in sorted(zip(counts, lists, strict=True), key=lambda pair: (pair[0], -width(pair[1])))
+        ]
     walked, *others = lists
     return compose(walked, others, search.phrases, api_key_id=api_key_id)
+
+
+def width(terms: Terms | None) -> int:
+    """How many words a list has."""
+    return 1 if terms is None else len(terms)
 
 
 def terms_of_prefix(transaction: Transaction, prefix: bytes) -> Terms:
@@ -115,7 +125,7 @@ def compose(
     parameters = dict(walk_parameters)
     joins: list[str] = []
     conditions: list[str] = []
-    cost = max(1 + bool(phrases), len(walked or ()))
+    cost = max(COST_OF_PROMPT if phrases else 1, width(walked))
     for number, terms in enumerate(others):
         name = f"w{number}"
         same = f"{name}.created_at = t.created_at AND {name}.image_id = t.image_id"
@@ -138,13 +148,15 @@ def compose(
         parameters[f"p{number}"] = containing(phrase)
     if phrases or None in others:
         joins.append("CROSS JOIN images i ON i.id = t.image_id AND i.deleted_at IS NULL")
+    if not joins and not conditions:
+        return Plan(walk, walk_parameters, walk, walk_parameters, cost=cost, filters=False)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     hits = f"""
         SELECT t.created_at, t.image_id FROM ({walk}) t {" ".join(joins)} {where}
         ORDER BY t.created_at DESC, t.image_id DESC
         LIMIT :rows
     """
-    return Plan(walk, walk_parameters, hits, parameters, cost=cost, filters=bool(joins or conditions))
+    return Plan(walk, walk_parameters, hits, parameters, cost=cost, filters=True)
 
 
 def along_terms(terms: Terms) -> tuple[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from pixyproxy.core.words import prompt_terms
 from pixyproxy.data.conversions import position_of, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction, is_too_slow
 from pixyproxy.data.image_positions import Position, cursor_at, position_after
-from pixyproxy.data.image_rows import SELECT, readable
+from pixyproxy.data.image_rows import SELECT, RecordedImage, readable
 from pixyproxy.data.postings import Plan, plan
 
 WINDOWS = (1_000, 20_000)
@@ -84,10 +84,11 @@ class SqlImageSearch:
 
 
 def ids_of(transaction: Transaction, images: Sequence[SearchedImage]) -> dict[str, int]:
-    """The ids of recorded images by their guids."""
-    guids = tuple(str(image.guid) for image in images)
+    """The ids of recorded images by their guids, looked up if they are not known."""
+    known = {str(image.guid): image.id for image in images if isinstance(image, RecordedImage)}
+    guids = tuple(guid for image in images if (guid := str(image.guid)) not in known)
     rows = transaction.all("SELECT id, guid FROM images WHERE guid IN :guids", guids=guids) if guids else []
-    return {row["guid"]: row["id"] for row in rows}
+    return known | {row["guid"]: row["id"] for row in rows}
 
 
 def walk(

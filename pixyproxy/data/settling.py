@@ -12,7 +12,7 @@ from pixyproxy.core.images import Image
 from pixyproxy.core.protocols import ImageSearch
 from pixyproxy.data.conversions import json_to_column, time_to_column
 from pixyproxy.data.database import Row, Transaction
-from pixyproxy.data.image_rows import insert_image, searched
+from pixyproxy.data.image_rows import insert_image
 
 INTERRUPTED = GenerationInterruptedError.name
 ANSWERED_WITHIN = limits.ANSWERED_WITHIN
@@ -59,9 +59,7 @@ def succeed(
         abandoned_at=abandoned_at(transaction, generation),
     )
     missing = images if found else images_missing(transaction, generation, images)
-    for image in missing:
-        insert_image(transaction, image, generation=generation)
-    search.add(transaction, [searched(image) for image in missing])
+    search.add(transaction, [insert_image(transaction, image, generation=generation) for image in missing])
     transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
     return bool(found or missing)
 

@@ -50,8 +50,8 @@ class ImageCompletion(Protocol):
     same time, and beside versions that write such records.
     """
 
-    async def count(self) -> int:
-        """How many records are not complete."""
+    async def count(self, *, most: int) -> int:
+        """How many records are not complete, counted up to `most`."""
 
     async def complete(self, *, limit: int) -> int:
         """Complete the newest of them, at most `limit`. Returns how many there were; fewer than `limit`: no more."""

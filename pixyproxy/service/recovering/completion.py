@@ -31,9 +31,9 @@ class Completion:
     def __init__(self, records: ImageCompletion) -> None:
         self._records = records
 
-    async def count(self) -> int:
-        """How many records are not complete."""
-        return await self._records.count()
+    async def count(self, *, most: int) -> int:
+        """How many records are not complete, counted up to `most`."""
+        return await self._records.count(most=most)
 
     async def finish(self, *, seconds: float = math.inf, progress: Progress = no_progress) -> int:
         """Complete records for so long, or until all are complete; returns how many were."""
