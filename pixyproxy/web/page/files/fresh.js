@@ -1,15 +1,17 @@
 // Pictures that came since the gallery was read: they wait behind a button until the person asks for them.
 
-import { button } from "./dom.js";
+import { button, el } from "./dom.js";
 
 export class Fresh {
     /** @type {Set<string>} */
     #guids = new Set();
-    button;
+    #button;
+    element;
 
     /** @param {() => unknown} show */
     constructor(show) {
-        this.button = button("", show, { class: "new", hidden: true });
+        this.#button = button("", show, { class: "new", hidden: true });
+        this.element = el("div", { class: "fresh" }, this.#button);
     }
 
     /** @param {string} guid */
@@ -30,7 +32,7 @@ export class Fresh {
     }
 
     #show() {
-        this.button.hidden = this.#guids.size === 0;
-        this.button.textContent = `↑ ${this.#guids.size} new`;
+        this.#button.hidden = this.#guids.size === 0;
+        this.#button.textContent = `↑ ${this.#guids.size} new`;
     }
 }
