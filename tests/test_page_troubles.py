@@ -1,4 +1,4 @@
-"""The page where the service, or what is before it, answers otherwise than it should: nothing is lost or asked in a storm."""
+"""The page where the service, or what is before it, answers wrongly: nothing is lost, and no requests storm."""
 
 import re
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 // What can be done with the open picture, by button and by key.
 
-import { bodyLike } from "./body.js";
 import { button, copy, el, say } from "./dom.js";
 import { beginningOf } from "./format.js";
+import { bodyLike } from "./purchase.js";
 
 /** @typedef {import("./api.js").Image} Image */
 /**

@@ -60,7 +60,7 @@ export function say(text) {
 }
 
 /**
- * Show words at the edge of the window, and say them, until other words come; no words: show nothing.
+ * Show and say something that concerns the whole page, until something else is told; nothing: hide it.
  * @param {string} words
  */
 export function tell(words) {
@@ -111,4 +111,18 @@ export function pause(milliseconds = 0) {
     return new Promise((resolve) => {
         setTimeout(resolve, milliseconds);
     });
+}
+
+/**
+ * A module that is loaded when it is used; undefined if the service has another version of it by now, which is told.
+ * @template Module
+ * @param {Promise<Module>} module
+ */
+export async function load(module) {
+    try {
+        return await module;
+    } catch {
+        tell("This page is of another version than the service. Load it again.");
+        return undefined;
+    }
 }

@@ -1,11 +1,9 @@
 // The gallery: every picture, newest first, without an end. What is on screen does not move.
 
 import { Problem, pathWith } from "./api.js";
-import { Days } from "./days.js";
+import { Days, End } from "./days.js";
 import { button, byId, motionReduced, tell } from "./dom.js";
-import { End } from "./end.js";
-import { Fresh } from "./fresh.js";
-import { Head, covered } from "./head.js";
+import { Fresh, Head, covered } from "./head.js";
 import { Pages } from "./pages.js";
 import { Place } from "./place.js";
 import { Selection } from "./selection.js";

@@ -1,4 +1,4 @@
-// The head of the gallery: what it shows, and whose; and how much of the window the top of the page covers.
+// What is above the pictures: what they are, and whose; and new ones, which wait until the person asks for them.
 
 import { button, el } from "./dom.js";
 
@@ -36,5 +36,41 @@ export class Head {
         this.#everybody.ariaPressed = String(!mine);
         this.#own.ariaPressed = String(mine);
         this.#title.textContent = query ? "Found" : mine ? "Your pictures" : "All pictures";
+    }
+}
+
+/** Pictures that came since the gallery was read: they wait behind a button. */
+export class Fresh {
+    /** @type {Set<string>} */
+    #guids = new Set();
+    #button;
+    element;
+
+    /** @param {() => unknown} show */
+    constructor(show) {
+        this.#button = button("", show, { class: "new", hidden: true });
+        this.element = el("div", { class: "fresh" }, this.#button);
+    }
+
+    /** @param {string} guid */
+    add(guid) {
+        this.#guids.add(guid);
+        this.#show();
+    }
+
+    /** @param {string} guid */
+    delete(guid) {
+        this.#guids.delete(guid);
+        this.#show();
+    }
+
+    clear() {
+        this.#guids.clear();
+        this.#show();
+    }
+
+    #show() {
+        this.#button.hidden = this.#guids.size === 0;
+        this.#button.textContent = `↑ ${this.#guids.size} new`;
     }
 }
