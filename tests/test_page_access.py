@@ -80,9 +80,21 @@ def test_with_colours_of_ones_own_everything_is_still_told_apart(some: PageServi
     expect(person.tiles).to_have_count(9)
     button = person.page.get_by_role("button", name="Make", exact=True)
     assert button.evaluate("(each) => getComputedStyle(each).borderStyle") != "none"
+    person.prompt.focus()
+    assert person.prompt.evaluate("(each) => getComputedStyle(each).outlineStyle") == "solid"
     person.tiles.first.focus()
     outline = person.tiles.first.evaluate("(each) => getComputedStyle(each).outlineStyle")
     assert outline != "none"
+
+
+def test_in_a_low_window_the_top_of_the_page_scrolls_away(some: PageService, browsers: Browsers) -> None:
+    person = someone(browsers, some, viewport={"width": 640, "height": 360})
+    expect(person.tiles).to_have_count(9)
+    person.page.mouse.move(300, 200)
+    person.page.mouse.wheel(0, 300)
+    expect(person.page.get_by_role("banner")).not_to_be_in_viewport()
+    person.page.set_viewport_size({"width": 640, "height": 600})
+    expect(person.page.get_by_role("banner")).to_be_in_viewport()
 
 
 def test_who_wants_less_motion_sees_none(some: PageService, browsers: Browsers) -> None:
@@ -227,3 +239,7 @@ def test_what_happens_is_said_once_and_politely(page_service: PageService, brows
     person.make("a fox")
     expect(person.said).to_have_text("Picture ready: a fox")
     assert re.search(r"\d:\d\d", person.said.inner_text()) is None
+    person.page.get_by_role("link", name="a fox").first.click()
+    person.dialog.get_by_role("button", name="Copy prompt").click()
+    expect(person.dialog.locator("#said")).to_have_text(re.compile("copy|copied"))  # outside it would not be heard
+    assert person.dialog.locator("[role=status]").count() == 1

@@ -154,6 +154,57 @@ def test_logging_out_ends_the_session_for_whoever_has_its_cookie(page_service: P
     assert httpx2.get(f"{page_service.url}/session", headers=sent).status_code == 401
 
 
+def test_a_failed_log_out_is_said_and_a_successful_one_forgets_the_draft(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    person = someone(browsers, page_service)
+    person.watched.expect(503, "/session")
+    person.prompt.fill("a secret fox")
+    problem = {"type": "urn:pixyproxy:problem:database-unavailable", "title": "x", "detail": "The database is away."}
+    person.page.route("**/session", lambda route: route.fulfill(status=503, json=problem))
+    person.open_menu()
+    person.page.get_by_role("button", name="Log out").click()
+    expect(person.page.locator("#banner")).to_have_text("You are still logged in. The database is away.")
+    expect(person.said).to_contain_text("You are still logged in.")
+    expect(person.prompt).to_have_value("a secret fox")
+    person.page.unroute("**/session")
+    person.watched.expect(401, "/session")
+    person.page.get_by_role("button", name="Log out").click()
+    expect(person.page.get_by_role("dialog", name="PixyProxy")).to_be_visible()
+    assert "fox" not in person.page.evaluate("JSON.stringify({...sessionStorage})")
+    log_in_by_key(person, planted.API_KEY)
+    expect(person.account).to_be_visible()
+    expect(person.prompt).to_have_value("")
+
+
+def test_a_code_in_the_address_of_an_open_page_is_spent_there(page_service: PageService, browsers: Browsers) -> None:
+    page_service.create_key("laptop")
+    person = before_login(browsers, page_service)
+    login = person.page.get_by_role("dialog", name="PixyProxy")
+    person.page.goto(f"{page_service.url}/#code=wrong")
+    expect(person.page.get_by_role("alert")).not_to_be_empty()
+    expect(login).to_be_visible()
+    person.page.goto(page_service.login_url())
+    expect(login).to_be_hidden()
+    expect(person.account).to_have_text(CALLER)
+    assert "code" not in person.page.url
+    person.page.goto(page_service.login_url(key="laptop"))
+    expect(person.account).to_have_text("laptop")
+    assert "code" not in person.page.url
+
+
+def test_a_used_code_does_not_end_the_session_that_there_is(page_service: PageService, browsers: Browsers) -> None:
+    url = page_service.login_url()
+    watched = browsers.new(page_service.url)
+    watched.page.goto(url)
+    Person(watched).wait()
+    again = browsers.tab(watched.page.context, page_service.url)
+    again.expect(401, "/session")
+    again.page.goto(url)
+    expect(Person(again).account).to_have_text(CALLER)
+    expect(again.page.get_by_role("dialog")).to_have_count(0)
+
+
 ATTACK = """<!doctype html><title>x</title><script>
 const target = "TARGET";
 async function run() {

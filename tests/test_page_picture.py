@@ -83,6 +83,19 @@ def test_without_a_clipboard_the_url_can_still_be_copied(three: PageService, bro
     expect(person.dialog).to_contain_text("The prompt is copied.")
 
 
+def test_what_the_browser_does_not_let_the_page_copy_is_shown(three: PageService, browsers: Browsers) -> None:
+    person = someone(browsers, three)
+    person.page.add_init_script(
+        "Object.defineProperty(navigator, 'clipboard', { value: undefined }); document.execCommand = () => false;"
+    )
+    person.reload()
+    open_picture(person, "the newest")
+    copy = person.dialog.get_by_role("button", name="Copy prompt")
+    copy.click()
+    expect(person.dialog).to_contain_text("Copy it from here: the newest")
+    expect(copy).to_be_focused()
+
+
 def test_a_copied_url_begins_with_the_public_one(tmp_path_factory: pytest.TempPathFactory, browsers: Browsers) -> None:
     settings = {"PIXYPROXY_PUBLIC_URL": "https://pictures.example/base"}
     with serve_page(tmp_path_factory.mktemp("public"), settings) as service:

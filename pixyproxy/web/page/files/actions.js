@@ -1,8 +1,8 @@
 // What can be done with the open picture, by button and by key.
 
-import { bodyLike } from "./purchase.js";
-import { button, copy, el } from "./dom.js";
+import { button, copy, el, say } from "./dom.js";
 import { beginningOf } from "./format.js";
+import { bodyLike } from "./purchase.js";
 
 /** @typedef {import("./api.js").Image} Image */
 /**
@@ -75,7 +75,8 @@ export class Actions {
             () => `The browser does not let this page copy. Copy it from here: ${text}`,
         );
         this.first.querySelector(".told")?.remove();
-        this.first.append(el("p", { class: "told", role: "status" }, told));
+        this.first.append(el("p", { class: "told" }, told));
+        say(told);
     }
 
     #download() {

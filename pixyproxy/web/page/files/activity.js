@@ -26,7 +26,7 @@ export class Activity {
     });
     #keys = el("datalist", { id: "keys-seen" });
     #rows = el("tbody");
-    #end = el("p", { class: "end" });
+    #end = el("p", { class: "end", tabIndex: -1 });
     #asked = new AbortController();
     /** @type {Map<string, HTMLElement>} */
     #shown = new Map();
@@ -71,7 +71,8 @@ export class Activity {
             if (first) this.#clear();
             this.#next = next ?? "";
             for (const generation of items) this.#show(generation);
-            this.#end.replaceChildren(
+            this.#showEnd(
+                this.#shown.get(items[0]?.guid ?? ""),
                 next
                     ? button("More", () => this.#more())
                     : items.length || !first
@@ -82,11 +83,23 @@ export class Activity {
         } catch (error) {
             if (signal.aborted) return;
             if (!(error instanceof Problem)) throw error;
-            this.#end.replaceChildren(
+            this.#showEnd(
+                undefined,
                 `${error.message} `,
                 button("Try again", () => this.#more(first)),
             );
         }
+    }
+
+    /**
+     * Who pressed the button there goes on with the first row that came, or with the next button.
+     * @param {HTMLElement | undefined} row
+     * @param {...(Node | string)} nodes
+     */
+    #showEnd(row, ...nodes) {
+        const pressed = this.#end.contains(document.activeElement);
+        this.#end.replaceChildren(...nodes);
+        if (pressed) (row ?? this.#end.querySelector("button") ?? this.#end).focus();
     }
 
     #clear() {
@@ -140,5 +153,5 @@ function rowOf(generation) {
         error ? `${error.detail || error.title} ${costOf(error.cost)}` : "",
         upstream ?? "–",
     ];
-    return el("tr", { "data-state": state }, ...cells.map((cell) => el("td", {}, cell)));
+    return el("tr", { "data-state": state, tabIndex: -1 }, ...cells.map((cell) => el("td", {}, cell)));
 }

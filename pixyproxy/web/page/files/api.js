@@ -97,6 +97,35 @@ export async function ask(path, { method = "GET", json, headers = {}, signal } =
 }
 
 /**
+ * The JSON of an answer. `Problem` of type "offline" if it is none, or was cut off.
+ * @param {Response} response
+ * @returns {Promise<any>}
+ */
+export async function jsonOf(response) {
+    try {
+        return await response.json();
+    } catch (error) {
+        if (error instanceof DOMException && error.name === "AbortError") throw error;
+        throw somethingElse();
+    }
+}
+
+/**
+ * Ask the service for JSON. `Problem` for everything that is not a success.
+ * @param {string} path
+ * @param {Parameters<typeof ask>[1]} [options]
+ * @returns {Promise<any>}
+ */
+export async function askJson(path, options) {
+    return jsonOf(await ask(path, options));
+}
+
+/** Something before the service may have answered in its place. */
+function somethingElse() {
+    return new Problem({ type: "offline", detail: "The service answered with something else." });
+}
+
+/**
  * A page of a list, and the address of the next one, if there is one.
  * @param {string} path
  * @param {AbortSignal} [signal]
@@ -104,9 +133,11 @@ export async function ask(path, { method = "GET", json, headers = {}, signal } =
  */
 export async function askPage(path, signal) {
     const response = await ask(path, { signal });
+    const items = await jsonOf(response);
+    if (!Array.isArray(items)) throw somethingElse();
     const next = /[?&]cursor=([^&>]+)[^>]*>; *rel="next"/.exec(response.headers.get("Link") ?? "");
     return {
-        items: await response.json(),
+        items,
         next: next && withParameter(path, "cursor", decodeURIComponent(next[1] ?? "")),
     };
 }

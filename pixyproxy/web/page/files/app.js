@@ -1,7 +1,7 @@
 // Begins the page: who is logged in.
 
-import { Problem, ask } from "./api.js";
-import { byId, el } from "./dom.js";
+import { Problem, askJson } from "./api.js";
+import { byId, el, tell } from "./dom.js";
 import { listenToKeys, showKeys } from "./keys.js";
 import { askToLogIn, logInByCode, logOut } from "./login.js";
 import { Page } from "./page.js";
@@ -11,7 +11,7 @@ import { Page } from "./page.js";
 /** @returns {Promise<Session>} */
 async function logIn() {
     try {
-        return (await logInByCode()) ?? (await (await ask("session")).json());
+        return (await logInByCode()) ?? (await askJson("session"));
     } catch (error) {
         if (!(error instanceof Problem)) throw error;
         return askToLogIn(error);
@@ -35,6 +35,16 @@ async function start() {
         const session = await askToLogIn(new Problem({ type: "session-ended", detail }));
         asking = false;
         await page.resume(session);
+    });
+    addEventListener("hashchange", async () => {
+        if (asking) return; // the card does it
+        try {
+            const session = await logInByCode();
+            if (session && session.caller !== page.session.caller) location.reload();
+        } catch (error) {
+            if (!(error instanceof Problem)) throw error;
+            tell(error.message);
+        }
     });
     await page.open();
 }

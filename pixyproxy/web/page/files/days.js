@@ -1,7 +1,7 @@
-// The tiles of the gallery by day, in rows. What does not fill a row waits for the next page.
+// The tiles of the gallery by day, in rows: what does not fill a row waits for the next page. And what is said below.
 
-import { el, pause } from "./dom.js";
-import { dayOf } from "./format.js";
+import { button, el, pause, say } from "./dom.js";
+import { dayOf, number } from "./format.js";
 import { layOut, layoutFor } from "./rows.js";
 import { moveByArrows, rove } from "./tiles.js";
 
@@ -88,8 +88,51 @@ export class Days {
     }
 }
 
+/** What is below the days: that this is all, that nothing is found, or why there is no more. */
+export class End {
+    element = el("p", { class: "end" });
+
+    /** Whether the person has to press a button before more is read. */
+    get waits() {
+        return this.element.querySelector("button") !== null;
+    }
+
+    /** Whether the focus is on the button. */
+    get focused() {
+        return this.element.contains(document.activeElement);
+    }
+
+    focus() {
+        this.element.querySelector("button")?.focus();
+    }
+
+    /**
+     * @param {{count: number, more: boolean, query: string}} shown how many pictures, and whether there may be others
+     * @param {() => unknown} searchOn
+     */
+    show({ count, more, query: asked }, searchOn) {
+        const query = asked.replace(/\*$/, "");
+        if (query) say(count ? `${number(count)}${more ? " or more" : ""} found` : "Nothing found");
+        /** @type {(Node | string)[]} */
+        let nodes = [];
+        if (more && !count) nodes = ["Nothing yet. ", button("Search on", searchOn)];
+        else if (!more && count) nodes = [`That is all: ${number(count)} ${count === 1 ? "picture" : "pictures"}.`];
+        else if (!more && query) nodes = [`Nothing matches “${query}”. All words must be in the prompt.`];
+        else if (!more) nodes = emptyFrames();
+        this.element.replaceChildren(...nodes);
+    }
+
+    /**
+     * @param {string} words why there is no more
+     * @param {() => unknown} again
+     */
+    fail(words, again) {
+        this.element.replaceChildren(`${words} `, button("Try again", again));
+    }
+}
+
 /** What stands for pictures where there are none yet. */
-export function emptyFrames() {
+function emptyFrames() {
     const frames = el("span", { class: "frames", "aria-hidden": "true" }, el("span"), el("span"), el("span"));
     return [frames, "No pictures yet. Make the first one."];
 }

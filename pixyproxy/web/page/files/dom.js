@@ -43,12 +43,18 @@ export function button(text, onclick, props = {}) {
     return el("button", { type: "button", onclick, ...props }, text);
 }
 
+/** The one live region. @type {HTMLElement | null} */
+let region = null;
+
 /**
  * Have a screen reader say this when it has a pause.
  * @param {string} text
  */
 export function say(text) {
-    const region = byId("said");
+    region ??= byId("said");
+    // What is outside of an open dialog cannot be perceived.
+    const place = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+    if (region.parentElement !== place) place.append(region);
     // The same words again are said again only if the region changes.
     region.textContent = region.textContent === text ? `${text}\u00a0` : text;
 }
@@ -65,7 +71,8 @@ export function tell(words) {
 }
 
 /**
- * Copy a text. Only secure contexts have a clipboard; elsewhere a selected text field is copied from.
+ * Copy a text. Only secure contexts have a clipboard; elsewhere a selected text field is copied from. It is an error if
+ * the browser refuses.
  * @param {string} text
  */
 export async function copy(text) {
@@ -73,11 +80,14 @@ export async function copy(text) {
         await navigator.clipboard.writeText(text);
         return;
     }
+    const focused = document.activeElement;
     const field = el("textarea", { value: text, class: "unseen", readOnly: true });
     (document.querySelector("dialog[open]") ?? document.body).append(field);
     field.select();
-    document.execCommand("copy");
+    const copied = document.execCommand("copy");
     field.remove();
+    if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
+    if (!copied) throw new Error("The browser does not let this page copy.");
 }
 
 /** 128 random bits in hexadecimal. `crypto.randomUUID` exists only in secure contexts. */

@@ -1,11 +1,10 @@
 // The gallery: every picture, newest first, without an end. What is on screen does not move.
 
-import { Problem, askFilledPage, pathWith } from "./api.js";
-import { Days, emptyFrames } from "./days.js";
-import { button, byId, el, motionReduced, say } from "./dom.js";
-import { number } from "./format.js";
-import { Fresh } from "./fresh.js";
-import { Head } from "./head.js";
+import { Problem, pathWith } from "./api.js";
+import { Days, End } from "./days.js";
+import { button, byId, motionReduced, tell } from "./dom.js";
+import { Fresh, Head, covered } from "./head.js";
+import { Pages } from "./pages.js";
 import { Place } from "./place.js";
 import { Selection } from "./selection.js";
 import { rove, tileOf } from "./tiles.js";
@@ -13,22 +12,20 @@ import { rove, tileOf } from "./tiles.js";
 /** @typedef {import("./api.js").Image} Image */
 /** @typedef {import("./rows.js").Tile} Tile */
 
-const FIRST_PAGE = 30;
-const PAGE = 60;
-const EMPTY_PAGES = 20; // without a match, before the person is asked
-const AHEAD = "600px";
-const TOP = 64; // CSS pixels that the top of the page covers
+const NEWER = "There are newer pictures: close this one, and go to the newest with the button above the gallery.";
+const GAP = 8; // CSS pixels between the top of the page and the beginning of another list
 
 export class Gallery {
     /** @type {Image[]} */
     images = [];
     /** @type {Map<string, Tile>} */
     #tiles = new Map();
-    #next = "";
     #cursor = "";
+    /** The query and the filter of what is shown. */
+    #shown = "";
     #place = new Place();
-    #asked = new AbortController();
-    #loading = false;
+    /** Whether the person was told that the newest could not be read. */
+    #told = false;
     #query = "";
     #mine = false;
 
@@ -36,9 +33,12 @@ export class Gallery {
     #select = button("Select", () => this.selection.toggle(), { class: "quiet", "aria-pressed": "false" });
     #head;
     #days = new Days();
-    #end = el("p", { class: "end" });
-    #sentinel = el("div");
-    #observer = new IntersectionObserver(([entry]) => entry?.isIntersecting && this.#readMore(), { rootMargin: AHEAD });
+    #end = new End();
+    #pages = new Pages(this.#days.element, {
+        came: (images, cursor, begun) => this.#add(images, cursor, begun),
+        failed: (error, begun) => this.#fail(error, begun),
+        waits: () => this.#end.waits,
+    });
 
     /**
      * @param {string} caller
@@ -49,9 +49,10 @@ export class Gallery {
         this.caller = caller;
         this.refreshed = refreshed;
         this.selection = new Selection(this, this.#select, remove);
-        this.#head = new Head((mine) => this.filter(mine), this.#fresh.button, this.#select);
-        const { element: bar } = this.selection;
-        byId("gallery").replaceChildren(this.#head.element, this.#days.element, this.#end, this.#sentinel, bar);
+        this.#head = new Head((mine) => this.filter(mine), this.#select);
+        const parts = [this.#head, this.#days, this.#end, this.#pages, this.selection].map(({ element }) => element);
+        byId("gallery").replaceChildren(...parts);
+        byId("gallery").before(this.#fresh.element);
     }
 
     /** Begin with the newest, or after a reload where the person was; returns what is searched for. */
@@ -78,16 +79,17 @@ export class Gallery {
         await this.#begin();
     }
 
-    /** Begin again with the newest. */
+    /** Begin again with the newest; whether they came. Else what is shown stays. */
     async refresh() {
-        await this.#load("");
-        this.refreshed();
+        const came = await this.#load("");
+        if (came) this.refreshed();
+        return came;
     }
 
     /** Begin another list, at its beginning. */
     async #begin() {
         await this.#load("");
-        const above = this.#head.element.getBoundingClientRect().top - TOP;
+        const above = this.#head.element.getBoundingClientRect().top - covered() - GAP;
         if (above < 0) scrollBy(0, above);
         this.#keepPlace();
     }
@@ -108,12 +110,11 @@ export class Gallery {
 
     async #showNewest() {
         scrollTo({ top: 0, behavior: motionReduced() ? "auto" : "smooth" });
-        await this.refresh();
-        /** @type {HTMLElement | null} */ (this.#days.element.querySelector("a.tile"))?.focus({ preventScroll: true });
+        if (await this.refresh()) this.#focusTile(this.#days.element.querySelector("a.tile"));
     }
 
     /**
-     * The neighbour of a picture; at the end the next page is read.
+     * The neighbour of a picture; at the end the next page is read. A `Problem` says why it is not known.
      * @param {string} guid
      * @param {1 | -1} step
      * @returns {Promise<Image | null>}
@@ -121,7 +122,9 @@ export class Gallery {
     async neighbour(guid, step) {
         const index = this.images.findIndex((image) => image.guid === guid);
         if (index < 0) return null;
-        if (index + step >= this.images.length && this.#next) await this.#readMore();
+        if (index + step < 0 && this.#cursor) throw new Problem({ detail: NEWER });
+        if (index + step >= this.images.length && this.#pages.left && !(await this.#pages.more()))
+            throw new Problem({ detail: "The next pictures did not come. Try again." });
         return this.images[index + step] ?? null;
     }
 
@@ -152,19 +155,20 @@ export class Gallery {
         if (document.activeElement === document.body) beside?.focus({ preventScroll: true });
     }
 
-    /** @param {string} cursor */
-    async #load(cursor) {
-        this.#asked.abort();
-        this.#asked = new AbortController();
-        this.#loading = false;
-        this.#cursor = cursor;
+    /**
+     * Begin a list; whether it came.
+     * @param {string} cursor
+     */
+    #load(cursor) {
         const caller = this.#mine ? this.caller : "";
-        this.#next = pathWith("image", { q: this.#query, caller, limit: FIRST_PAGE, cursor });
         this.#head.show(this.#query, this.#mine);
-        await this.#readMore(true);
+        return this.#pages.begin((limit) => pathWith("image", { q: this.#query, caller, limit, cursor }), cursor);
     }
 
-    #clear() {
+    /** @param {string} cursor */
+    #clear(cursor) {
+        this.#cursor = cursor;
+        this.#shown = this.#wanted;
         this.images = [];
         this.#tiles.clear();
         this.#place.begin(this.#cursor);
@@ -174,48 +178,47 @@ export class Gallery {
         this.selection.clear();
     }
 
+    /** The query and the filter that the person wants. */
+    get #wanted() {
+        return JSON.stringify([this.#query, this.#mine]);
+    }
+
     /**
-     * Read the next page.
-     * @param {boolean} first of another list: what is shown stays until it is here
+     * @param {unknown} error
+     * @param {string} [begun] the cursor of a list that did not begin: what is shown stays if it is of the same one
      */
-    async #readMore(first = false) {
-        if (this.#loading || !this.#next) return;
-        this.#loading = true;
-        const { signal } = this.#asked;
-        this.#days.element.setAttribute("aria-busy", "true");
-        try {
-            /** @type {{items: Image[], next: string | null, cursor: string}} */
-            const { items, next, cursor } = await askFilledPage(this.#next, EMPTY_PAGES, signal);
-            if (first) this.#clear();
-            this.#next = next?.replace(`limit=${FIRST_PAGE}`, `limit=${PAGE}`) ?? "";
-            this.#add(items, cursor);
-            this.#showEnd();
-        } catch (error) {
-            if (signal.aborted) return;
-            if (!(error instanceof Problem)) throw error;
-            if (first) this.#clear();
-            this.#end.replaceChildren(
-                `${error.message} `,
-                button("Try again", () => this.#readMore(first)),
-            );
-        } finally {
-            if (!signal.aborted) this.#onRead();
+    #fail(error, begun) {
+        const words = error instanceof Error ? error.message : String(error);
+        if (begun !== undefined && this.images.length && this.#shown === this.#wanted) {
+            if (error instanceof Problem && error.status === 401) return; // the login says it
+            this.#told = true;
+            tell(`The newest pictures did not come. ${words}`);
+            return;
         }
+        const pressed = this.#end.focused;
+        if (begun !== undefined) {
+            this.#clear(begun);
+            this.#pages.end();
+        }
+        this.#end.fail(words, () => (begun === undefined ? this.#pages.more() : this.#load(begun)));
+        if (pressed) this.#end.focus();
     }
 
-    #onRead() {
-        this.#loading = false;
-        this.#days.element.removeAttribute("aria-busy");
-        // It reports changes only: a page that is shorter than the margin would be the last one.
-        this.#observer.unobserve(this.#sentinel);
-        if (this.#next && !this.#end.querySelector("button")) this.#observer.observe(this.#sentinel);
+    /** @param {HTMLElement | null} link */
+    #focusTile(link) {
+        if (link) link.focus({ preventScroll: true });
+        else this.#end.focus();
     }
 
     /**
+     * Add a page.
      * @param {Image[]} images
      * @param {string} cursor of their page
+     * @param {string} [begun] the cursor of another list, which begins with this page
      */
-    #add(images, cursor) {
+    #add(images, cursor, begun) {
+        const pressed = this.#end.focused;
+        if (begun !== undefined) this.#clear(begun);
         const page = [];
         for (const image of images.filter(({ guid }) => !this.#tiles.has(guid))) {
             const tile = tileOf(image);
@@ -225,23 +228,12 @@ export class Gallery {
             page.push({ tile, made: image.created_at });
         }
         if (page[0]) this.#place.add(cursor, page[0].tile.element);
-        this.#days.add(page, this.#next !== "");
-    }
-
-    #showEnd() {
-        const count = this.images.length;
-        const query = this.#query.replace(/\*$/, "");
-        if (query) say(count ? `${number(count)}${this.#next ? " or more" : ""} found` : "Nothing found");
-        if (this.#next && count) this.#end.textContent = "";
-        else if (this.#next)
-            this.#end.replaceChildren(
-                "Nothing yet. ",
-                button("Search on", () => this.#readMore()),
-            );
-        else if (count)
-            this.#end.textContent = `That is all: ${number(count)} ${count === 1 ? "picture" : "pictures"}.`;
-        else if (query) this.#end.textContent = `Nothing matches “${query}”. All words must be in the prompt.`;
-        else this.#end.replaceChildren(...emptyFrames());
+        const more = this.#pages.left;
+        this.#days.add(page, more);
+        this.#end.show({ count: this.images.length, more, query: this.#query }, () => this.#pages.more());
+        if (pressed) this.#focusTile(page.find(({ tile }) => tile.element.isConnected)?.tile.link ?? null);
+        if (this.#told) tell("");
+        this.#told = false;
     }
 
     #keepPlace() {

@@ -1,6 +1,15 @@
-// The head of the gallery: what it shows, and whose.
+// What is above the pictures: what they are, and whose; and new ones, which wait until the person asks for them.
 
 import { button, el } from "./dom.js";
+
+/** The top of the page, which stays where one scrolls, but for very low windows. */
+const top = /** @type {HTMLElement} */ (document.querySelector(".top"));
+new ResizeObserver(() => document.documentElement.style.setProperty("--top", `${top.offsetHeight}px`)).observe(top);
+
+/** CSS pixels of the window that the top of the page covers. */
+export function covered() {
+    return getComputedStyle(top).position === "sticky" ? top.offsetHeight : 0;
+}
 
 export class Head {
     #title = el("h2");
@@ -10,21 +19,13 @@ export class Head {
 
     /**
      * @param {(mine: boolean) => unknown} filter
-     * @param {HTMLElement} fresh the button of new pictures
      * @param {HTMLElement} select the button that begins to select
      */
-    constructor(filter, fresh, select) {
+    constructor(filter, select) {
         this.#everybody = button("Everybody", () => filter(false));
         this.#own = button("Mine", () => filter(true));
         const whose = { class: "switch", role: "group", "aria-label": "Whose pictures" };
-        this.element = el(
-            "div",
-            { class: "head" },
-            this.#title,
-            fresh,
-            el("div", whose, this.#everybody, this.#own),
-            select,
-        );
+        this.element = el("div", { class: "head" }, this.#title, el("div", whose, this.#everybody, this.#own), select);
     }
 
     /**
@@ -35,5 +36,41 @@ export class Head {
         this.#everybody.ariaPressed = String(!mine);
         this.#own.ariaPressed = String(mine);
         this.#title.textContent = query ? "Found" : mine ? "Your pictures" : "All pictures";
+    }
+}
+
+/** Pictures that came since the gallery was read: they wait behind a button. */
+export class Fresh {
+    /** @type {Set<string>} */
+    #guids = new Set();
+    #button;
+    element;
+
+    /** @param {() => unknown} show */
+    constructor(show) {
+        this.#button = button("", show, { class: "new", hidden: true });
+        this.element = el("div", { class: "fresh" }, this.#button);
+    }
+
+    /** @param {string} guid */
+    add(guid) {
+        this.#guids.add(guid);
+        this.#show();
+    }
+
+    /** @param {string} guid */
+    delete(guid) {
+        this.#guids.delete(guid);
+        this.#show();
+    }
+
+    clear() {
+        this.#guids.clear();
+        this.#show();
+    }
+
+    #show() {
+        this.#button.hidden = this.#guids.size === 0;
+        this.#button.textContent = `↑ ${this.#guids.size} new`;
     }
 }

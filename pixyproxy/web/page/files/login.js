@@ -1,23 +1,31 @@
 // Logging in: by the code in the address, or by the key, typed once. Neither is kept by the page.
 
-import { Problem, ask } from "./api.js";
-import { el } from "./dom.js";
+import { Problem, ask, askJson } from "./api.js";
+import { el, tell } from "./dom.js";
 
 /** @typedef {import("./api.js").Session} Session */
 
 /**
- * Log in by the code in the fragment, and remove it from the address; null if there is none.
+ * Log in by the code in the fragment, and remove it from the address; null if there is none. A code that was
+ * used already does not end the session that there is.
  * @returns {Promise<Session | null>}
  */
 export async function logInByCode() {
     const code = /^#code=(.+)$/.exec(location.hash)?.[1];
     if (!code) return null;
     history.replaceState(null, "", "#");
-    return (await ask("session", { method: "POST", json: { code } })).json();
+    try {
+        return await askJson("session", { method: "POST", json: { code } });
+    } catch (error) {
+        if (!(error instanceof Problem) || error.name !== "login-code") throw error;
+        return askJson("session").catch(() => {
+            throw error;
+        });
+    }
 }
 
 /**
- * Ask for the key until it is right. What is on the page stays.
+ * Ask for the key until it is right, or until a code comes into the address. What is on the page stays.
  * @param {Problem} reason
  * @returns {Promise<Session>}
  */
@@ -38,21 +46,31 @@ export function askToLogIn(reason) {
             : reason.message,
     );
     return new Promise((resolve) => {
-        const submit = async (/** @type {Event} */ event) => {
-            event.preventDefault();
+        const listening = new AbortController();
+        /**
+         * @param {Promise<Session | null>} answer
+         * @param {string} [refusal] words for a 401
+         */
+        const logIn = async (answer, refusal) => {
             try {
-                const session = await (
-                    await ask("session", { method: "POST", json: { key: key.value.trim() } })
-                ).json();
+                const session = await answer;
+                if (!session) return;
+                listening.abort();
                 dialog.close();
                 dialog.remove();
                 resolve(session);
             } catch (error) {
                 if (!(error instanceof Problem)) throw error;
-                words.textContent = error.status === 401 ? "This key is wrong, or it was revoked." : error.message;
+                words.textContent = (error.status === 401 && refusal) || error.message;
                 key.select();
             }
         };
+        const submit = (/** @type {Event} */ event) => {
+            event.preventDefault();
+            const answer = askJson("session", { method: "POST", json: { key: key.value.trim() } });
+            return logIn(answer, "This key is wrong, or it was revoked.");
+        };
+        addEventListener("hashchange", () => logIn(logInByCode()), listening);
         /** @type {HTMLDialogElement} */
         const dialog = el(
             "dialog",
@@ -92,8 +110,15 @@ export function askToLogIn(reason) {
     });
 }
 
-/** End the session, here and on every replica. */
+/** End the session, here and on every replica, and forget what this tab kept. If that fails the page stays. */
 export async function logOut() {
-    await ask("session", { method: "DELETE" }).catch(() => undefined);
+    try {
+        await ask("session", { method: "DELETE" });
+    } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        tell(`You are still logged in. ${error.message}`);
+        return;
+    }
+    sessionStorage.clear();
     location.replace(location.pathname);
 }

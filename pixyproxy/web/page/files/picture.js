@@ -1,7 +1,7 @@
 // One picture in a dialog with an address of its own.
 
 import { Actions } from "./actions.js";
-import { Problem, ask } from "./api.js";
+import { Problem, ask, askJson } from "./api.js";
 import { button, el, motionReduced, say } from "./dom.js";
 import { factsOf } from "./facts.js";
 import { beginningOf } from "./format.js";
@@ -10,7 +10,7 @@ import { beginningOf } from "./format.js";
 /**
  * @typedef {object} Surroundings Where the dialog stands.
  * @property {(guid: string) => Image | undefined} known
- * @property {(guid: string, step: 1 | -1) => Promise<Image | null>} neighbour
+ * @property {(guid: string, step: 1 | -1) => Promise<Image | null>} neighbour a `Problem` says why it is not known
  * @property {(guid: string) => HTMLElement | null} linkOf
  * @property {() => void} closed
  */
@@ -18,6 +18,8 @@ import { beginningOf } from "./format.js";
 export class Picture {
     /** @type {Image | null} */
     #image = null;
+    /** The guid of the picture that was asked for last: of others nothing is shown. */
+    #wanted = "";
     /** @type {Actions | null} */
     #actions = null;
     #picture = el("img", { alt: "", onerror: () => this.#explainLoss() });
@@ -50,6 +52,7 @@ export class Picture {
     }
 
     close() {
+        this.#wanted = "";
         if (this.open) this.#dialog.close();
     }
 
@@ -58,14 +61,17 @@ export class Picture {
      * @param {string} guid
      */
     async show(guid) {
+        this.#wanted = guid;
         if (this.#image?.guid === guid && this.open) return;
         try {
             const known = this.surroundings.known(guid);
-            const image = known ?? /** @type {Image} */ (await (await ask(`image/${guid}`)).json());
+            const image = known ?? /** @type {Image} */ (await askJson(`image/${guid}`));
+            if (this.#wanted !== guid) return;
             if (this.open) this.#fill(image);
             else this.#grow(image);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
+            if (this.#wanted !== guid) return;
             this.#fillMissing(error);
             if (!this.open) this.#dialog.showModal();
         }
@@ -85,13 +91,17 @@ export class Picture {
 
     /** @param {1 | -1} step */
     async #go(step) {
-        if (!this.#image) return;
-        const neighbour = await this.surroundings.neighbour(this.#image.guid, step);
-        if (neighbour) {
-            await this.#follow(neighbour.guid);
-            say(beginningOf(neighbour.prompt, 100));
-        } else {
-            say(step === 1 ? "This is the oldest picture." : "This is the newest picture.");
+        const image = this.#image;
+        if (!image) return;
+        try {
+            const neighbour = await this.surroundings.neighbour(image.guid, step);
+            if (this.#image !== image) return;
+            if (neighbour) await this.#follow(neighbour.guid);
+            const end = step === 1 ? "This is the oldest picture." : "This is the newest picture.";
+            say(neighbour ? beginningOf(neighbour.prompt, 100) : end);
+        } catch (error) {
+            if (!(error instanceof Problem)) throw error;
+            say(error.message);
         }
     }
 
@@ -111,6 +121,7 @@ export class Picture {
     #grow(image) {
         const tile = this.surroundings.linkOf(image.guid)?.querySelector("img");
         const change = () => {
+            if (this.#wanted !== image.guid) return;
             this.#fill(image);
             this.#dialog.showModal();
             this.#prompt.focus({ preventScroll: true });
@@ -164,7 +175,7 @@ export class Picture {
      */
     async #askGeneration(image, guid) {
         try {
-            const generation = await (await ask(`generation/${guid}`)).json();
+            const generation = await askJson(`generation/${guid}`);
             if (this.#image === image) this.#showFacts(image, generation);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
@@ -194,6 +205,7 @@ export class Picture {
     }
 
     #onClose() {
+        this.#wanted = "";
         const link = this.#image && this.surroundings.linkOf(this.#image.guid);
         this.#image = null;
         this.#actions = null;

@@ -31,7 +31,7 @@ export class Selection {
             this.#count,
             button("Download", () => this.#download()),
             this.#delete,
-            button("Done", () => this.toggle(), { class: "quiet" }),
+            button("Done", () => this.#end(), { class: "quiet" }),
         );
         this.#place.addEventListener("click", (event) => this.#onClick(event), { capture: true });
         this.#place.addEventListener("keydown", (event) => this.#onKey(event));
@@ -47,6 +47,12 @@ export class Selection {
         else this.clear();
         this.element.hidden = !this.active;
         this.#show();
+    }
+
+    /** End it, with the focus where it was begun. */
+    #end() {
+        this.toggle();
+        this.switcher.focus({ preventScroll: true });
     }
 
     clear() {

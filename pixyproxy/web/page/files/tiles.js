@@ -1,6 +1,6 @@
 // The tiles of the gallery: one of them is in the order of Tab, arrows go to the others.
 
-import { el } from "./dom.js";
+import { el, pause } from "./dom.js";
 import { averageColour, beginningOf } from "./format.js";
 import { proportions } from "./rows.js";
 
@@ -9,6 +9,8 @@ import { proportions } from "./rows.js";
 
 /** @type {Record<string, number>} */
 const STEPS = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 };
+/** Milliseconds before an image that failed is asked for again. */
+const RETRIES = [3_000, 10_000, 30_000];
 /** CSS pixels: tops of one row may differ by fractions. */
 const SAME_ROW = 4;
 
@@ -27,12 +29,38 @@ export function tileOf(image) {
         loading: "lazy",
         decoding: "async",
         srcset: `${at}400 ${small}w${longest > 400 ? `, ${at}800 ${large}w` : ""}`,
-        onerror: () => picture.classList.add("lost"),
     });
+    retryImage(picture);
     const link = el("a", { href: `#p=${image.guid}`, class: "tile", tabIndex: -1 }, picture);
     const element = el("li", { "data-guid": image.guid }, link);
     element.style.backgroundColor = averageColour(image.thumbhash);
     return { element, link, image: picture, ratio, widest };
+}
+
+/**
+ * Have an image asked for again, some seconds after it failed, as long as it is on the page. After the last try its
+ * alternative is shown: it is "lost".
+ * @param {HTMLImageElement} image
+ */
+export function retryImage(image) {
+    let tries = 0;
+    image.addEventListener("load", () => {
+        tries = 0;
+        image.classList.remove("lost");
+    });
+    image.addEventListener("error", async () => {
+        const wait = RETRIES[tries++];
+        if (wait === undefined) {
+            image.classList.add("lost");
+            return;
+        }
+        const [src, srcset] = [image.getAttribute("src"), image.getAttribute("srcset")];
+        await pause(wait);
+        // A list that is read anew has other tiles, and another picture may be here by now.
+        if (!image.isConnected || image.getAttribute("src") !== src || image.getAttribute("srcset") !== srcset) return;
+        if (srcset) image.srcset = srcset;
+        else if (src) image.src = src;
+    });
 }
 
 /**
