@@ -10,7 +10,7 @@
  * @typedef {{guid: string, state: "running" | "succeeded" | "failed", request: Record<string, any>, images: Image[],
  *     usage: Record<string, any> | null, answer: Record<string, any> | null, upstream_request_id: string | null,
  *     error: RecordedProblem | null, caller: string, duration: number | null, idempotency_key: string | null,
- *     created_at: string}} Generation
+ *     created_at: string, updated_at: string}} Generation
  * @typedef {{caller: string, demo: boolean, models: string[], model: string, quality: string | null, sizes: string[],
  *     qualities: string[], formats: string[], backgrounds: string[], max_prompt: number, max_sources: number,
  *     partial_images: number, public_url: string | null, expires_at: string | null}} Session

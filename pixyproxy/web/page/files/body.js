@@ -2,20 +2,6 @@
 
 /** @typedef {{role: string, guid?: string | null}} Input */
 
-const OF_BODY = [
-    "model",
-    "size",
-    "quality",
-    "background",
-    "output_format",
-    "output_compression",
-    "moderation",
-    "complexity",
-    "input_fidelity",
-    "user",
-    "safety_identifier",
-];
-
 /**
  * The body of a request like a recorded one; null if it edits an upload, which is not kept.
  * @param {string} prompt
@@ -25,12 +11,9 @@ const OF_BODY = [
  */
 export function bodyLike(prompt, parameters, inputs) {
     if (inputs.some((input) => !input.guid)) return null;
-    /** @type {Record<string, any>} */
-    const body = { prompt };
-    for (const name of OF_BODY)
-        if (parameters[name] !== undefined && parameters[name] !== null) body[name] = parameters[name];
+    // POST /image draws one picture: `n` is no parameter of it.
+    const others = Object.fromEntries(Object.entries(parameters).filter(([name]) => name !== "n"));
     const sources = inputs.filter((input) => input.role === "image").map((input) => input.guid);
-    if (sources.length) body.sources = sources;
-    for (const { role, guid } of inputs) if (role !== "image") body[role] = guid;
-    return body;
+    const rest = inputs.filter((input) => input.role !== "image").map(({ role, guid }) => [role, guid]);
+    return { prompt, ...others, ...(sources.length ? { sources } : {}), ...Object.fromEntries(rest) };
 }

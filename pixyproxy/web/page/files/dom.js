@@ -54,6 +54,17 @@ export function say(text) {
 }
 
 /**
+ * Show and say something that concerns the whole page, until something else is told; nothing: hide it.
+ * @param {string} words
+ */
+export function tell(words) {
+    const banner = byId("banner");
+    banner.textContent = words;
+    banner.hidden = !words;
+    if (words) say(words);
+}
+
+/**
  * Copy a text. Only secure contexts have a clipboard; elsewhere a selected text field is copied from.
  * @param {string} text
  */

@@ -1,8 +1,8 @@
 // The tile of one generation, from the click to its picture or its failure.
 
 import { button, el, randomName } from "./dom.js";
-import { beginningOf, costOf, elapsedSince } from "./format.js";
 import { bodyLike } from "./body.js";
+import { beginningOf, costOf, elapsedSince } from "./format.js";
 import { proportions } from "./rows.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
@@ -19,14 +19,21 @@ import { proportions } from "./rows.js";
  * @property {(prompt: string) => void} editPrompt
  */
 
+const SAFE = "Trying again uses the same key: nothing is bought twice.";
+
 export class GenerationTile {
     element = el("li");
     /** @type {Generation | null} */
     generation = null;
-    /** @type {Problem | null} */
+    /** Why nothing is known to have begun. @type {Problem | null} */
     problem = null;
+    /** What names the request in the service's log. @type {string | null} */
+    requestId = null;
+    /** The failed generation that is asked for again. @type {string | null} */
+    replaced = null;
+    watched = false;
     /** The newest unfinished picture. @type {string | null} */
-    partial = null;
+    #partial = null;
     #shown = "";
 
     /**
@@ -56,29 +63,50 @@ export class GenerationTile {
         return this.generation === null ? "sending" : "running";
     }
 
-    show() {
-        const state = this.state;
-        const shown = [state, this.problem?.message, this.generation?.images.length].join();
-        if (shown === this.#shown) return;
-        this.#shown = shown;
-        const [, width = 1, height = 1] =
-            /^(\d+)x(\d+)$/.exec(this.asked?.body.size ?? this.generation?.request.size ?? "") ?? [];
-        this.element.style.setProperty("--ratio", String(proportions(Number(width), Number(height)).ratio));
-        this.element.className = state;
-        const focused = this.element.contains(document.activeElement);
-        this.element.replaceChildren(
-            ...(state === "failed" ? this.#failure() : state === "succeeded" ? this.#picture() : this.#progress()),
-        );
-        if (focused) /** @type {HTMLElement | null} */ (this.element.querySelector("a, button"))?.focus();
+    /**
+     * What the service says of it.
+     * @param {Generation} generation
+     */
+    take(generation) {
+        this.generation = generation;
+        this.problem = null;
+        // Inputs of an edit may be large, and are needed no more.
+        if (this.state === "succeeded" && this.asked) this.asked.body = { prompt: this.prompt };
+        this.show();
+        this.tick();
     }
 
-    #progress() {
-        const picture = el("img", { class: "partial", alt: "", hidden: !this.partial, src: this.partial });
-        const words = this.generation === null ? "Sending" : "Drawing";
-        const who = this.mine ? "" : ` for ${this.generation?.caller}`;
-        const time = el("span", { class: "time", "aria-hidden": "true" });
-        const facts = el("p", { class: "facts" }, time, el("span", {}, `${words}${who}`));
-        return [picture, el("p", { class: "prompt", dir: "auto" }, beginningOf(this.prompt, 120)), facts];
+    /** @param {Problem} problem */
+    fail(problem) {
+        this.problem = problem;
+        this.show();
+    }
+
+    /**
+     * Begin anew.
+     * @param {Asked} asked
+     */
+    askAgain(asked) {
+        this.replaced = this.guid ?? this.replaced;
+        this.asked = asked;
+        this.generation = null;
+        this.problem = null;
+        this.watched = false;
+        this.forgetPartial();
+        this.show();
+    }
+
+    /** @param {Blob} picture that is not finished */
+    showPartial(picture) {
+        this.forgetPartial();
+        this.#partial = URL.createObjectURL(picture);
+        const shown = this.element.querySelector("img.partial");
+        if (shown instanceof HTMLImageElement) Object.assign(shown, { src: this.#partial, hidden: false });
+    }
+
+    forgetPartial() {
+        if (this.#partial) URL.revokeObjectURL(this.#partial);
+        this.#partial = null;
     }
 
     tick() {
@@ -86,20 +114,45 @@ export class GenerationTile {
         if (time && this.generation) time.textContent = elapsedSince(this.generation.created_at);
     }
 
+    show() {
+        const { state } = this;
+        const shown = [state, this.problem?.message, this.generation?.images.map(({ guid }) => guid)].join();
+        if (shown === this.#shown) return;
+        this.#shown = shown;
+        const size = String(this.asked?.body.size ?? this.generation?.request.size ?? "");
+        const [, width = 1, height = 1] = /^(\d+)x(\d+)$/.exec(size) ?? [];
+        if (state !== "succeeded" || !this.element.className) {
+            this.element.style.setProperty("--ratio", String(proportions(Number(width), Number(height)).ratio));
+        }
+        this.element.className = state;
+        const focused = this.element.contains(document.activeElement);
+        const ended = state === "failed" ? () => this.#failure() : () => this.#picture();
+        const parts = state === "failed" || state === "succeeded" ? ended() : this.#progress();
+        this.element.replaceChildren(...parts);
+        if (focused) /** @type {HTMLElement | null} */ (this.element.querySelector("a, button"))?.focus();
+    }
+
+    #progress() {
+        const picture = el("img", { class: "partial", alt: "", hidden: !this.#partial, src: this.#partial });
+        const words = this.generation === null ? "Sending" : "Drawing";
+        const who = this.mine ? "" : ` for ${this.generation?.caller}`;
+        const time = el("span", { class: "time", "aria-hidden": "true" });
+        const facts = el("p", { class: "facts" }, time, el("span", {}, `${words}${who}`));
+        return [picture, el("p", { class: "prompt", dir: "auto" }, beginningOf(this.prompt, 120)), facts];
+    }
+
     #picture() {
         const [image, ...others] = this.generation?.images ?? [];
-        if (!image)
-            return [
-                el("p", { class: "prompt", dir: "auto" }, beginningOf(this.prompt, 120)),
-                el("p", { class: "facts" }, "Deleted since."),
-            ];
+        const prompt = el("p", { class: "prompt", dir: "auto" }, beginningOf(this.prompt, 120));
+        if (!image) return [prompt, el("p", { class: "facts" }, "Deleted since.")];
         const picture = el("img", {
             alt: beginningOf(image.prompt),
             src: `image/${image.guid}/thumbnail?size=800`,
             decoding: "async",
+            onload: () => this.forgetPartial(),
             onerror: () => picture.classList.add("lost"),
         });
-        const partial = this.partial ? el("img", { class: "under", alt: "", src: this.partial }) : null;
+        const partial = this.#partial ? el("img", { class: "under", alt: "", src: this.#partial }) : null;
         const count = others.length ? el("span", { class: "badge" }, `+${others.length}`) : null;
         return [el("a", { href: `#p=${image.guid}`, class: "tile" }, partial, picture, count)];
     }
@@ -107,9 +160,8 @@ export class GenerationTile {
     #failure() {
         const recorded = this.generation?.error;
         const cost = this.problem ? this.problem.cost : recorded?.cost;
-        const offline = this.problem?.name === "offline";
         const words = this.problem?.message ?? recorded?.detail ?? recorded?.title ?? "It failed.";
-        const spent = offline ? "Try again: it uses the same key, so nothing is bought twice." : costOf(cost);
+        const spent = this.#isUnanswered ? SAFE : costOf(cost);
         const who = this.mine ? "" : `For ${this.generation?.caller}. `;
         return [
             button("×", () => this.owner.dismiss(this), { class: "dismiss", "aria-label": "Dismiss" }),
@@ -121,35 +173,41 @@ export class GenerationTile {
                 el("p", { class: cost === "none" ? "" : "spent" }, who + spent),
                 el("p", { class: "facts" }, this.#name()),
             ),
-            el("div", { class: "buttons" }, ...this.#remedies(cost, offline)),
+            el("div", { class: "buttons" }, ...this.#remedies()),
         ];
+    }
+
+    /** Whether the request may have begun something without our knowing it. */
+    get #isUnanswered() {
+        return this.problem !== null && this.problem.cost === null;
     }
 
     /** What names it in a log. */
     #name() {
-        const request = this.problem?.requestId ?? this.generation?.upstream_request_id;
+        const request = this.problem?.requestId ?? this.generation?.upstream_request_id ?? this.requestId;
         return request ? `Request ${request}` : this.guid ? `Generation ${this.guid}` : "";
     }
 
-    /**
-     * @param {string | null | undefined} cost
-     * @param {boolean} offline
-     */
-    #remedies(cost, offline) {
+    #remedies() {
         if (!this.mine) return [];
-        const again = this.again();
         const edit = button("Edit prompt", () => this.owner.editPrompt(this.prompt), { class: "quiet" });
+        const again = this.#again();
         if (again === null) return [edit];
-        if (cost === "none" || offline) return [button("Try again", () => this.owner.repeat(this, again)), edit];
-        const fresh = { ...again, key: randomName() };
-        return [button("Buy another", () => this.owner.repeat(this, fresh), { title: costOf(cost) }), edit];
+        const cost = this.problem ? this.problem.cost : this.generation?.error?.cost;
+        const title = costOf(cost);
+        if (again.key && (cost === "none" || this.#isUnanswered)) {
+            return [button("Try again", () => this.owner.repeat(this, again)), edit];
+        }
+        const words = cost === "none" ? "Make it again" : "Buy another";
+        return [button(words, () => this.owner.repeat(this, { ...again, key: randomName() }), { title }), edit];
     }
 
-    /** What asks for the same again, under the same key; null if only its tab has what it edits. */
-    again() {
+    /** What asks for the same again; without a key if it is not known. Null if only its tab has what it edits. */
+    #again() {
         if (this.asked) return this.asked;
         const { prompt, inputs = [], ...parameters } = this.generation?.request ?? {};
         const body = bodyLike(String(prompt), parameters, inputs);
-        return body && { key: this.generation?.idempotency_key ?? randomName(), body, partialImages: 0 };
+        const key = (parameters.n ?? 1) > 1 ? "" : (this.generation?.idempotency_key ?? ""); // of one picture
+        return body && { key, body, partialImages: 0 };
     }
 }

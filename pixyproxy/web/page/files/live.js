@@ -22,11 +22,13 @@ const NEWS = 60 * 60 * 1000;
 export class Live extends EventTarget {
     /** @type {Map<string, Generation>} */
     #known = new Map();
+    /** Those that a page of the list has had. @type {Set<string>} */
+    #listed = new Set();
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #timer;
     #pause = IDLE;
     #online = true;
-    #stopped = true;
+    #started = false;
     #first = true;
     /** Pages of the service's list overlap if this one is asked again while its answer is on the way. */
     #asking = false;
@@ -39,21 +41,13 @@ export class Live extends EventTarget {
 
     /** Begin to ask. */
     start() {
-        this.#stopped = false;
+        this.#started = true;
         return this.#ask();
-    }
-
-    /** Ask no more, and forget everything. */
-    stop() {
-        this.#stopped = true;
-        this.#first = true;
-        clearTimeout(this.#timer);
-        this.#known.clear();
     }
 
     /** Ask soon: something was begun, or ended. */
     soon() {
-        if (this.#stopped) return;
+        if (!this.#started) return;
         clearTimeout(this.#timer);
         if (!document.hidden) this.#timer = setTimeout(() => this.#ask(), 100);
     }
@@ -87,7 +81,18 @@ export class Live extends EventTarget {
      * @param {Generation} generation
      */
     learn(generation) {
-        this.#known.set(generation.guid, generation);
+        this.#keep(generation);
+        this.dispatchEvent(new Event("change"));
+    }
+
+    /**
+     * A picture was deleted.
+     * @param {string} guid
+     */
+    forgetImage(guid) {
+        for (const generation of this.#known.values()) {
+            generation.images = generation.images.filter((image) => image.guid !== guid);
+        }
         this.dispatchEvent(new Event("change"));
     }
 
@@ -107,17 +112,28 @@ export class Live extends EventTarget {
             this.#pause = this.running.length ? BUSY : IDLE;
             if (!this.#online) this.dispatchEvent(new Event("online"));
             this.#online = true;
-            if (!this.#stopped) this.dispatchEvent(new Event("change"));
         } catch (error) {
-            if (!(error instanceof Problem)) throw error;
             // Without a session somebody else asks for a key.
-            if (error.status !== 401) this.dispatchEvent(new CustomEvent("offline", { detail: error.message }));
+            const known = error instanceof Problem ? error : new Problem({ detail: "The answer cannot be read." });
+            if (known.status !== 401) this.dispatchEvent(new CustomEvent("offline", { detail: known.message }));
             this.#online = false;
             this.#pause = Math.min(MOST, Math.max(BUSY, this.#pause * 2));
         } finally {
             this.#asking = false;
+            if (!document.hidden) this.#timer = setTimeout(() => this.#ask(), this.#pause);
         }
-        if (!this.#stopped && !document.hidden) this.#timer = setTimeout(() => this.#ask(), this.#pause);
+        if (this.#online) this.dispatchEvent(new Event("change"));
+    }
+
+    /**
+     * Keep what is newer: answers may overtake each other. What has ended does not run again.
+     * @param {Generation} generation
+     */
+    #keep(generation) {
+        const known = this.#known.get(generation.guid);
+        const ended = known && known.state !== "running" && generation.state === "running";
+        if (ended || (known && known.updated_at > generation.updated_at)) return;
+        this.#known.set(generation.guid, generation);
     }
 
     async #read() {
@@ -127,9 +143,10 @@ export class Live extends EventTarget {
         for (let page = 0; path !== null && page < PAGES; page++) {
             /** @type {{items: Generation[], next: string | null}} */
             const { items, next } = await askPage(path);
-            const reached = items.some((item) => this.#known.has(item.guid));
+            const reached = items.some((item) => this.#listed.has(item.guid));
             for (const item of items) {
-                this.#known.set(item.guid, item);
+                this.#keep(item);
+                this.#listed.add(item.guid);
                 ran.delete(item.guid);
             }
             path = reached || this.#first ? null : next;
@@ -138,16 +155,19 @@ export class Live extends EventTarget {
         // Those that ran when they were last seen, and are no longer among the newest; and others as old as they are.
         const older = await askPage(pathWith("generation", { state: "running", limit: 100 }));
         for (const item of /** @type {Generation[]} */ (older.items)) {
-            this.#known.set(item.guid, item);
+            this.#keep(item);
             ran.delete(item.guid);
         }
         for (const guid of ran) {
             const answer = await ask(`generation/${guid}`);
-            this.#known.set(guid, await answer.json());
+            this.#keep(await answer.json());
         }
         const old = [...this.#known.values()]
             .sort((one, other) => (one.created_at < other.created_at ? 1 : -1))
             .slice(MEMORY);
-        for (const { guid, state } of old) if (state !== "running") this.#known.delete(guid);
+        for (const { guid } of old.filter(({ state }) => state !== "running")) {
+            this.#known.delete(guid);
+            this.#listed.delete(guid);
+        }
     }
 }

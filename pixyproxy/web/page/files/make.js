@@ -11,10 +11,11 @@ const PROMISE = "Every picture is kept in your storage and gets an address that 
 const DRAFT = "draft";
 const FIRST_PROMPT = "a lighthouse at dawn, woodcut";
 const MOST_AT_ONCE = 8;
-const PARTIALS = 1;
+const DOUBLE_CLICK = 600; // milliseconds
 
 export class Make {
     #sources;
+    #last = { asked: "", moment: 0 };
     #options = el("div", { class: "options" });
     #hint = el("p", { class: "hint" });
     #submit = el("button", { type: "submit", class: "main" }, "Make");
@@ -37,13 +38,17 @@ export class Make {
 
     /**
      * @param {Session} session
-     * @param {(body: Record<string, any>, partialImages: number) => unknown} begin
+     * @param {(body: Record<string, any>, watched: boolean) => unknown} begin
      */
     constructor(session, begin) {
         this.session = session;
         this.begin = begin;
-        this.#prompt.maxLength = session.max_prompt;
-        this.#sources = new Sources(session.max_sources, () => this.#onSources());
+        this.#prompt.maxLength = 2 * session.max_prompt; // it counts halves of characters; see #onSubmit
+        this.#sources = new Sources(
+            session.max_sources,
+            () => this.#onSources(),
+            (words) => this.hint(words),
+        );
         this.#addOptions();
         const onsubmit = (/** @type {Event} */ event) => this.#onSubmit(event);
         const file = button("Add picture", () => this.#file.click(), {
@@ -51,7 +56,14 @@ export class Make {
             title: "Edit a picture from this device",
         });
         const bar = el("div", { class: "bar" }, this.#options, el("div", { class: "ends" }, file, this.#submit));
-        const box = el("form", { class: "box", onsubmit }, this.#prompt, this.#sources.element, bar, this.#file);
+        const box = el(
+            "form",
+            { class: "box", onsubmit, onkeydown: ignoreRepeats },
+            this.#prompt,
+            this.#sources.element,
+            bar,
+            this.#file,
+        );
         byId("make").replaceChildren(box, this.#hint);
         this.#restoreDraft();
         this.hint();
@@ -145,17 +157,30 @@ export class Make {
             this.focus();
             return;
         }
+        const length = [...prompt].length;
+        if (length > this.session.max_prompt) {
+            this.hint(`The prompt has ${length} characters; at most ${this.session.max_prompt} are drawn.`);
+            return;
+        }
         const { count, partials, ...parameters } = this.#chosen();
         const body = { prompt, model: this.session.model, ...parameters, ...this.#sources.parameters };
+        if (this.#isDoubleClick(JSON.stringify([count, body]))) return;
         this.hint();
-        for (let index = 0; index < Number(count); index++) this.begin(body, partials ? PARTIALS : 0);
+        for (let index = 0; index < Number(count); index++) this.begin(body, partials === true);
+    }
+
+    /** Whether the very same was asked for a moment ago. @param {string} asked */
+    #isDoubleClick(asked) {
+        const [before, moment] = [this.#last, Date.now()];
+        this.#last = { asked, moment };
+        return before.asked === asked && moment - before.moment < DOUBLE_CLICK;
     }
 
     /** @param {KeyboardEvent} event */
     #onKey(event) {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
             event.preventDefault();
-            this.#prompt.form?.requestSubmit();
+            if (!event.repeat) this.#prompt.form?.requestSubmit();
         } else if (event.key === "Escape") {
             this.#prompt.blur();
         }
@@ -167,8 +192,8 @@ export class Make {
     }
 
     async #addFiles() {
-        const unreadable = await this.#sources.addFiles(this.#file.files ?? []);
-        this.hint(unreadable.map((name) => `${name} is not a picture that can be read.`).join(" "));
+        this.hint();
+        await this.#sources.addFiles(this.#file.files ?? []);
         this.#file.value = "";
         this.focus();
     }
@@ -198,4 +223,13 @@ export class Make {
         this.#prompt.style.height = "auto";
         this.#prompt.style.height = `${Math.min(this.#prompt.scrollHeight, 320)}px`;
     }
+}
+
+/**
+ * A key that is held down buys one picture.
+ * @param {KeyboardEvent} event
+ */
+function ignoreRepeats(event) {
+    const writing = event.target instanceof HTMLTextAreaElement;
+    if (event.repeat && event.key === "Enter" && !writing) event.preventDefault();
 }

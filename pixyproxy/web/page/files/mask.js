@@ -136,7 +136,7 @@ export function paintMask({ source, preview, width, height }) {
         value: String(SIZES.usual),
         oninput: () => painter.resize(Number(size.value)),
     });
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
         /** @type {string | null | undefined} */
         let result;
         const dialog = el("dialog", {
@@ -148,7 +148,11 @@ export function paintMask({ source, preview, width, height }) {
             },
         });
         const finish = async (/** @type {boolean} */ used) => {
-            result = used && painter.painted ? await painter.mask() : null;
+            try {
+                result = used && painter.painted ? await painter.mask() : null;
+            } catch (error) {
+                reject(error);
+            }
             dialog.close();
         };
         dialog.append(

@@ -1,23 +1,26 @@
 // "Just now": what runs, what failed, and what has just come, whoever began it. A picture appears where its tile was.
 
-import { Problem, ask, eventsOf } from "./api.js";
+import { Problem } from "./api.js";
 import { byId, el, motionReduced, randomName, say } from "./dom.js";
 import { beginningOf, costOf } from "./format.js";
 import { GenerationTile } from "./generation-tile.js";
+import { Partials } from "./partials.js";
+import { purchase } from "./purchase.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
 /** @typedef {import("./api.js").Image} Image */
 /** @typedef {import("./generation-tile.js").Asked} Asked */
 
 const DISMISSED = "dismissed";
-const STREAMS = 2;
 const TICK = 1000;
+/** Tiles: a page that is open for days keeps no more of those that have ended well. */
+const MOST = 40;
 
 export class Now {
     /** @type {GenerationTile[]} */
     #tiles = [];
     #row = el("ol", { class: "now", tabIndex: -1 });
-    #streams = 0;
+    #partials;
     /** @type {Set<string>} */
     #dismissed = new Set(JSON.parse(sessionStorage.getItem(DISMISSED) ?? "[]"));
     #section = byId("now");
@@ -31,6 +34,7 @@ export class Now {
         this.caller = caller;
         this.live = live;
         this.editPrompt = editPrompt;
+        this.#partials = new Partials(live);
         this.#section.replaceChildren(el("h2", {}, "Just now"), this.#row);
         this.ticking = setInterval(() => this.#tiles.forEach((tile) => tile.tick()), TICK);
     }
@@ -41,20 +45,29 @@ export class Now {
             const known = tile.guid && this.live.get(tile.guid);
             if (known) this.#update(tile, known);
         }
-        if (this.#section.hidden && !opening) return;
         for (const generation of [...this.live.failed, ...this.live.running]) {
-            if (!this.#dismissed.has(generation.guid)) this.add(generation);
+            const shown = opening || !this.#section.hidden;
+            if (!this.#dismissed.has(generation.guid) && (shown || this.#tileOf(generation))) this.add(generation);
         }
         this.#toggle();
     }
 
-    /** @param {Generation} generation */
+    /**
+     * Show a generation, on the tile that asked for it if there is one: its answer may have been lost.
+     * @param {Generation} generation
+     */
     add(generation) {
-        const key = generation.idempotency_key;
-        if (this.#tiles.some((tile) => tile.guid === generation.guid || (key && tile.asked?.key === key))) return;
-        const tile = new GenerationTile(this, null);
-        this.#append(tile);
+        const known = this.#tileOf(generation);
+        const tile = known ?? new GenerationTile(this, null);
+        if (!known) this.#append(tile);
         this.#update(tile, generation);
+    }
+
+    /** @param {Generation} generation */
+    #tileOf({ guid, idempotency_key: key }) {
+        return this.#tiles.find(
+            (tile) => tile.guid === guid || (!tile.guid && key && tile.asked?.key === key && tile.replaced !== guid),
+        );
     }
 
     /**
@@ -76,21 +89,14 @@ export class Now {
         for (const tile of this.#tiles.filter((each) => each.state === "succeeded")) this.#remove(tile);
     }
 
-    /** @param {string} guid of a picture that was deleted */
-    forget(guid) {
-        for (const { generation } of this.#tiles) {
-            if (generation?.images.some((image) => image.guid === guid)) {
-                this.live.learn({ ...generation, images: generation.images.filter((image) => image.guid !== guid) });
-            }
-        }
-    }
-
     /**
      * Have a picture made.
      * @param {Record<string, any>} body
-     * @param {number} partialImages
+     * @param {boolean} watched whether unfinished pictures are wanted: they are bought only if they can be shown
      */
-    begin(body, partialImages) {
+    begin(body, watched) {
+        const watching = this.#tiles.filter((tile) => tile.asked?.partialImages && tile.state !== "succeeded").length;
+        const partialImages = watched && this.#partials.free && watching < 2 ? 1 : 0;
         const tile = new GenerationTile(this, { key: randomName(), body, partialImages });
         this.#append(tile);
         tile.element.scrollIntoView({
@@ -106,11 +112,7 @@ export class Now {
      * @param {Asked} asked
      */
     repeat(tile, asked) {
-        if (tile.guid) this.#remember(tile.guid);
-        tile.asked = asked;
-        tile.generation = null;
-        tile.problem = null;
-        tile.show();
+        tile.askAgain(asked);
         return this.#send(tile);
     }
 
@@ -124,7 +126,7 @@ export class Now {
         )?.focus();
     }
 
-    /** @param {string} guid */
+    /** @param {string} guid of a failure that is shown no more */
     #remember(guid) {
         this.#dismissed.add(guid);
         sessionStorage.setItem(DISMISSED, JSON.stringify([...this.#dismissed].slice(-200)));
@@ -135,12 +137,14 @@ export class Now {
         tile.show();
         this.#tiles.push(tile);
         this.#row.append(tile.element);
+        const ended = this.#tiles.filter((each) => each.state === "succeeded");
+        if (this.#tiles.length > MOST && ended[0]) this.#remove(ended[0]);
         this.#toggle();
     }
 
     /** @param {GenerationTile} tile */
     #remove(tile) {
-        if (tile.partial) URL.revokeObjectURL(tile.partial);
+        tile.forgetPartial();
         tile.element.remove();
         this.#tiles = this.#tiles.filter((other) => other !== tile);
         this.#toggle();
@@ -156,10 +160,8 @@ export class Now {
      */
     #update(tile, generation) {
         const before = tile.state;
-        tile.generation = generation;
-        if (generation.state !== "running") tile.problem = null;
-        tile.show();
-        tile.tick();
+        tile.take(generation);
+        if (tile.mine && tile.state === "running") this.#partials.watch(tile, generation.guid);
         if (tile.state === before || !tile.asked) return;
         if (tile.state === "succeeded") say(`Picture ready: ${beginningOf(tile.prompt, 100)}`);
         if (tile.state === "failed") say(`Failed: ${generation.error?.detail ?? ""} ${costOf(generation.error?.cost)}`);
@@ -167,83 +169,22 @@ export class Now {
 
     /** @param {GenerationTile} tile */
     async #send(tile) {
-        const { key, body, partialImages } = /** @type {Asked} */ (tile.asked);
-        const headers = { "Idempotency-Key": key, Prefer: "respond-async" };
+        const { replaced } = tile;
         try {
-            const json = partialImages ? { ...body, partial_images: partialImages } : body;
-            const response = await ask("image", { method: "POST", json, headers });
-            const answer = await response.json();
-            const generation = response.status === 202 ? answer : await this.#generation(answer.generation);
-            this.#follow(tile, generation);
+            const { generation, requestId } = await purchase(/** @type {Asked} */ (tile.asked));
+            tile.requestId = requestId;
+            if (replaced) this.#remember(replaced);
+            // Polling may have shown it already.
+            const doubles = this.#tiles.filter((other) => other !== tile && other.guid === generation.guid);
+            for (const double of doubles) this.#remove(double);
+            this.#update(tile, generation);
+            this.live.learn(generation);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
-            const running = error.name === "generation-running" && error.generation;
-            if (running) this.#follow(tile, await this.#generation(running));
-            else this.#fail(tile, error);
+            if (tile.generation) return; // polling has found it
+            tile.fail(error);
+            say(`Failed: ${error.message} ${costOf(error.cost)}`);
         }
-    }
-
-    /** @param {string} guid @returns {Promise<Generation>} */
-    async #generation(guid) {
-        return (await ask(`generation/${guid}`)).json();
-    }
-
-    /**
-     * @param {GenerationTile} tile
-     * @param {Generation} generation
-     */
-    #follow(tile, generation) {
-        // Polling may have shown it already.
-        for (const double of this.#tiles.filter((other) => other !== tile && other.guid === generation.guid))
-            this.#remove(double);
-        this.#update(tile, generation);
-        this.live.learn(generation);
         this.live.soon();
-        if (tile.asked?.partialImages && generation.state === "running") this.#watch(tile, generation.guid);
-    }
-
-    /**
-     * @param {GenerationTile} tile
-     * @param {Problem} problem
-     */
-    #fail(tile, problem) {
-        tile.problem = problem;
-        tile.show();
-        say(`Failed: ${problem.message} ${costOf(problem.cost)}`);
-        this.live.soon();
-    }
-
-    /**
-     * Show unfinished pictures. If the stream breaks off, polling goes on.
-     * @param {GenerationTile} tile
-     * @param {string} guid
-     */
-    async #watch(tile, guid) {
-        if (this.#streams >= STREAMS) return;
-        this.#streams++;
-        try {
-            const response = await ask(`generation/${guid}`, { headers: { Accept: "text/event-stream" } });
-            for await (const { event, data } of eventsOf(response)) {
-                if (event === "partial") this.#showPartial(tile, JSON.parse(data));
-                if (event === "end") this.live.learn(JSON.parse(data));
-            }
-        } catch {
-            this.live.soon();
-        } finally {
-            this.#streams--;
-        }
-    }
-
-    /**
-     * @param {GenerationTile} tile
-     * @param {{content_type: string, b64_json: string}} partial
-     */
-    #showPartial(tile, { content_type: type, b64_json: base64 }) {
-        const before = tile.partial;
-        const data = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-        tile.partial = URL.createObjectURL(new Blob([data], { type }));
-        const picture = tile.element.querySelector("img.partial");
-        if (picture instanceof HTMLImageElement) Object.assign(picture, { src: tile.partial, hidden: false });
-        if (before) URL.revokeObjectURL(before);
     }
 }

@@ -1,7 +1,9 @@
 // The page of one session: which place is shown, and what its parts tell each other.
 
-import { Problem, ask, serverNow } from "./api.js";
-import { byId, say } from "./dom.js";
+import { serverNow } from "./api.js";
+import { Arrivals } from "./arrivals.js";
+import { deleteImages } from "./deletion.js";
+import { byId, pause, tell } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { showKeys } from "./keys.js";
 import { Live } from "./live.js";
@@ -29,27 +31,25 @@ export class Page {
     #opened = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #typing;
-    /** Milliseconds: pictures that were made since are new. */
-    #since = 0;
+    #arrivals = new Arrivals();
     #search = /** @type {HTMLInputElement} */ (byId("search"));
 
     /** @param {Session} session */
     constructor(session) {
         this.session = session;
         const remove = (/** @type {Set<string>} */ guids) => this.#remove(guids);
-        this.make = new Make(session, (body, partials) => this.now.begin(body, partials));
+        this.make = new Make(session, (body, watched) => this.now.begin(body, watched));
         this.now = new Now(session.caller, this.#live, (prompt) => this.make.edit(prompt));
         this.gallery = new Gallery(session.caller, remove, () => this.now.clear());
         this.#search.addEventListener("input", () => this.#onSearch());
         byId("running-count").addEventListener("click", () => this.#showNow());
         byId("home").addEventListener("click", () => this.gallery.refresh());
         this.#live.addEventListener("change", () => this.#onChange());
-        this.#live.addEventListener("offline", (event) =>
-            this.#banner(
-                `${/** @type {CustomEvent} */ (event).detail} What runs goes on; this page asks again by itself.`,
-            ),
-        );
-        this.#live.addEventListener("online", () => this.#banner(""));
+        this.#live.addEventListener("offline", (event) => {
+            const { detail } = /** @type {CustomEvent} */ (event);
+            tell(`${detail} What runs goes on; this page asks again by itself.`);
+        });
+        this.#live.addEventListener("online", () => tell(""));
         addEventListener("hashchange", () => this.#route());
     }
 
@@ -59,7 +59,7 @@ export class Page {
         byId("account").textContent = this.session.caller;
         byId("account").ariaLabel = `Account ${this.session.caller}`;
         const opening = this.gallery.open();
-        this.#since = serverNow() - OVERLAP;
+        this.#arrivals.begin(serverNow() - OVERLAP);
         const [query] = await Promise.all([opening, this.#live.start()]);
         if (this.#search.value)
             this.#onSearch(); // typed meanwhile
@@ -114,7 +114,9 @@ export class Page {
     }
 
     async #showActivity() {
-        const { Activity } = await import("./activity.js");
+        const loaded = await load(import("./activity.js"));
+        if (!loaded) return;
+        const { Activity } = loaded;
         const known = this.#activity !== null;
         this.#activity ??= new Activity(this.#live);
         if (!known || !this.#stayed) await this.#activity.load();
@@ -123,7 +125,9 @@ export class Page {
 
     /** @param {string} guid */
     async #showPicture(guid) {
-        const { Picture } = await import("./picture.js");
+        const loaded = await load(import("./picture.js"));
+        if (!loaded) return;
+        const { Picture } = loaded;
         this.#picture ??= new Picture(
             {
                 known: (wanted) => [...this.gallery.images, ...this.now.images].find((image) => image.guid === wanted),
@@ -132,9 +136,9 @@ export class Page {
                 closed: () => this.#onClosed(),
             },
             {
-                useAsInput: (source) => this.make.addSource(source),
-                make: (body) => this.now.begin(body, 0),
-                editPrompt: (prompt) => this.make.edit(prompt),
+                useAsInput: (source) => this.#inGallery(() => this.make.addSource(source)),
+                make: (body) => this.#inGallery(() => this.now.begin(body, false)),
+                editPrompt: (prompt) => this.#inGallery(() => this.make.edit(prompt)),
                 remove: (guids) => this.#remove(guids),
             },
         );
@@ -164,6 +168,16 @@ export class Page {
         this.#opened = true;
     }
 
+    /**
+     * Do something in the gallery after the dialog was closed, which goes back in the history.
+     * @param {() => unknown} action
+     */
+    async #inGallery(action) {
+        for (let count = 0; location.hash.startsWith("#p=") && count < 20; count++) await pause(10);
+        await this.#home();
+        action();
+    }
+
     /** To the gallery, from wherever. */
     async #home() {
         if (location.hash === "#activity") {
@@ -188,47 +202,36 @@ export class Page {
     #onChange() {
         const { running, succeeded } = this.#live;
         this.now.refresh(atTop());
-        for (const generation of succeeded) this.#onPictures(generation);
+        const isShown = (/** @type {string} */ guid) => this.gallery.has(guid) || this.now.linkOf(guid) !== null;
+        for (const { generation, images } of this.#arrivals.take(succeeded, isShown)) {
+            if (atTop() && !this.#search.value) this.now.add(generation);
+            else for (const image of images) this.gallery.announce(image);
+        }
         const count = byId("running-count");
         count.hidden = running.length === 0;
         count.textContent = `${running.length} running`;
     }
 
-    /** Pictures that were made since the page was opened. @param {import("./api.js").Generation} generation */
-    #onPictures(generation) {
-        const shown = new Set(this.now.images.map((image) => image.guid));
-        const fresh = generation.images.filter(
-            ({ guid, created_at: at }) => Date.parse(at) > this.#since && !shown.has(guid) && !this.gallery.has(guid),
-        );
-        if (fresh.length && atTop()) this.now.add(generation);
-        else for (const image of fresh) this.gallery.announce(image);
-    }
-
     /** @param {Set<string>} guids */
-    async #remove(guids) {
-        let count = 0;
-        for (const guid of guids) {
-            try {
-                await ask(`image/${guid}`, { method: "DELETE" });
-            } catch (error) {
-                if (!(error instanceof Problem)) throw error;
-                if (error.name !== "image-not-found") {
-                    this.#banner(`${error.message} ${guids.size - count} of ${guids.size} were not deleted.`);
-                    break;
-                }
-            }
-            count++;
+    #remove(guids) {
+        return deleteImages(guids, (guid) => {
             this.gallery.remove(guid);
-            this.now.forget(guid);
-        }
-        say(count === 1 ? "The picture is deleted." : `${count} pictures are deleted.`);
+            this.#live.forgetImage(guid);
+        });
     }
+}
 
-    /** @param {string} words */
-    #banner(words) {
-        const banner = byId("banner");
-        banner.textContent = words;
-        banner.hidden = !words;
+/**
+ * A module that is loaded when it is used; undefined if the service has another version now.
+ * @template Module
+ * @param {Promise<Module>} module
+ */
+async function load(module) {
+    try {
+        return await module;
+    } catch {
+        tell("This page is of another version than the service. Load it again.");
+        return undefined;
     }
 }
 
@@ -243,5 +246,5 @@ function atTop() {
  */
 function queryOf(typed) {
     const growing = /(^|\s)[\p{L}\p{N}]{3,}$/u.test(typed) && (typed.match(/"/g) ?? []).length % 2 === 0;
-    return growing ? `${typed.trim()}*` : typed.trim();
+    return growing && typed.length < 500 ? `${typed.trim()}*` : typed.trim();
 }

@@ -17,10 +17,12 @@ export class Sources {
     /**
      * @param {number} most
      * @param {() => void} changed
+     * @param {(words: string) => void} tell says what could not be done
      */
-    constructor(most, changed) {
+    constructor(most, changed, tell) {
         this.most = most;
         this.changed = changed;
+        this.tell = tell;
     }
 
     get count() {
@@ -39,11 +41,14 @@ export class Sources {
         return this.#chosen.filter(({ preview }) => !preview.startsWith("blob:"));
     }
 
-    /**
-     * @param {SourceOfEdit} source
-     */
+    /** @param {SourceOfEdit} source */
     add(source) {
-        if (this.count >= this.most || this.#chosen.some((other) => other.source === source.source)) return;
+        const known = this.#chosen.some((other) => other.source === source.source);
+        if (known || this.count >= this.most) {
+            this.tell(known ? `${source.name} is used already.` : `An edit has at most ${this.most} pictures.`);
+            if (source.preview.startsWith("blob:")) URL.revokeObjectURL(source.preview);
+            return;
+        }
         this.#chosen.push(source);
         this.#show();
         say(`${source.name} is used as input.`);
@@ -52,10 +57,8 @@ export class Sources {
     /**
      * Pictures from this device.
      * @param {Iterable<File>} files
-     * @returns {Promise<string[]>} the names of those that cannot be read
      */
     async addFiles(files) {
-        const unreadable = [];
         for (const file of files) {
             const preview = URL.createObjectURL(file);
             const image = el("img", { src: preview });
@@ -65,10 +68,9 @@ export class Sources {
                 this.add({ name: file.name, source, preview, width: image.naturalWidth, height: image.naturalHeight });
             } catch {
                 URL.revokeObjectURL(preview);
-                unreadable.push(file.name);
+                this.tell(`${file.name} is not a picture that can be read.`);
             }
         }
-        return unreadable;
     }
 
     /** @param {SourceOfEdit} source */
@@ -106,10 +108,14 @@ export class Sources {
 
     /** @param {SourceOfEdit} source */
     async #paint(source) {
-        const { paintMask } = await import("./mask.js");
-        const painted = await paintMask(source);
-        if (painted !== undefined) this.#mask = painted;
-        this.#show();
+        try {
+            const { paintMask } = await import("./mask.js");
+            const painted = await paintMask(source);
+            if (painted !== undefined) this.#mask = painted;
+            this.#show();
+        } catch {
+            this.tell("The mask cannot be painted. Load the page again.");
+        }
     }
 }
 
