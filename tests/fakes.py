@@ -392,7 +392,8 @@ class FakeGenerationRepository:
         running = known is not None and known.state is GenerationState.RUNNING
         if known is None or not running or claimed not in (None, self.leases[generation.guid]):
             raise ConflictError("It no longer runs.")
-        self._update(known, state=GenerationState.FAILED, error=error)
+        named = error.get("upstream_request_id") or known.upstream_request_id
+        self._update(known, state=GenerationState.FAILED, error=error, upstream_request_id=named)
         self._await_delivery(generation)
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:

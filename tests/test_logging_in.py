@@ -232,7 +232,8 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[tuple[str, Ca
 
 def test_on_a_terminal_it_prints_an_address_that_logs_in_once(tmp_path: Path) -> None:
     with serving(tmp_path, {"PIXYPROXY_DRAIN_DELAY": "0"}) as (url, said):
-        line = rf"^Open (\S+#code={TOKEN})  \(once, for 15 minutes; '\S+ login' makes another\)$"
+        again = rf"\S+ login --port {url.rpartition(':')[2]}"
+        line = rf"^Open (\S+#code={TOKEN})  \(once, for 15 minutes; '{again}' makes another\)$"
         (address,) = re.findall(line, said(), re.M)
         assert address.startswith(f"{url}/#code=")
         code = address.partition("#code=")[2]

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 
 from pixyproxy.bootstrap.app import build
 from pixyproxy.cli.addresses import ANY_ADDRESS, login_url, open_sockets, require_free_port, url_of
@@ -34,7 +35,12 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     number = require_free_port(host, number, remedy=REMEDY)
     greeting = asyncio.run(prepare(settings, parts, with_code=sys.stdout.isatty()))
     warn(settings, host=host)
-    greet(settings, address=url_of(host, number), greeting=greeting)
+    greet(
+        settings,
+        address=url_of(host, number),
+        greeting=greeting,
+        options=address_options(settings, host=host, number=number),
+    )
     serve(
         "pixyproxy.bootstrap.app:app_from_environment",
         sockets=open_sockets(host, number, remedy=REMEDY),
@@ -61,8 +67,17 @@ def warn(settings: Settings, *, host: str) -> None:
         )
 
 
-def greet(settings: Settings, *, address: str, greeting: Greeting) -> None:
-    """Print what a newcomer needs, before the log begins."""
+def address_options(settings: Settings, *, host: str, number: int) -> list[str]:
+    """The options of a command that is to name the address that `serve` listens on."""
+    if settings.public_url is not None:
+        return []
+    others = {"--host": host, "--port": str(number)}
+    known = {"--host": settings.host, "--port": str(settings.port)}
+    return [word for name, value in others.items() if value != known[name] for word in (name, value)]
+
+
+def greet(settings: Settings, *, address: str, greeting: Greeting, options: Sequence[str] = ()) -> None:
+    """Print what a newcomer needs, before the log begins. `options`: those of `login` that name the address."""
     if greeting.key_file is not None:
         key = f"$(cat {greeting.key_file})"
         print(f"The API key is in {greeting.key_file}.")
@@ -81,4 +96,5 @@ def greet(settings: Settings, *, address: str, greeting: Greeting) -> None:
     )
     if greeting.code is not None:
         url = login_url(settings.public_url or address, greeting.code)
-        print(f"Open {url}  (once, for 15 minutes; '{program_name()} login' makes another)\n", flush=True)
+        again = " ".join([program_name(), "login", *options])
+        print(f"Open {url}  (once, for 15 minutes; '{again}' makes another)\n", flush=True)

@@ -99,12 +99,14 @@ def fail(
         """
         UPDATE generations
         SET state = 'failed', error = :error, error_name = :error_name, updated_at = :now,
+            upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id),
             abandoned_at = COALESCE(abandoned_at, :abandoned_at)
         WHERE guid = :guid AND state = 'running' AND (:claimed IS NULL OR lease_expires_at = :claimed)
         """,
         guid=str(generation.guid),
         error=json_to_column(error),
         error_name=str(error.get("type", "")).removeprefix(TYPE_PREFIX),
+        upstream_request_id=error.get("upstream_request_id"),
         claimed=None if claimed is None else time_to_column(claimed),
         now=time_to_column(transaction.now()),  # the clock of `interrupted`
         abandoned_at=abandoned_at(transaction, generation),

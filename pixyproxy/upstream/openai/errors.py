@@ -49,10 +49,13 @@ def status_error(error: openai.APIStatusError, *, api_key: str) -> PixyProxyExce
     """The exception for an answer with another status than 200. `api_key`: our own, which no text may repeat."""
     status = error.status_code
     body = error.body if isinstance(error.body, dict) else {}
-    known = {"upstream_status": status, **words_of(body, api_key=api_key)}
+    named = request_named(error.response.headers.get("x-request-id"), api_key=api_key)
+    known = {"upstream_status": status, **words_of(body, api_key=api_key), **named}
     code = known.get("upstream_code")
     if status in (400, 422) or (status == 404 and code == "model_not_found"):
-        return refusal(body, status=status, api_key=api_key)
+        refused = refusal(body, status=status, api_key=api_key)
+        refused.extra |= named
+        return refused
     if status in (401, 403):
         return UpstreamCredentialsError(
             "The upstream refused PixyProxy's own key (OPENAI_API_KEY), not yours: "
@@ -114,6 +117,12 @@ def words_of(error: Mapping[str, Any], *, api_key: str) -> dict[str, Any]:
         for name, value in found.items()
         if isinstance(value, str) and re.fullmatch(WORDS[name], value) and api_key not in value
     }
+
+
+def request_named(value: str | None, *, api_key: str) -> dict[str, str]:
+    """The upstream's name for the request, if it is a word."""
+    found = value is not None and re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value) and api_key not in value
+    return {"upstream_request_id": value} if found and value else {}
 
 
 def reason(error: Mapping[str, Any], *, api_key: str) -> str | None:

@@ -1,6 +1,6 @@
 // What can be done with the open picture, by button and by key.
 
-import { bodyLike } from "./body.js";
+import { bodyLike } from "./purchase.js";
 import { button, copy, el } from "./dom.js";
 import { beginningOf } from "./format.js";
 

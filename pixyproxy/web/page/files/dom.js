@@ -102,3 +102,17 @@ export function pause(milliseconds = 0) {
         setTimeout(resolve, milliseconds);
     });
 }
+
+/**
+ * A module that is loaded when it is used; undefined if the service has another version of it by now, which is told.
+ * @template Module
+ * @param {Promise<Module>} module
+ */
+export async function load(module) {
+    try {
+        return await module;
+    } catch {
+        tell("This page is of another version than the service. Load it again.");
+        return undefined;
+    }
+}

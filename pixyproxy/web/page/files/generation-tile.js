@@ -1,7 +1,7 @@
 // The tile of one generation, from the click to its picture or its failure.
 
 import { button, el, randomName } from "./dom.js";
-import { bodyLike } from "./body.js";
+import { bodyLike } from "./purchase.js";
 import { beginningOf, costOf, elapsedSince } from "./format.js";
 import { proportions } from "./rows.js";
 
@@ -19,6 +19,8 @@ import { proportions } from "./rows.js";
  * @property {(prompt: string) => void} editPrompt
  */
 
+/** Statuses of requests that are refused as they stand: before anything is begun. */
+const REFUSED = [400, 401, 403, 404, 413, 415, 422];
 const SAFE = "Trying again uses the same key: nothing is bought twice.";
 
 export class GenerationTile {
@@ -159,10 +161,10 @@ export class GenerationTile {
 
     #failure() {
         const recorded = this.generation?.error;
-        const cost = this.problem ? this.problem.cost : recorded?.cost;
+        const cost = this.#cost;
         const words = this.problem?.message ?? recorded?.detail ?? recorded?.title ?? "It failed.";
         const spent = this.#isUnanswered ? SAFE : costOf(cost);
-        const who = this.mine ? "" : `For ${this.generation?.caller}. `;
+        const who = this.mine ? "" : `Asked for by ${this.generation?.caller}. `;
         return [
             button("×", () => this.owner.dismiss(this), { class: "dismiss", "aria-label": "Dismiss" }),
             el(
@@ -170,16 +172,23 @@ export class GenerationTile {
                 { class: "failure", tabIndex: 0, role: "group", "aria-label": "Failed" },
                 el("p", { class: "prompt", dir: "auto" }, beginningOf(this.prompt, 60)),
                 el("p", {}, words),
-                el("p", { class: cost === "none" ? "" : "spent" }, who + spent),
-                el("p", { class: "facts" }, this.#name()),
+                el("p", { class: "facts" }, who + this.#name()),
             ),
+            el("p", { class: cost === "none" ? "" : "spent" }, spent),
             el("div", { class: "buttons" }, ...this.#remedies()),
         ];
     }
 
+    /** What the failure has cost. A request that was refused as it stood has bought nothing. */
+    get #cost() {
+        if (this.problem === null) return this.generation?.error?.cost;
+        const { cost, status } = this.problem;
+        return cost ?? (REFUSED.includes(status) ? "none" : null);
+    }
+
     /** Whether the request may have begun something without our knowing it. */
     get #isUnanswered() {
-        return this.problem !== null && this.problem.cost === null;
+        return this.problem !== null && this.#cost === null;
     }
 
     /** What names it in a log. */
@@ -193,10 +202,12 @@ export class GenerationTile {
         const edit = button("Edit prompt", () => this.owner.editPrompt(this.prompt), { class: "quiet" });
         const again = this.#again();
         if (again === null) return [edit];
-        const cost = this.problem ? this.problem.cost : this.generation?.error?.cost;
+        const cost = this.#cost;
         const title = costOf(cost);
         if (again.key && (cost === "none" || this.#isUnanswered)) {
-            return [button("Try again", () => this.owner.repeat(this, again)), edit];
+            const repeat = button("Try again", () => this.owner.repeat(this, again));
+            const refused = this.generation?.error?.type?.endsWith("upstream-refused");
+            return refused || REFUSED.includes(this.problem?.status ?? 0) ? [edit, repeat] : [repeat, edit];
         }
         const words = cost === "none" ? "Make it again" : "Buy another";
         return [button(words, () => this.owner.repeat(this, { ...again, key: randomName() }), { title }), edit];

@@ -113,14 +113,15 @@ export class Live extends EventTarget {
             if (!this.#online) this.dispatchEvent(new Event("online"));
             this.#online = true;
         } catch (error) {
-            // Without a session somebody else asks for a key.
+            // Without a session somebody else asks for a key, and starts it again.
             const known = error instanceof Problem ? error : new Problem({ detail: "The answer cannot be read." });
-            if (known.status !== 401) this.dispatchEvent(new CustomEvent("offline", { detail: known.message }));
+            if (known.status === 401) this.#started = false;
+            else this.dispatchEvent(new CustomEvent("offline", { detail: known.message }));
             this.#online = false;
             this.#pause = Math.min(MOST, Math.max(BUSY, this.#pause * 2));
         } finally {
             this.#asking = false;
-            if (!document.hidden) this.#timer = setTimeout(() => this.#ask(), this.#pause);
+            if (this.#started && !document.hidden) this.#timer = setTimeout(() => this.#ask(), this.#pause);
         }
         if (this.#online) this.dispatchEvent(new Event("change"));
     }
@@ -150,6 +151,10 @@ export class Live extends EventTarget {
                 ran.delete(item.guid);
             }
             path = reached || this.#first ? null : next;
+        }
+        if (this.#first) {
+            const { items } = await askPage(pathWith("generation", { state: "failed", limit: RECENT }));
+            for (const item of items) this.#keep(item);
         }
         this.#first = false;
         // Those that ran when they were last seen, and are no longer among the newest; and others as old as they are.

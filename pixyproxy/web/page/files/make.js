@@ -92,9 +92,11 @@ export class Make {
     /**
      * Put a prompt into the box, to be changed.
      * @param {string} prompt
+     * @param {string} [words] what is to be known of it
      */
-    edit(prompt) {
+    edit(prompt, words = "") {
         this.#prompt.value = prompt;
+        this.hint(words);
         this.#keepDraft();
         this.focus();
     }

@@ -164,6 +164,7 @@ export function paintMask({ source, preview, width, height }) {
                 { class: "buttons" },
                 el("label", {}, "Brush", size),
                 button("Clear", () => painter.clear()),
+                button("Cancel", () => dialog.close()),
                 button("No mask", () => finish(false)),
                 button("Use mask", () => finish(true), { class: "main" }),
             ),

@@ -2,8 +2,7 @@
 
 import { serverNow } from "./api.js";
 import { Arrivals } from "./arrivals.js";
-import { deleteImages } from "./deletion.js";
-import { byId, pause, tell } from "./dom.js";
+import { byId, load, pause, tell } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { showKeys } from "./keys.js";
 import { Live } from "./live.js";
@@ -43,7 +42,7 @@ export class Page {
         this.gallery = new Gallery(session.caller, remove, () => this.now.clear());
         this.#search.addEventListener("input", () => this.#onSearch());
         byId("running-count").addEventListener("click", () => this.#showNow());
-        byId("home").addEventListener("click", () => this.gallery.refresh());
+        byId("home").addEventListener("click", () => this.#begin());
         this.#live.addEventListener("change", () => this.#onChange());
         this.#live.addEventListener("offline", (event) => {
             const { detail } = /** @type {CustomEvent} */ (event);
@@ -63,7 +62,7 @@ export class Page {
         const [query] = await Promise.all([opening, this.#live.start()]);
         if (this.#search.value)
             this.#onSearch(); // typed meanwhile
-        else this.#search.value = query;
+        else this.#search.value = query.replace(/\*$/, "");
         this.now.refresh(true);
         if (!this.gallery.images.length && !query) this.make.suggest();
         if (location.hash.length <= 1 && document.activeElement === document.body) {
@@ -87,7 +86,7 @@ export class Page {
      */
     resume(session) {
         if (session.caller !== this.session.caller) location.reload();
-        this.#live.soon();
+        this.#live.start();
         return this.gallery.images.length ? undefined : this.gallery.refresh();
     }
 
@@ -194,6 +193,13 @@ export class Page {
         }, TYPING);
     }
 
+    /** Everything, from the newest on. */
+    async #begin() {
+        this.#search.value = "";
+        await this.gallery.search("");
+        await this.gallery.refresh();
+    }
+
     #showNow() {
         this.now.refresh(true);
         scrollTo({ top: 0 });
@@ -213,25 +219,12 @@ export class Page {
     }
 
     /** @param {Set<string>} guids */
-    #remove(guids) {
-        return deleteImages(guids, (guid) => {
+    async #remove(guids) {
+        const deletion = await load(import("./deletion.js"));
+        await deletion?.deleteImages(guids, (guid) => {
             this.gallery.remove(guid);
             this.#live.forgetImage(guid);
         });
-    }
-}
-
-/**
- * A module that is loaded when it is used; undefined if the service has another version now.
- * @template Module
- * @param {Promise<Module>} module
- */
-async function load(module) {
-    try {
-        return await module;
-    } catch {
-        tell("This page is of another version than the service. Load it again.");
-        return undefined;
     }
 }
 

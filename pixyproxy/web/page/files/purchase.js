@@ -1,10 +1,11 @@
-// Buying a picture: once for each Idempotency-Key, whatever happens to the answers.
+// Buying a picture: what is sent, and that it is bought once for each Idempotency-Key, whatever happens to the answers.
 
 import { Problem, ask } from "./api.js";
 import { pause } from "./dom.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
 /** @typedef {import("./generation-tile.js").Asked} Asked */
+/** @typedef {{role: string, guid?: string | null}} Input */
 
 const FIRST_PAUSE = 1_000;
 const LONGEST_PAUSE = 30_000;
@@ -49,4 +50,20 @@ async function askPatiently(guid) {
         }
         await pause(milliseconds);
     }
+}
+
+/**
+ * The body of a request like a recorded one; null if it edits an upload, which is not kept.
+ * @param {string} prompt
+ * @param {Record<string, any>} parameters
+ * @param {Input[]} inputs
+ * @returns {Record<string, any> | null}
+ */
+export function bodyLike(prompt, parameters, inputs) {
+    if (inputs.some((input) => !input.guid)) return null;
+    // POST /image draws one picture: `n` is no parameter of it.
+    const others = Object.fromEntries(Object.entries(parameters).filter(([name]) => name !== "n"));
+    const sources = inputs.filter((input) => input.role === "image").map((input) => input.guid);
+    const rest = inputs.filter((input) => input.role !== "image").map(({ role, guid }) => [role, guid]);
+    return { prompt, ...others, ...(sources.length ? { sources } : {}), ...Object.fromEntries(rest) };
 }

@@ -7,6 +7,8 @@ import { button, el, say } from "./dom.js";
  *     `source`: the guid of a picture that is stored here, or a data: URL. `preview`: the address of a small one.
  */
 
+const TYPES = ["image/png", "image/webp", "image/jpeg"];
+
 export class Sources {
     element = el("ul", { class: "sources", "aria-label": "Pictures to edit" });
     /** @type {SourceOfEdit[]} */
@@ -63,12 +65,13 @@ export class Sources {
             const preview = URL.createObjectURL(file);
             const image = el("img", { src: preview });
             try {
+                if (!TYPES.includes(file.type)) throw new TypeError(file.type);
                 await image.decode();
                 const source = await dataUrlOf(file);
                 this.add({ name: file.name, source, preview, width: image.naturalWidth, height: image.naturalHeight });
             } catch {
                 URL.revokeObjectURL(preview);
-                this.tell(`${file.name} is not a picture that can be read.`);
+                this.tell(`${file.name} is no PNG, WebP or JPEG that can be read.`);
             }
         }
     }
