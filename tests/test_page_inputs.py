@@ -68,17 +68,16 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_the_others_are_used(
     torn = picture("torn.png")
     torn["buffer"] = torn["buffer"][:40]
     notes: FilePayload = {"name": "notes <b>.png", "mimeType": "image/png", "buffer": b"These are notes."}
-    choose(person, notes, picture("good.png"), torn)
+    choose(person, notes, picture("good.png"))
     expect(inputs(person)).to_have_count(1)
     expect(inputs(person)).to_contain_text("good.png")
     words = person.page.locator("#make")
-    expect(words).to_contain_text("notes <b>.png is not a picture that can be read.")
-    expect(words).to_contain_text("torn.png is not a picture that can be read.")
+    expect(words).to_contain_text("notes <b>.png is no PNG, WebP or JPEG that can be read.")
     person.watched.require_access()
     inputs(person).get_by_role("button", name="Do not use good.png").click()
     expect(inputs(person)).to_have_count(0)
     choose(person, torn)
-    expect(words).to_contain_text("torn.png is not a picture that can be read.")
+    expect(words).to_contain_text("torn.png is no PNG, WebP or JPEG that can be read.")
     person.make("a fox")
     expect(person.now.get_by_role("img", name="a fox")).to_be_visible()
     assert "form" not in page_service.upstream.requests[-1]
@@ -89,6 +88,7 @@ def test_no_more_inputs_are_taken_than_an_edit_may_have(page_service: PageServic
     person = someone(browsers, page_service)
     choose(person, *(picture(f"{number}.png", f"hsl({number * 20}, 80%, 50%)") for number in range(MOST + 1)))
     expect(inputs(person)).to_have_count(MOST)
+    expect(person.page.locator("#make")).to_contain_text(f"An edit has at most {MOST} pictures.")
     person.watched.require_access()
     assert person.watched.too_wide() == []
     person.prompt.fill("all of them")
