@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pixyproxy.service.thumbnails import worker
 
@@ -38,11 +39,17 @@ EVILS: dict[bytes, Callable[[], object]] = {
     b"HOG ": hog,
     b"TALK": talk,
 }
+ONCE = b"ONCE"
 
 
 def shrink(data: bytes, *, edge: int, most: int = 0) -> tuple[bytes, bytes] | None:
     if evil := EVILS.get(data[:4]):
         evil()
+    if data.startswith(ONCE):  # and then the path of a mark, the evil, and the picture
+        mark, evils, data = data.removeprefix(ONCE).split(b"\n", 2)
+        if not Path(mark.decode()).exists():
+            Path(mark.decode()).touch()
+            EVILS[evils]()
     return DECODE(data, edge=edge, most=most)
 
 

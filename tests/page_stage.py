@@ -2,8 +2,9 @@
 
 import re
 import signal
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ class PageService:
         assert answer.status_code == 201, answer.text
         details: dict[str, Any] = answer.json()
         return details
+
+    def change(self, sql: str) -> int:
+        """Change rows behind the service's back; how many."""
+        with closing(sqlite3.connect(self.folder / "pixyproxy-data/pixyproxy.db")) as database, database:
+            return database.execute(sql).rowcount
 
     def get(self, path: str) -> Any:
         """What a private GET answers."""

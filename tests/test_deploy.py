@@ -1,5 +1,6 @@
 """The deploy files: what they say, and the topology of docker-compose.yml run by hand from the same variables."""
 
+import base64
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.web.server.client import FLUSH_PATIENCE
 from pixyproxy.web.server.draining import FIRST_REQUEST
 from tests import planted
+from tests.fakes import tiny_picture
 from tests.nginx import NGINX_CONF, Nginx
 from tests.servers import (
     BIN,
@@ -262,20 +264,17 @@ def test_every_time_is_longer_than_the_one_inside_it() -> None:
 
 def test_every_size_is_larger_than_the_one_inside_it() -> None:
     text = NGINX_CONF.read_text()
-    small, masked, large = (int(size) * MIB for size in re.findall(r"^ *client_max_body_size (\d+)m;", text, re.M))
+    small, large = (int(size) * MIB for size in re.findall(r"^ *client_max_body_size (\d+)m;", text, re.M))
     # Slightly more, so that PixyProxy itself answers.
     assert limits.MAX_BODY < small <= 2 * limits.MAX_BODY
-    assert limits.MAX_BODY + limits.MAX_MASK * 4 // 3 < masked <= 2 * limits.MAX_MASK
     assert limits.MAX_EDIT_BODY < limits.MAX_EDIT_JSON < large <= limits.MAX_EDIT_JSON + 2 * MIB
-    image, edits = re.findall(r"location ~ (\S+) \{([^}]+)\}", text)
-    assert "client_max_body_size" in image[1]
-    assert "proxy_request_buffering" not in image[1], "it is read before a replica is asked"
-    assert re.search(image[0], "/image")
-    assert not re.search(image[0], "/image/x")
-    assert "client_max_body_size" in edits[1]
-    assert "proxy_request_buffering off;" in edits[1]
-    assert re.search(edits[0], "/v1/images/edits")
-    assert not re.search(edits[0], "/v1/images/generations")
+    ((path, edits),) = re.findall(r"location ~ (\S+) \{([^}]+)\}", text)
+    assert "client_max_body_size" in edits
+    assert "proxy_request_buffering off;" in edits
+    assert text.count("proxy_request_buffering off;") == 1
+    assert all(re.search(path, each) for each in ("/image", "/image/", "/v1/images/edits", "/v1/images/edits/"))
+    others = ("/image/x", "/images", "/session", "/mcp", "/v1/images/generations", "/v1/images/edits/x", "/x/image")
+    assert not any(re.search(path, each) for each in others)
 
 
 def test_the_time_to_end_is_that_of_the_last_generation_with_every_wait_in_it() -> None:
@@ -437,9 +436,18 @@ def test_a_body_over_the_limit_gets_the_problem_of_pixyproxy(stack: Stack) -> No
 
 
 def test_a_body_far_over_the_limit_ends_at_the_proxy(stack: Stack) -> None:
-    refused = stack.client.post("/image", content=b" " * 9 * MIB)
-    assert refused.status_code == 413
-    assert "X-Request-ID" not in refused.headers
+    for path in ("/image/x", "/session", "/v1/images/generations"):
+        refused = stack.client.post(path, content=b" " * 3 * MIB)
+        assert refused.status_code == 413
+        assert "X-Request-ID" not in refused.headers
+
+
+def test_a_large_picture_in_the_json_of_an_image_passes_the_proxy(stack: Stack) -> None:
+    picture = tiny_picture() + bytes(20 * MIB)
+    body = {"prompt": "a dot", "sources": [f"data:image/png;base64,{base64.b64encode(picture).decode()}"]}
+    assert stack.client.post("/image", json=body).status_code == 201
+    refused = stack.client.post("/image", json=body, headers={"Authorization": "Bearer unknown"})
+    assert (refused.status_code, "X-Request-ID" in refused.headers) == (401, True)
 
 
 def test_the_health_check_of_the_image_tells_life_from_death(stack: Stack) -> None:

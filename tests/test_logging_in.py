@@ -232,8 +232,8 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[tuple[str, Ca
 
 def test_on_a_terminal_it_prints_an_address_that_logs_in_once(tmp_path: Path) -> None:
     with serving(tmp_path, {"PIXYPROXY_DRAIN_DELAY": "0"}) as (url, said):
-        again = rf"\S+ login --port {url.rpartition(':')[2]}"
-        line = rf"^Open (\S+#code={TOKEN})  \(once, for 15 minutes; '{again}' makes another\)$"
+        command = rf"\S+ login --port {url.rpartition(':')[2]}"
+        line = rf"^Open (\S+#code={TOKEN})  \(once, for 15 minutes; '{command}' makes another\)$"
         (address,) = re.findall(line, said(), re.M)
         assert address.startswith(f"{url}/#code=")
         code = address.partition("#code=")[2]
@@ -242,8 +242,8 @@ def test_on_a_terminal_it_prints_an_address_that_logs_in_once(tmp_path: Path) ->
         assert first.json()["caller"].startswith("first-start-")
         assert first.json()["demo"] is True
         made = log_in(tmp_path, "--port", url.rpartition(":")[2]).stdout.strip()
-        again = httpx2.post(f"{url}/session", json={"code": made.partition("#code=")[2]})
-        assert (made.partition("#")[0], again.json()["caller"]) == (f"{url}/", first.json()["caller"])
+        later = httpx2.post(f"{url}/session", json={"code": made.partition("#code=")[2]})
+        assert (made.partition("#")[0], later.json()["caller"]) == (f"{url}/", first.json()["caller"])
         log = said().partition("Open ")[2].partition("\n")[2]
         assert "REQUEST END POST /session 201" in log
         for secret in (code, made.partition("#code=")[2], *first.cookies.values()):

@@ -47,7 +47,7 @@ def all_guids(service: PageService) -> list[str]:
 def scroll_to_the_end(person: Person) -> None:
     """Scroll until the gallery says that this is all."""
     end = person.page.get_by_text(re.compile("That is all"))
-    for _ in range(60):
+    for _ in range(200):
         if end.count():
             break
         person.page.mouse.wheel(0, 2500)

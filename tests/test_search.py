@@ -1,6 +1,7 @@
 """The search over prompts: one contract for the fake, SQLite, MySQL and MariaDB, compared with a plain oracle."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,12 +19,14 @@ from pixyproxy.core.protocols import GenerationRepository, ImageCompletion, Imag
 from pixyproxy.core.search import MAX_PREFIXES, Search, SearchedImage
 from pixyproxy.core.words import MAX_BYTES, MAX_WORDS, STOP_WORDS, prompt_terms
 from pixyproxy.data.completion import SqlImageCompletion
-from pixyproxy.data.database import SqlDatabase
+from pixyproxy.data.conversions import time_to_column
+from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import migrate, open_database
-from pixyproxy.data.postings import JOINED, MAX_TERMS
-from pixyproxy.data.search import SqlImageSearch
+from pixyproxy.data.postings import JOINED, LOOKED_UP, MAX_TERMS
+from pixyproxy.data.search import ADD, SqlImageSearch
+from pixyproxy.data.search import WINDOWS as MOST_WINDOWS
 from tests.examples import MOMENT, a_drawing, a_generation, an_image
 from tests.fakes import FakeGenerationRepository, FakeImageCompletion, FakeImageRepository
 from tests.servers import SqlServer
@@ -415,6 +418,67 @@ async def test_a_page_may_be_empty_and_have_a_next_one(searched: Searched) -> No
     assert page.images == ()
     assert page.next_cursor is not None
     assert await searched.find("red blue") == [meeting]
+
+
+def handled(transaction: Transaction) -> dict[str, int]:
+    """What the server has read for this connection."""
+    rows = transaction.all("SHOW SESSION STATUS LIKE 'Handler_read%'")
+    return {row["Variable_name"]: int(row["Value"]) for row in rows}
+
+
+@pytest.mark.parametrize("searched", ["mysql", "mariadb"], indirect=True)
+async def test_what_a_request_reads_is_bounded_with_all_that_it_counts(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words that are in more images than a request looks at, and meet in all of them but for one of the words."""
+    database = searched.database
+    assert database is not None
+    words, apart, images = [f"c{number:02}" for number in range(LOOKED_UP)], "d00", MOST_WINDOWS[1] + 2_000
+
+    def add(transaction: Transaction) -> None:
+        first = [
+            {"term": words[0].encode(), "created_at": time_to_column(MOMENT + timedelta(seconds=at)), "image_id": at}
+            for at in range(images)
+        ]
+        transaction.execute_many(ADD, first)
+        for word in (*words[1:], apart):
+            transaction.execute(
+                "INSERT INTO image_terms (term, created_at, image_id) "
+                "SELECT :term, created_at, image_id + :shift FROM image_terms WHERE term = :first",
+                term=word.encode(),
+                shift=images if word == apart else 0,
+                first=words[0].encode(),
+            )
+
+    await database.transaction(add)
+    search, read = database.search, Counter[str]()
+
+    async def measured(work: Callable[[Transaction], Any]) -> Any:
+        def reading(transaction: Transaction) -> Any:
+            before = handled(transaction)
+            result = work(transaction)
+            read.update(handled(transaction))
+            read.subtract(before)
+            return result
+
+        return await search(reading)
+
+    monkeypatch.setattr(database, "search", measured)
+    complete = SqlImageSearch(database)
+    for q in (
+        f"{words[0]} {apart}",
+        " ".join([*words[1:], apart]),
+        " ".join([*words, apart, *(f"e{number}" for number in range(80))]),
+        f"c* {apart}*",
+        f"c* c0* c1* {words[0]} {apart}",
+        "c*",
+    ):
+        read.clear()
+        page = await complete.page(Search.parse(q), limit=500)
+        assert page.images == ()
+        # Entries one after the other; then lookups. The other counters are for temporary tables.
+        assert 5_000 < read["Handler_read_next"] + read["Handler_read_prev"] <= 20_000
+        assert read["Handler_read_key"] <= (LOOKED_UP + 1) * MOST_WINDOWS[1]
 
 
 @SQL

@@ -22,7 +22,7 @@ from pixyproxy.core.images import Image
 from pixyproxy.core.thumbnails import is_thumbnail_key, thumbnail_key, thumbnail_keys
 from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.service.thumbnails.newest_first import NewestFirst
-from pixyproxy.service.thumbnails.service import REMEMBERED
+from pixyproxy.service.thumbnails.service import REMEMBERED, REMEMBERED_END
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.web.log import request_log
 from tests.examples import an_image
@@ -192,9 +192,26 @@ async def test_what_cannot_be_made_is_not_tried_for_each_request(data: bytes, ca
     ]
     assert (await asked(stage, image, "?size=800")).status_code == 422, "which may differ"
     assert stage.shrinker.edges == [400, 800]
-    now += REMEMBERED + 1
+    now += REMEMBERED - 1
     stage.shrinker.failure = None
+    assert (await asked(stage, image)).status_code == 422
+    now += 2
     assert (await asked(stage, image, method="HEAD")).status_code == 200
+
+
+async def test_a_decoder_that_was_ended_is_tried_again_soon() -> None:
+    now = 1000.0
+    stage = Stage(clock=lambda: now)
+    image = await with_picture(stage)
+    stage.shrinker.failure = ThumbnailImpossibleError("The decoder crashed at this picture.", refused=False)
+    assert [(await asked(stage, image)).status_code for _ in range(3)] == [422] * 3
+    assert stage.shrinker.edges == [400]
+    stage.shrinker.failure = None
+    now += REMEMBERED_END - 1
+    assert (await asked(stage, image)).status_code == 422
+    now += 2
+    assert (await asked(stage, image)).status_code == 200
+    assert stage.shrinker.edges == [400, 400]
 
 
 async def test_too_many_pixels_are_refused_before_a_byte_is_read() -> None:

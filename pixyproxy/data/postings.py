@@ -2,6 +2,11 @@
 
 `image_terms` has the images of each word in the order of the list. A search walks along one of these lists, the one
 with the fewest images, and looks up its images in the others.
+
+A request reads at most 20,000 entries of the lists: up to `COUNTING` while it counts, and twice each entry that it
+walks along, to find the hits and the end (`search.WINDOWS`). Each image that it walks along is looked up at most once
+for each of `LOOKED_UP` words, and once in the images. What may be more, the words of prefixes and phrases, makes the
+images fewer (`Plan.cost`).
 """
 
 from collections.abc import Sequence
@@ -11,14 +16,14 @@ from typing import Any
 from pixyproxy.core.search import Search
 from pixyproxy.data.database import Transaction
 
-COUNTED, RECOUNTED = 1_000, 10_000
-"""How far lists are counted, and how far a few lists are that all have more."""
-FEW = 6
-"""Lists that are counted again."""
+COUNTED, COUNTING = 1_000, 8_000
+"""How far a list is counted at first, and how many entries of all lists are counted in all."""
 MAX_TERMS = 30
 """Words that a prefix stands for: the first ones in the order of their bytes."""
-COST_OF_PROMPT = 4
-"""What it costs to look into a prompt, in lookups of a word."""
+LOOKED_UP = 16
+"""Words of a search that are looked up: the longest ones."""
+COST_OF_PHRASE = 4
+"""What it costs to look for a phrase in a prompt, in lookups of a word."""
 JOINED = 8
 """Words that are joined; each beyond them is looked up by itself. A database joins at most 61 tables."""
 
@@ -73,17 +78,24 @@ def plan(transaction: Transaction, search: Search, *, api_key_id: int | None) ->
     if api_key_id is not None or not lists:
         lists.append(None)  # the list of images itself
     if len(lists) > 1:
-        counts = count(transaction, lists, counted=COUNTED, api_key_id=api_key_id)
+        first = min(COUNTED, COUNTING // len(lists))
+        counts = count(transaction, lists, counted=first, api_key_id=api_key_id)
         if not all(counts):
             return None
-        if min(counts) == COUNTED and len(lists) <= FEW:
-            counts = count(transaction, lists, counted=RECOUNTED, api_key_id=api_key_id)
+        left = COUNTING // len(lists) - first
+        if min(counts) == first < left:  # all have more
+            counts = count(transaction, lists, counted=left, api_key_id=api_key_id)
         # Of lists as long as each other one of several words: to walk along them costs less than to look them all up.
         lists = [
             each for _, each in sorted(zip(counts, lists, strict=True), key=lambda pair: (pair[0], -width(pair[1])))
         ]
     walked, *others = lists
     return compose(walked, others, search.phrases, api_key_id=api_key_id)
+
+
+def looked_up(words: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The words of a search that its plan may have. The prompts of its hits must be asked for the others."""
+    return tuple(sorted(words, key=len, reverse=True)[:LOOKED_UP])
 
 
 def width(terms: Terms | None) -> int:
@@ -125,7 +137,7 @@ def compose(
     parameters = dict(walk_parameters)
     joins: list[str] = []
     conditions: list[str] = []
-    cost = max(COST_OF_PROMPT if phrases else 1, width(walked))
+    cost = max(1, COST_OF_PHRASE * len(phrases), width(walked))
     for number, terms in enumerate(others):
         name = f"w{number}"
         same = f"{name}.created_at = t.created_at AND {name}.image_id = t.image_id"

@@ -4,7 +4,8 @@ The SQL is the same for MySQL, MariaDB and SQLite, and so are the words (`core.w
 its page, not on how many images there are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError, SearchTooSlowError
 from pixyproxy.core.images import ImagePage
@@ -14,11 +15,13 @@ from pixyproxy.data.conversions import position_of, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction, is_too_slow
 from pixyproxy.data.image_positions import Position, cursor_at, position_after
 from pixyproxy.data.image_rows import SELECT, RecordedImage, readable
-from pixyproxy.data.postings import Plan, plan
+from pixyproxy.data.postings import Plan, looked_up, plan
 
-WINDOWS = (1_000, 20_000)
+WINDOWS = (1_000, 6_000)
 """How many images of a list a request looks at before it ends its page, full or not: so many first, then so many in
-all."""
+all. It reads their entries twice, which with `postings.COUNTING` is at most 20,000."""
+CHECKED = 100
+"""Images of a page whose prompts are read again for words that are not looked up."""
 BY_IDS = SELECT + "WHERE id IN :ids AND deleted_at IS NULL"
 # REPLACE: what is there already stays as it is. All the databases know it.
 ADD = "REPLACE INTO image_terms (term, created_at, image_id) VALUES (:term, :created_at, :image_id)"
@@ -61,15 +64,18 @@ class SqlImageSearch:
     ) -> ImagePage:
         """A page of the images that the search finds. Records that this version cannot read are left out."""
         moment, guid = position_of(cursor)
+        words = looked_up(search.words)
+        others = {*search.words} - {*words}
+        most = min(limit, CHECKED) if others else limit
 
         def page(transaction: Transaction) -> ImagePage:
-            planned = plan(transaction, search, api_key_id=api_key_id)
+            planned = plan(transaction, replace(search, words=words), api_key_id=api_key_id)
             if planned is None:
                 return ImagePage(images=(), next_cursor=None)
             begin = position_after(transaction, moment, guid)
-            hits, end = walk(transaction, planned, begin, limit=limit, windows=self._windows)
+            hits, end = walk(transaction, planned, begin, limit=most, windows=self._windows)
             rows = transaction.all(BY_IDS, ids=tuple(hit.image_id for hit in hits)) if hits else []
-            found = {row["id"]: image for row, image in readable(rows)}
+            found = {row["id"]: image for row, image in readable(rows) if has(image.prompt, others)}
             return ImagePage(
                 images=tuple(found[hit.image_id] for hit in hits if hit.image_id in found),
                 next_cursor=None if end is None else cursor_at(transaction, end),
@@ -81,6 +87,11 @@ class SqlImageSearch:
             if is_too_slow(error):
                 raise SearchTooSlowError from error
             raise
+
+
+def has(prompt: str, words: Set[bytes]) -> bool:
+    """Whether a prompt is found by all of the words."""
+    return not words or words <= {*prompt_terms(prompt)}
 
 
 def ids_of(transaction: Transaction, images: Sequence[SearchedImage]) -> dict[str, int]:
@@ -104,6 +115,8 @@ def walk(
         hits += map(Position.of, rows)
         if len(hits) > limit:
             return hits[:limit], hits[limit - 1]
+        if not planned.filters:  # the window is larger than the page, and all of it are hits
+            return hits, None
         last = transaction.one(planned.walk, **planned.walk_parameters, **place, taken=1, skipped=window - 1)
         if last is None:
             return hits, None

@@ -136,6 +136,11 @@ class ThumbnailImpossibleError(PixyProxyException):
     name = "thumbnail-impossible"
     title = "No thumbnail can be made of this image"
 
+    def __init__(self, detail: str = "", *, refused: bool = True) -> None:
+        """`refused`: the decoder said so. Otherwise it was ended, which the load of the machine can cause, too."""
+        super().__init__(detail)
+        self.refused = refused
+
 
 class HeaderTooLargeError(PixyProxyException):
     """The request's head is over the limit."""

@@ -20,6 +20,8 @@ KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 """The variables that the worker gets: none that holds a secret."""
 PATIENCE = 10.0
 """Seconds that a job may take."""
+ATTEMPTS = 2
+"""How often a job is done at which the process ends or takes too long: the load of the machine may be the cause."""
 START = 20.0
 """Seconds that the start may take."""
 REST = 60.0
@@ -37,8 +39,8 @@ class Shrinker(Protocol):
     async def shrink(self, data: bytes, *, edge: int, most: int = 0) -> SmallPicture:
         """A WebP of at most `edge` pixels a side and `most` bytes (0: any number).
 
-        `ThumbnailImpossibleError` if it cannot be made of this picture, `TooManyThumbnailsError` or `ShuttingDownError`
-        if none can be made now.
+        `ThumbnailImpossibleError` if it cannot be made of this picture, not `refused` if that may pass;
+        `TooManyThumbnailsError` or `ShuttingDownError` if none can be made now.
         """
 
     async def aclose(self) -> None:
@@ -48,8 +50,8 @@ class Shrinker(Protocol):
 class WorkerProcess:
     """A `Shrinker` in a process that is started with its first job, and again after each end. One job at a time.
 
-    A picture at which the process ends, or for which it needs longer than `patience` seconds, is impossible. A process
-    that ends at its first job ended because of it; an older one may have been killed before, so the job is tried again.
+    A picture at which the process ends, or for which it needs longer than `patience` seconds, is impossible if that
+    happens twice.
     """
 
     def __init__(self, *, command: Sequence[str] = COMMAND, patience: float = PATIENCE, rest: float = REST) -> None:
@@ -65,17 +67,10 @@ class WorkerProcess:
         """A WebP of at most `edge` pixels a side and `most` bytes (0: any number)."""
         async with self._turn:
             self._stop_resting()
-            old = self._process is not None
             try:
-                small = await self._attempt(data, edge=edge, most=most)
-                if small is None and old:
-                    small = await self._attempt(data, edge=edge, most=most)
+                return await self._attempts(data, edge=edge, most=most)
             finally:
                 self._resting = asyncio.get_running_loop().call_later(self._rest, self._kill)
-            if small is None:
-                self._require_open()
-                raise ThumbnailImpossibleError("The decoder crashed at this picture.")
-            return small
 
     async def aclose(self) -> None:
         """End the process, with the job that it does, and start none any more."""
@@ -83,21 +78,23 @@ class WorkerProcess:
         self._stop_resting()
         await self._end()
 
-    async def _attempt(self, data: bytes, *, edge: int, most: int) -> SmallPicture | None:
-        """The small picture; None if the process ended before it was made."""
-        process = self._process or await self._start()
-        try:
-            async with asyncio.timeout(self._patience):
-                return await do(process, data, edge=edge, most=most)
-        except TimeoutError as error:
+    async def _attempts(self, data: bytes, *, edge: int, most: int) -> SmallPicture:
+        reason = ""
+        for _ in range(ATTEMPTS):
+            process = self._process or await self._start()
+            try:
+                async with asyncio.timeout(self._patience):
+                    return await do(process, data, edge=edge, most=most)
+            except TimeoutError:
+                reason = f"Decoding this picture takes more than {self._patience:g} s."
+            except ENDED:
+                reason = "The decoder crashed at this picture."
+            except asyncio.CancelledError:
+                self._kill()
+                raise
             await self._end()
-            raise ThumbnailImpossibleError(f"Decoding this picture takes more than {self._patience:g} s.") from error
-        except ENDED:
-            await self._end()
-            return None
-        except asyncio.CancelledError:
-            self._kill()
-            raise
+        self._require_open()
+        raise ThumbnailImpossibleError(reason, refused=False)
 
     async def _start(self) -> Process:
         self._require_open()

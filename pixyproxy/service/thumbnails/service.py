@@ -4,9 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import anyio
-from cachetools import TTLCache
+from cachetools import TLRUCache
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, ThumbnailImpossibleError
 from pixyproxy.core.images import Image
@@ -17,13 +18,20 @@ from pixyproxy.service.thumbnails.newest_first import MOST_WAITING, NewestFirst
 from pixyproxy.service.thumbnails.process import Shrinker
 from pixyproxy.service.thumbnails.worker import MAX_PIXELS
 
-REMEMBERED = 600.0
-"""Seconds for which a thumbnail that could not be made is not tried again."""
+REMEMBERED, REMEMBERED_END = 600.0, 30.0
+"""Seconds for which a thumbnail is not tried again: one that the decoder refused, and one at which it was ended."""
 MOST_REMEMBERED = 10_000
 AT_ONCE = 3
 """Thumbnails of a process whose picture is read, made small or put: while one is made, others are read and put."""
 
 logger = logging.getLogger(__name__)
+
+
+class Reason(NamedTuple):
+    """Why a thumbnail could not be made, and whether the decoder refused its picture."""
+
+    detail: str
+    refused: bool
 
 
 class Thumbnails:
@@ -48,7 +56,7 @@ class Thumbnails:
         self._originals = originals
         self._shrinker = shrinker
         self._queue: NewestFirst[bytes] = NewestFirst(at_once=at_once, most_waiting=most_waiting)
-        self._impossible: TTLCache[str, str] = TTLCache(MOST_REMEMBERED, ttl=REMEMBERED, timer=clock)
+        self._impossible: TLRUCache[str, Reason] = TLRUCache(MOST_REMEMBERED, ttu=forgotten_at, timer=clock)
         self.stop = self._queue.stop
 
     async def get(self, image: Image, size: Size) -> bytes:
@@ -72,7 +80,7 @@ class Thumbnails:
             raise ThumbnailImpossibleError(f"The image has more than {MAX_PIXELS // 1_000_000} megapixels.")
         reason = self._impossible.get(thumbnail_key(image.guid, size))
         if reason is not None:
-            raise ThumbnailImpossibleError(reason)
+            raise ThumbnailImpossibleError(reason.detail, refused=reason.refused)
 
     async def aclose(self) -> None:
         """End what runs, and the process that makes thumbnails."""
@@ -83,7 +91,7 @@ class Thumbnails:
         try:
             small = await self._shrinker.shrink(data, edge=size)
         except ThumbnailImpossibleError as error:
-            self._impossible[key] = error.detail
+            self._impossible[key] = Reason(error.detail, refused=error.refused)
             logger.warning("image %s: no thumbnail of %d pixels: %s", image.guid, size, error.detail)
             raise
         await self._storage.put(key, small.webp, content_type=CONTENT_TYPE)
@@ -97,6 +105,11 @@ class Thumbnails:
             await self._storage.delete(key)
             raise
         return small.webp
+
+
+def forgotten_at(_: str, reason: Reason, now: float) -> float:
+    """When a thumbnail is tried again that could not be made for this reason."""
+    return now + (REMEMBERED if reason.refused else REMEMBERED_END)
 
 
 async def bytes_of(content: StoredObject) -> bytes:

@@ -20,7 +20,7 @@
 export class Problem extends Error {
     /** @param {Record<string, any>} document */
     constructor(document) {
-        super(document.detail || document.title || "The service did not say what is wrong.");
+        super(wordsOf(document));
         /** The last part of its type, such as "upstream-refused"; "offline" if nothing answered. @type {string} */
         this.name =
             String(document.type ?? "")
@@ -39,6 +39,17 @@ export class Problem extends Error {
         /** Seconds. @type {number} */
         this.retryAfter = document.retryAfter ?? 0;
     }
+}
+
+/**
+ * What a problem says: the broken rules, if it names them.
+ * @param {Record<string, any>} document
+ */
+function wordsOf({ errors = [], detail, title }) {
+    const rules = errors.map((/** @type {{detail: string, pointer: string}} */ each) =>
+        `${each.pointer.replace(/^[#?]\/?/, "")} ${each.detail}`.trim(),
+    );
+    return rules.length ? rules.join("; ") : detail || title || "The service did not say what is wrong.";
 }
 
 /** The service's clock, less ours, in milliseconds: elapsed times are the server's. */
