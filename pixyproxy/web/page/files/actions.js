@@ -9,9 +9,11 @@ import { bodyLike } from "./purchase.js";
  * @typedef {object} Doings What the page does.
  * @property {(source: import("./sources.js").SourceOfEdit) => void} useAsInput
  * @property {(body: Record<string, any>) => void} make
- * @property {(prompt: string) => void} editPrompt
+ * @property {(prompt: string, words: string) => void} editPrompt
  * @property {(guids: Set<string>) => Promise<unknown>} remove
  */
+
+const NOT_KEPT = "It was edited from an upload or with a mask, which is not kept. Add it again.";
 
 export class Actions {
     first = el("div", { class: "actions" });
@@ -95,7 +97,7 @@ export class Actions {
         const body = bodyLike(prompt, parameters, sources);
         this.close();
         if (body) this.doings.make(body);
-        else this.doings.editPrompt(prompt);
+        else this.doings.editPrompt(prompt, NOT_KEPT);
     }
 
     #askDelete() {

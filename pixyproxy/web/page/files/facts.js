@@ -6,7 +6,7 @@ import { bytes, duration, momentOf, number, size, tokens, typeName } from "./for
 /** @typedef {import("./api.js").Image} Image */
 /** @typedef {import("./api.js").Generation} Generation */
 
-const SHOWN_OTHERWISE = ["model", "size", "output_format", "n", "revised_prompt"];
+const SAID_OTHERWISE = ["model", "output_format", "n", "revised_prompt"];
 
 /**
  * What is known of a picture, as the parts of a description list.
@@ -16,12 +16,8 @@ const SHOWN_OTHERWISE = ["model", "size", "output_format", "n", "revised_prompt"
  */
 export function factsOf(image, generation, show) {
     const { answer = null, usage = null } = generation ?? {};
-    const parameters = { ...image.parameters, ...answer };
-    const others = Object.entries(parameters).filter(
-        ([name, value]) => !SHOWN_OTHERWISE.includes(name) && typeof value !== "object",
-    );
-    const asked = others.map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
-    if (parameters.size) asked.unshift(size(String(parameters.size)));
+    const { parameters = {} } = image;
+    const drawn = Object.entries(answer ?? {}).filter(([name, value]) => parameters[name] !== value);
     const used = tokens(usage);
     /** @type {[string, (string | Node)[]][]} */
     const facts = [
@@ -30,7 +26,8 @@ export function factsOf(image, generation, show) {
             [`${image.width} × ${image.height} · ${typeName(image.content_type)} · ${bytes(image.size_bytes)}`],
         ],
         ["Model", [image.model]],
-        ["Asked for", [asked.join(" · ")]],
+        ["Asked for", [listed(Object.entries(parameters))]],
+        ["Drawn with", [listed(drawn)]],
         ["Made", [momentOf(image.created_at), generation ? ` in ${duration(generation.duration)}` : ""]],
         ["Key", [image.caller ?? ""]],
         ["Usage", [used === null ? "" : `${number(used)} tokens`]],
@@ -39,6 +36,17 @@ export function factsOf(image, generation, show) {
     ];
     const shown = facts.filter(([, values]) => values.some((value) => value !== ""));
     return shown.map(([name, values]) => el("div", {}, el("dt", {}, name), el("dd", {}, ...values)));
+}
+
+/**
+ * Parameters in words, without those that are said elsewhere.
+ * @param {[string, any][]} parameters
+ */
+function listed(parameters) {
+    const said = parameters.filter(([name, value]) => !SAID_OTHERWISE.includes(name) && typeof value !== "object");
+    return said
+        .map(([name, value]) => (name === "size" ? size(String(value)) : `${name.replaceAll("_", " ")} ${value}`))
+        .join(" · ");
 }
 
 /**

@@ -61,7 +61,7 @@ export class Gallery {
         this.#query = query;
         this.#mine = mine;
         await this.#load(cursor);
-        if (below > 0) scrollTo(0, this.#days.element.getBoundingClientRect().top + scrollY + below);
+        for (let pages = 0; !this.#place.scrollTo(below) && pages < 3; pages++) await this.#pages.more();
         addEventListener("scroll", () => this.#keepPlace(), { passive: true });
         return query;
     }

@@ -4,6 +4,7 @@ import { button, el, randomName } from "./dom.js";
 import { bodyLike } from "./purchase.js";
 import { beginningOf, costOf, elapsedSince } from "./format.js";
 import { proportions } from "./rows.js";
+import { retryImage } from "./tiles.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
 /** @typedef {import("./api.js").Problem} Problem */
@@ -152,7 +153,7 @@ export class GenerationTile {
             src: `image/${image.guid}/thumbnail?size=800`,
             decoding: "async",
             onload: () => this.forgetPartial(),
-            onerror: () => picture.classList.add("lost"),
+            onerror: () => retryImage(picture),
         });
         const partial = this.#partial ? el("img", { class: "under", alt: "", src: this.#partial }) : null;
         const count = others.length ? el("span", { class: "badge" }, `+${others.length}`) : null;

@@ -13,6 +13,8 @@ import { Now } from "./now.js";
 
 /** Milliseconds without a keystroke. */
 const TYPING = 150;
+/** Words that no prompt is found by. */
+const COMMON = /^(and|for|from|that|the|this|with)$/i;
 /** Milliseconds between the clock and the list that is read. */
 const OVERLAP = 2000;
 
@@ -137,7 +139,7 @@ export class Page {
             {
                 useAsInput: (source) => this.#inGallery(() => this.make.addSource(source)),
                 make: (body) => this.#inGallery(() => this.now.begin(body, false)),
-                editPrompt: (prompt) => this.#inGallery(() => this.make.edit(prompt)),
+                editPrompt: (prompt, words) => this.#inGallery(() => this.make.edit(prompt, words)),
                 remove: (guids) => this.#remove(guids),
             },
         );
@@ -238,6 +240,8 @@ function atTop() {
  * @param {string} typed
  */
 function queryOf(typed) {
-    const growing = /(^|\s)[\p{L}\p{N}]{3,}$/u.test(typed) && (typed.match(/"/g) ?? []).length % 2 === 0;
-    return growing && typed.length < 500 ? `${typed.trim()}*` : typed.trim();
+    const [, last = ""] = /(?:^|\s)([\p{L}\p{N}]{3,})$/u.exec(typed) ?? [];
+    const quoted = (typed.match(/"/g) ?? []).length % 2 === 1;
+    const growing = last && !COMMON.test(last) && !quoted && typed.length < 500;
+    return growing ? `${typed.trim()}*` : typed.trim();
 }

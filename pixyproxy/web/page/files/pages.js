@@ -11,10 +11,10 @@ import { el } from "./dom.js";
  * @property {() => boolean} waits whether the person has to ask before more is read
  */
 
-const FIRST_PAGE = 30;
+const FIRST_PAGE = 28;
 const PAGE = 60;
 const EMPTY_PAGES = 20; // without a match, before the person is asked
-const AHEAD = "600px";
+const AHEAD = "500px";
 
 export class Pages {
     /** What is at the end of everything that is shown. */

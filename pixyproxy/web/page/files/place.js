@@ -30,13 +30,26 @@ export class Place {
     }
 
     /**
-     * Keep which page is on screen, and how far its beginning is above the window.
+     * Keep which page is on screen, and where its beginning is.
      * @param {Filter} filter
      */
     keep(filter) {
-        const start = this.#starts.filter(({ element }) => element.isConnected && topOf(element) <= 0).at(-1);
+        const shown = this.#starts.filter(({ element }) => element.isConnected);
+        const start = shown.filter(({ element }) => topOf(element) <= 0).at(-1) ?? shown[0];
         const below = start ? -Math.round(topOf(start.element)) : 0;
         sessionStorage.setItem(NAME, JSON.stringify({ ...filter, cursor: start?.cursor ?? this.#cursor, below }));
+    }
+
+    /**
+     * Scroll to where the person was; whether there is enough to scroll.
+     * @param {number} below
+     */
+    scrollTo(below) {
+        const [first] = this.#starts;
+        if (!first || below === 0) return true;
+        const wanted = topOf(first.element) + scrollY + below;
+        scrollTo(0, wanted);
+        return scrollY >= wanted - 1 || wanted < 0;
     }
 }
 

@@ -4,7 +4,7 @@ import { button, byId, el, pause, say } from "./dom.js";
 
 /** @typedef {import("./gallery.js").Gallery} Gallery */
 
-const PAUSE = 300;
+const PAUSE = 400;
 
 export class Selection {
     active = false;
@@ -126,6 +126,9 @@ export class Selection {
     async #onDelete() {
         const count = this.#chosen.size;
         if (!this.#sure) {
+            this.#delete.disabled = true; // a double click is no answer to the question
+            await pause(PAUSE);
+            this.#delete.disabled = false;
             this.#sure = true;
             this.#delete.textContent = count === 1 ? "Delete 1 picture for good" : `Delete ${count} pictures for good`;
             say(`${this.#delete.textContent}? Press again.`);
