@@ -94,6 +94,12 @@ export class Gallery {
         this.#keepPlace();
     }
 
+    /** When the newest picture of all was made, in milliseconds, if the gallery begins with it. */
+    get newest() {
+        const [first] = this.images;
+        return first && !this.#query && !this.#mine && !this.#cursor ? Date.parse(first.created_at) : null;
+    }
+
     /** @param {string} guid */
     has(guid) {
         return this.#tiles.has(guid);

@@ -15,8 +15,6 @@ import { Now } from "./now.js";
 const TYPING = 150;
 /** Words that no prompt is found by. */
 const COMMON = /^(and|for|from|that|the|this|with)$/i;
-/** Milliseconds between the clock and the list that is read. */
-const OVERLAP = 2000;
 
 export class Page {
     #live = new Live();
@@ -59,9 +57,9 @@ export class Page {
         byId("account").hidden = false;
         byId("account").textContent = this.session.caller;
         byId("account").ariaLabel = `Account ${this.session.caller}`;
-        const opening = this.gallery.open();
-        this.#arrivals.begin(serverNow() - OVERLAP);
-        const [query] = await Promise.all([opening, this.#live.start()]);
+        const opened = serverNow();
+        const [query] = await Promise.all([this.gallery.open(), this.#live.start()]);
+        this.#arrivals.begin(this.gallery.newest ?? opened);
         if (this.#search.value)
             this.#onSearch(); // typed meanwhile
         else this.#search.value = query.replace(/\*$/, "");

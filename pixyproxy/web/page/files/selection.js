@@ -4,7 +4,7 @@ import { button, byId, el, pause, say } from "./dom.js";
 
 /** @typedef {import("./gallery.js").Gallery} Gallery */
 
-const PAUSE = 400;
+const PAUSE = 300;
 
 export class Selection {
     active = false;
@@ -14,7 +14,7 @@ export class Selection {
     #last = null;
     #place = byId("gallery");
     #count = el("span", {});
-    #delete = button("Delete…", () => this.#onDelete(), { class: "danger" });
+    #delete = button("Delete…", (event) => this.#onDelete(event), { class: "danger" });
     #sure = false;
     element = el("div", { class: "selected", role: "toolbar", "aria-label": "Selected pictures", hidden: true });
 
@@ -123,12 +123,11 @@ export class Selection {
         }
     }
 
-    async #onDelete() {
+    /** @param {MouseEvent} event */
+    async #onDelete(event) {
+        if (event.detail > 1) return; // a double click is no answer to the question
         const count = this.#chosen.size;
         if (!this.#sure) {
-            this.#delete.disabled = true; // a double click is no answer to the question
-            await pause(PAUSE);
-            this.#delete.disabled = false;
             this.#sure = true;
             this.#delete.textContent = count === 1 ? "Delete 1 picture for good" : `Delete ${count} pictures for good`;
             say(`${this.#delete.textContent}? Press again.`);
