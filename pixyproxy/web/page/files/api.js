@@ -91,9 +91,11 @@ export async function ask(path, { method = "GET", json, headers = {}, signal } =
     if (response.ok) return response;
     const document = await response.json().catch(() => ({ title: `The service answered ${response.status}.` }));
     const retryAfter = Number(response.headers.get("Retry-After")) || 0;
-    const problem = new Problem({ ...document, status: response.status, retryAfter });
-    if (problem.status === 401 && path !== "session") dispatchEvent(new Event("loggedout"));
-    throw problem;
+    if (response.status === 401 && path !== "session") {
+        dispatchEvent(new Event("loggedout"));
+        document.detail = "The session has ended, or its key was revoked. Log in, and try again.";
+    }
+    throw new Problem({ ...document, status: response.status, retryAfter });
 }
 
 /**

@@ -25,7 +25,7 @@ const REFUSED = [400, 401, 403, 404, 413, 415, 422];
 const SAFE = "Trying again uses the same key: nothing is bought twice.";
 
 export class GenerationTile {
-    element = el("li");
+    element = el("li", { tabIndex: -1 });
     /** @type {Generation | null} */
     generation = null;
     /** Why nothing is known to have begun. @type {Problem | null} */
@@ -132,7 +132,9 @@ export class GenerationTile {
         const ended = state === "failed" ? () => this.#failure() : () => this.#picture();
         const parts = state === "failed" || state === "succeeded" ? ended() : this.#progress();
         this.element.replaceChildren(...parts);
-        if (focused) /** @type {HTMLElement | null} */ (this.element.querySelector("a, button"))?.focus();
+        /** @type {HTMLElement} */
+        const next = this.element.querySelector("a, button") ?? this.element;
+        if (focused) next.focus();
     }
 
     #progress() {

@@ -7,7 +7,7 @@ const LIST = [
     ["/", "Search"],
     ["n", "Write a prompt"],
     ["Ctrl Enter", "Make"],
-    ["← → ↑ ↓", "Move in the gallery; newer and older picture"],
+    ["← → ↑ ↓", "From a picture to others; newer and older picture"],
     ["Enter", "Open"],
     ["Esc", "Close"],
     ["c", "Copy the URL of the open picture"],

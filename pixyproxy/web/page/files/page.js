@@ -102,6 +102,7 @@ export class Page {
     #showPlace(activity) {
         this.#picture?.close();
         if (byId("activity").hidden !== activity) return;
+        clearTimeout(this.#typing); // what was typed last does not lead back
         if (activity) this.#left = scrollY;
         else this.#stayed = false;
         for (const id of ["make", "gallery"]) byId(id).hidden = activity;

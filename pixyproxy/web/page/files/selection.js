@@ -92,7 +92,8 @@ export class Selection {
     #onKey(event) {
         if (!this.active || event.key !== " " || !(event.target instanceof HTMLAnchorElement)) return;
         event.preventDefault();
-        event.target.click();
+        const { shiftKey } = event;
+        event.target.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey }));
     }
 
     /**

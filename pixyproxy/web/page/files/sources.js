@@ -61,6 +61,7 @@ export class Sources {
      * @param {Iterable<File>} files
      */
     async addFiles(files) {
+        const unreadable = [];
         for (const file of files) {
             const preview = URL.createObjectURL(file);
             const image = el("img", { src: preview });
@@ -71,9 +72,10 @@ export class Sources {
                 this.add({ name: file.name, source, preview, width: image.naturalWidth, height: image.naturalHeight });
             } catch {
                 URL.revokeObjectURL(preview);
-                this.tell(`${file.name} is no PNG, WebP or JPEG that can be read.`);
+                unreadable.push(`${file.name} is no PNG, WebP or JPEG that can be read.`);
             }
         }
+        if (unreadable.length) this.tell(unreadable.join(" "));
     }
 
     /** @param {SourceOfEdit} source */
