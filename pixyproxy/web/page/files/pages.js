@@ -14,7 +14,8 @@ import { el } from "./dom.js";
 const FIRST_PAGE = 28;
 const PAGE = 60;
 const EMPTY_PAGES = 20; // without a match, before the person is asked
-const AHEAD = "500px";
+const NEAR = "300px"; // of the end of the first page: a first view loads no more than it shows
+const FAR = "1000px";
 
 export class Pages {
     /** What is at the end of everything that is shown. */
@@ -24,7 +25,9 @@ export class Pages {
     #asked = new AbortController();
     /** The page that is being read; whether it came. @type {Promise<boolean> | null} */
     #reading = null;
-    #observer = new IntersectionObserver(([entry]) => entry?.isIntersecting && this.more(), { rootMargin: AHEAD });
+    #near = this.#observerOf(NEAR);
+    #far = this.#observerOf(FAR);
+    #observer = this.#near;
 
     /**
      * @param {HTMLElement} busy while a page is read
@@ -89,6 +92,7 @@ export class Pages {
             /** @type {{items: Image[], next: string | null, cursor: string}} */
             const { items, next, cursor } = await askFilledPage(path, EMPTY_PAGES, signal);
             this.#next = next?.replace(`limit=${FIRST_PAGE}`, `limit=${PAGE}`) ?? "";
+            this.#observer = begun === undefined ? this.#far : this.#near;
             this.reader.came(items, cursor, begun);
             return true;
         } catch (error) {
@@ -97,5 +101,10 @@ export class Pages {
             if (!(error instanceof Problem)) throw error;
             return false;
         }
+    }
+
+    /** @param {string} rootMargin */
+    #observerOf(rootMargin) {
+        return new IntersectionObserver(([entry]) => entry?.isIntersecting && this.more(), { rootMargin });
     }
 }
