@@ -6,14 +6,12 @@ import { layOut, layoutFor } from "./rows.js";
 import { moveByArrows, rove } from "./tiles.js";
 
 /** @typedef {import("./rows.js").Tile} Tile */
-/** @typedef {{heading: string, list: HTMLOListElement, tiles: Tile[], waiting: Tile[]}} Day or a part of one */
+/** @typedef {{heading: string, list: HTMLOListElement, tiles: Tile[], waiting: Tile[]}} Day */
 
 /** Rows grow and shrink with the window by this factor before they are packed anew. */
 const STRETCH = 1.28;
-/** Tiles of a list: a browser lays a list out as a whole, so that a long day has several. */
-const LIST = 300;
 /** Tiles that are packed anew without a pause. */
-const AT_ONCE = 300;
+const AT_ONCE = 500;
 
 export class Days {
     element = el("div", { class: "days" });
@@ -66,10 +64,6 @@ export class Days {
         const ready = day.waiting.splice(0, layOut(day.waiting, this.#width, layoutFor(this.#width), whole));
         day.tiles.push(...ready);
         day.list.append(...ready.map((tile) => tile.element));
-        if (whole || day.tiles.length < LIST) return;
-        const list = el("ol");
-        day.list.after(list);
-        this.#days.push({ heading: day.heading, list, tiles: [], waiting: day.waiting.splice(0) });
     }
 
     #onResize() {
@@ -88,7 +82,7 @@ export class Days {
             const whole = this.#more === false || day !== this.#days.at(-1);
             layOut([...day.tiles, ...day.waiting], width, layoutFor(width), true);
             if (whole) day.list.append(...day.waiting.splice(0).map((tile) => tile.element));
-            if (day.tiles.length >= AT_ONCE) await pause();
+            if (day.tiles.length > AT_ONCE) await pause();
             if (width !== this.#width) return;
         }
     }

@@ -14,8 +14,8 @@ import { el } from "./dom.js";
 const FIRST_PAGE = 28;
 const PAGE = 60;
 const EMPTY_PAGES = 20; // without a match, before the person is asked
-const NEAR = "300px"; // of the end of the first page: a first view loads no more than it shows
-const FAR = "1000px";
+const NEAR = "100px"; // of the end of the first page: a first view loads no more than it shows
+const FAR = "600px";
 
 export class Pages {
     /** What is at the end of everything that is shown. */
