@@ -55,8 +55,7 @@ def test_its_address_opens_it_in_another_browser(three: PageService, browsers: B
     other.page.goto(person.page.url)
     other.page.reload()
     expect(other.dialog).to_contain_text("the oldest")
-    other.page.keyboard.press("Escape")
-    expect(other.dialog).to_be_hidden()
+    other.close_picture()
     expect(other.tile("the oldest")).to_be_visible()
 
 
@@ -211,7 +210,7 @@ def test_a_deleted_picture_and_lost_bytes_are_said_in_words(page_service: PageSe
         file.unlink()
     open_picture(person, "lost")
     expect(person.dialog.locator(".stage p")).to_contain_text("The storage holds no object")
-    person.page.keyboard.press("Escape")
+    person.close_picture()
     httpx2.delete(f"{page_service.url}/image/{gone['guid']}", headers=KEY)
     person.watched.expect(404, f"/image/{gone['guid']}.*")
     person.page.goto(f"{page_service.url}/#p={gone['guid']}")
