@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from tests.lint_page import PACKAGES
 from tests.servers import missing
@@ -105,12 +105,25 @@ class Watched:
         self.page.goto(self.origin + path)
         return self
 
-    def wait_for(self, expression: str) -> None:
+    def wait_for(self, expression: str, *, patience_ms: int = PATIENCE_MS) -> None:
         """Wait until an expression is true. Playwright's own way needs `eval`, which the page's policy forbids."""
-        end = time.monotonic() + PATIENCE_MS / 1000
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < end, f"{expression} does not become true"
+        self.wait_until(lambda: self.page.evaluate(expression), expression, patience_ms=patience_ms)
+
+    def wait_until(self, condition: Callable[[], Any], what: str, *, patience_ms: int = PATIENCE_MS) -> None:
+        """Wait until a condition is true, and let the browser's events come meanwhile; `what` says what is missing."""
+        end = time.monotonic() + patience_ms / 1000
+        while not condition():
+            assert time.monotonic() < end, f"it does not become true: {what}"
             self.page.wait_for_timeout(50)
+
+    def scroll_by(self, pixels: int) -> None:
+        """Scroll so far, as soon as there is so much, and let the page see it.
+
+        A wheel scrolls smoothly: who measures after it does not know where.
+        """
+        wanted = self.scroll_top() + pixels
+        self.wait_for(f"(scrollTo(0, {wanted}), scrollY >= {wanted} - 1)")
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def require_silence(self) -> None:
         """Nothing was complained about until now."""
@@ -153,6 +166,24 @@ class Watched:
             }"""
         )
         return found
+
+
+def held_back(page: Page, url: str | re.Pattern[str]) -> list[Route]:
+    """Hold these requests back until the test lets them go on."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(url, hold)
+    return held
+
+
+def let_go(page: Page, held: list[Route]) -> None:
+    """Let what was held back go on, and hold nothing back any more."""
+    while held:
+        held.pop().continue_()
+    page.unroute_all()
 
 
 class Browsers:

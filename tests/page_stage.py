@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 from playwright.sync_api import Locator, Page, expect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixyproxy.upstream.demo.server import DemoUpstream
 from tests import planted
@@ -25,6 +27,20 @@ SMALL = "48x32"
 
 
 @dataclass
+class Gate:
+    """Stands before an upstream: while it is closed, requests wait."""
+
+    app: ASGIApp
+    closed: bool = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the upstream, when the gate is open."""
+        while self.closed and scope["type"] == "http":
+            await anyio.sleep(0.05)
+        await self.app(scope, receive, send)
+
+
+@dataclass
 class PageService:
     """A replica, and the upstream that draws for it."""
 
@@ -32,6 +48,17 @@ class PageService:
     upstream: DemoUpstream
     environment: dict[str, str]
     folder: Path
+    gate: Gate | None = None
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """The upstream finishes nothing while the block runs, however long that takes."""
+        assert self.gate is not None
+        self.gate.closed = True
+        try:
+            yield
+        finally:
+            self.gate.closed = False
 
     @property
     def url(self) -> str:
@@ -79,7 +106,8 @@ class PageService:
 def serve_page(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[PageService]:
     """The service while the block runs. `settings`: beside those of the upstream."""
     upstream = DemoUpstream(api_key=planted.UPSTREAM_KEY, keep=1000)
-    with listening(upstream.app) as upstream_url:
+    gate = Gate(upstream.app)
+    with listening(gate) as upstream_url:
         environment = {
             "PIXYPROXY_API_KEY": planted.API_KEY,
             "OPENAI_API_KEY": planted.UPSTREAM_KEY,
@@ -89,11 +117,10 @@ def serve_page(folder: Path, settings: Mapping[str, str] | None = None) -> Itera
         replica = PixyProxy(folder, environment)
         replica.start()
         try:
-            yield PageService(replica, upstream, environment, folder)
+            yield PageService(replica, upstream, environment, folder, gate)
         finally:
-            replica.process.stop(
-                how=signal.SIGKILL
-            )  # its folder goes with the test; a clean end would wait for pictures
+            # Its folder goes with the test; a clean end would wait for pictures.
+            replica.process.stop(how=signal.SIGKILL)
 
 
 class Person:

@@ -60,11 +60,12 @@ def test_axe_finds_nothing_while_pictures_come_and_fail(page_service: PageServic
     person.watched.require_access()
     person.make("a fox [refuse]")
     expect(person.now.locator(".failure")).to_be_visible()
-    page_service.upstream.delay = 12
-    person.make("a fox")
-    expect(person.now.last).to_contain_text("Drawing")
-    person.watched.require_access()
-    page_service.upstream.delay, page_service.upstream.fault = 0, Fault("break")
+    with page_service.drawing():
+        person.make("a fox")
+        expect(person.now.last).to_contain_text("Drawing")
+        person.watched.require_access()
+    expect(person.now.get_by_role("img", name="a fox")).to_be_visible()
+    page_service.upstream.fault = Fault("break")
     person.make("another fox")
     expect(person.now.last).to_contain_text("may have been billed")
     person.watched.require_access()
@@ -215,7 +216,7 @@ def test_single_keys_can_be_switched_off(some: PageService, browsers: Browsers) 
     expect(person.page.get_by_role("searchbox")).not_to_be_focused()
     person.page.keyboard.press("Enter")
     expect(person.dialog).to_be_visible()
-    person.page.keyboard.press("Escape")
+    person.close_picture()
 
 
 def test_targets_are_large_enough(some: PageService, browsers: Browsers) -> None:

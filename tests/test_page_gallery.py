@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
-from playwright.sync_api import Locator, Route, expect
+from playwright.sync_api import Locator, expect
 
-from tests.browsing import Browsers
+from tests.browsing import Browsers, held_back, let_go
 from tests.page_stage import KEY, PageService, Person, serve_page, someone
 
 MANY = 120
@@ -47,11 +47,14 @@ def all_guids(service: PageService) -> list[str]:
 def scroll_to_the_end(person: Person) -> None:
     """Scroll until the gallery says that this is all."""
     end = person.page.get_by_text(re.compile("That is all"))
-    for _ in range(200):
+
+    def is_there() -> bool:
         if end.count():
-            break
+            return True
         person.page.mouse.wheel(0, 2500)
-        person.page.wait_for_timeout(100)
+        return False
+
+    person.watched.wait_until(is_there, "the end of the gallery", patience_ms=120_000)
     expect(end).to_be_visible()
 
 
@@ -92,15 +95,13 @@ def test_rows_are_complete_and_as_wide_as_the_page(many: PageService, browsers: 
 
 def test_a_new_picture_waits_while_one_is_not_at_the_top(many: PageService, browsers: Browsers) -> None:
     person = someone(browsers, many)
-    person.page.mouse.move(600, 500)
-    person.page.mouse.wheel(0, 900)
-    person.page.wait_for_timeout(500)
+    person.watched.scroll_by(900)
     tile = person.tiles.nth(12)
     top, place, shift = person.watched.scroll_top(), place_of(tile), person.watched.shift()
     assert top > 300
     many.post("a wolf that came meanwhile")
     new = person.page.get_by_role("button", name=re.compile(r"\d+ new"))
-    expect(new).to_be_in_viewport(ratio=1, timeout=25_000)  # an idle page asks every 15 s
+    expect(new).to_be_in_viewport(ratio=1, timeout=60_000)  # an idle page asks every 15 s
     bottom = person.page.get_by_role("banner").evaluate("(top) => top.getBoundingClientRect().bottom")
     assert place_of(new)[1] >= bottom, "the top of the page does not cover it"
     assert (person.watched.scroll_top(), place_of(tile)) == (top, place)
@@ -121,9 +122,7 @@ def test_at_the_top_a_new_picture_appears_and_the_gallery_stays_in_its_order(
 
 def test_going_back_from_a_picture_returns_to_the_same_place(many: PageService, browsers: Browsers) -> None:
     person = someone(browsers, many)
-    person.page.mouse.move(600, 500)
-    person.page.mouse.wheel(0, 1500)
-    person.page.wait_for_timeout(600)
+    person.watched.scroll_by(1500)
     tile = person.page.locator("#gallery a.tile").nth(22)
     tile.scroll_into_view_if_needed()
     top, place = person.watched.scroll_top(), place_of(tile)
@@ -132,19 +131,21 @@ def test_going_back_from_a_picture_returns_to_the_same_place(many: PageService, 
         expect(person.dialog).to_be_visible()
         leave()
         expect(person.dialog).to_be_hidden()
+        expect(person.page).not_to_have_url(re.compile("#p="))
+        expect(tile).to_be_focused()
         assert person.watched.scroll_top() == pytest.approx(top, abs=1)
         assert place_of(tile) == pytest.approx(place, abs=1)
-        expect(tile).to_be_focused()
 
 
 def test_a_reload_returns_to_the_same_place(many: PageService, browsers: Browsers) -> None:
     person = someone(browsers, many)
-    person.page.mouse.move(600, 500)
     for _ in range(4):
-        person.page.mouse.wheel(0, 700)
-        person.page.wait_for_timeout(400)
-    guid = person.page.evaluate("document.elementFromPoint(600, 400).closest('li')?.dataset.guid")
-    assert guid
+        person.watched.scroll_by(700)
+    guid = person.page.evaluate(
+        """[...document.querySelectorAll("#gallery li[data-guid]")]
+            .find((each) => each.getBoundingClientRect().top > 300).dataset.guid"""
+    )
+    expect(person.page.locator(f"li[data-guid='{guid}']")).to_be_in_viewport()
     person.reload()
     expect(person.page.locator(f"li[data-guid='{guid}']")).to_be_in_viewport()
 
@@ -195,13 +196,11 @@ def test_several_are_selected_downloaded_and_deleted(page_service: PageService, 
     for number in (1, 2):
         person.page.get_by_role("checkbox", name=f"fox {number}").click()
     person.watched.require_access()
-    names = set()
-    with person.page.expect_download() as first:
-        person.page.on("download", lambda download: names.add(download.suggested_filename))
-        bar.get_by_role("button", name="Download").click()
-    assert first.value.suggested_filename.endswith(".png")
-    person.page.wait_for_timeout(1500)
-    assert len(names) == 2
+    names: set[str] = set()
+    person.page.on("download", lambda download: names.add(download.suggested_filename))
+    bar.get_by_role("button", name="Download").click()
+    person.watched.wait_until(lambda: len(names) == 2, "both pictures are downloaded")
+    assert {name.rpartition(".")[2] for name in names} == {"png"}
     bar.get_by_role("button", name="Delete…").click()
     assert len(page_service.get("/image")) == 4, "it asks first"
     bar.get_by_role("button", name="Delete 2 pictures for good").click()
@@ -249,17 +248,11 @@ def test_a_search_finds_what_was_asked_for(
 
 def test_what_is_typed_before_the_gallery_is_there_is_searched_for(searched: PageService, browsers: Browsers) -> None:
     person = someone(browsers, searched)
-    slow = re.compile(r"/image\?limit=")
-
-    def delay(route: Route) -> None:
-        person.page.wait_for_timeout(1500)
-        route.continue_()
-
-    person.page.route(slow, delay)
+    held = held_back(person.page, re.compile(r"/image\?limit="))
     person.page.reload()
+    person.watched.wait_until(lambda: held, "the gallery is asked for")
     person.page.get_by_role("searchbox").press_sequentially("lighthouse dawn", delay=30)
-    person.page.wait_for_timeout(2500)
-    person.page.unroute(slow)
+    let_go(person.page, held)
     expect(person.page.get_by_role("searchbox")).to_have_value("lighthouse dawn")
     expect(person.page.get_by_role("searchbox")).to_be_focused()
     expect(person.tiles).to_have_count(1)

@@ -84,6 +84,15 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_the_others_are_used(
     expect(words).not_to_contain_text("torn.png")
 
 
+def test_every_file_that_is_no_picture_is_named(page_service: PageService, browsers: Browsers) -> None:
+    person = someone(browsers, page_service)
+    notes: FilePayload = {"name": "notes.png", "mimeType": "image/png", "buffer": b"x"}
+    letter: FilePayload = {"name": "letter.png", "mimeType": "image/png", "buffer": b"x"}
+    choose(person, notes, letter)
+    for name in ("notes.png", "letter.png"):
+        expect(person.page.locator("#make")).to_contain_text(f"{name} is no PNG")
+
+
 def test_no_more_inputs_are_taken_than_an_edit_may_have(page_service: PageService, browsers: Browsers) -> None:
     person = someone(browsers, page_service)
     choose(person, *(picture(f"{number}.png", f"hsl({number * 20}, 80%, 50%)") for number in range(MOST + 1)))

@@ -65,6 +65,7 @@ def test_no_other_page_can_frame_it(service: str, browsers: Browsers) -> None:
         watched = browsers.new(other)
         watched.open()
         watched.wait_for("frames.length === 1")
+        watched.wait_until(lambda: len(watched.complaints) > 1, "the browser says why")
         assert [each.url for each in watched.page.frames[1:]] == ["chrome-error://chromewebdata/"]
         complaints, watched.complaints = watched.complaints, []
     assert f"a request to {service}/" in complaints
@@ -92,7 +93,7 @@ def test_a_page_that_is_watched_keeps_no_complaint_to_itself(browsers: Browsers,
     with listening(Starlette(routes=[Route("/", lambda _: page), Route("/bad.js", lambda _: bad)])) as url:
         watched = browsers.new(url)
         watched.open()
-        watched.page.wait_for_timeout(100)
+        watched.wait_until(lambda: any(complaint in said for said in watched.complaints), complaint)
         with pytest.raises(AssertionError, match=re.escape(complaint)):
             watched.require_silence()
         watched.complaints.clear()

@@ -51,10 +51,10 @@ def test_several_at_once_are_several_purchases_and_each_has_a_tile(
     page_service: PageService, browsers: Browsers
 ) -> None:
     person = someone(browsers, page_service)
-    page_service.upstream.delay = 1
-    person.make("a fox", count="3")
-    expect(person.now).to_have_count(3)
-    expect(person.page.locator("#running-count")).to_have_text("3 running")
+    with page_service.drawing():
+        person.make("a fox", count="3")
+        expect(person.now).to_have_count(3)
+        expect(person.page.locator("#running-count")).to_have_text("3 running")
     expect(person.now.get_by_role("img", name="a fox")).to_have_count(3)
     expect(person.page.locator("#running-count")).to_be_hidden()
     assert page_service.upstream.received == 3
@@ -63,7 +63,7 @@ def test_several_at_once_are_several_purchases_and_each_has_a_tile(
 
 def test_the_elapsed_time_is_that_of_the_server(page_service: PageService, browsers: Browsers) -> None:
     person = someone(browsers, page_service)
-    page_service.upstream.delay = 30
+    page_service.upstream.delay = 60
     answer = httpx2.post(
         f"{page_service.url}/image", json={"prompt": "a fox"}, headers={**KEY, "Prefer": "respond-async"}
     )
@@ -73,21 +73,21 @@ def test_the_elapsed_time_is_that_of_the_server(page_service: PageService, brows
     person.page.clock.set_fixed_time("2031-01-01T00:00:00Z")
     person.reload()
     time = person.now.locator(".time")
-    expect(time).to_have_text(re.compile(r"0:(0[3-9]|1\d)"))
+    expect(time).to_have_text(re.compile(r"0:(0[3-9]|[1-5]\d)"))
 
 
 def test_a_reload_in_the_middle_and_another_browser_see_what_runs(
     page_service: PageService, browsers: Browsers
 ) -> None:
     person, other = someone(browsers, page_service), someone(browsers, page_service)
-    page_service.upstream.delay = 6
-    person.make("a fox at night")
-    expect(person.now).to_contain_text("Drawing")
-    person.reload()
-    expect(person.now).to_contain_text("a fox at night")
-    expect(person.now).to_contain_text("Drawing")
-    other.reload()
-    expect(other.now).to_contain_text("a fox at night")
+    with page_service.drawing():
+        person.make("a fox at night")
+        expect(person.now).to_contain_text("Drawing")
+        person.reload()
+        expect(person.now).to_contain_text("a fox at night")
+        expect(person.now).to_contain_text("Drawing")
+        other.reload()
+        expect(other.now).to_contain_text("a fox at night")
     for each in (person, other):
         expect(each.page.get_by_role("link", name="a fox at night").first).to_be_visible()
     assert page_service.upstream.received == 1, "neither bought it again"
@@ -98,23 +98,23 @@ def test_what_others_have_made_is_visible_with_the_name_of_their_key(
 ) -> None:
     key = page_service.create_key("laptop")
     person = someone(browsers, page_service)
-    page_service.upstream.delay = 4
     headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
-    httpx2.post(f"{page_service.url}/image", json={"prompt": "a fox of another"}, headers=headers)
-    person.reload()
-    expect(person.now).to_contain_text("Drawing for laptop")
+    with page_service.drawing():
+        httpx2.post(f"{page_service.url}/image", json={"prompt": "a fox of another"}, headers=headers)
+        person.reload()
+        expect(person.now).to_contain_text("Drawing for laptop")
     expect(person.page.get_by_role("link", name="a fox of another").first).to_be_visible()
 
 
 def test_unfinished_pictures_are_shown_while_it_comes(page_service: PageService, browsers: Browsers) -> None:
     person = someone(browsers, page_service)
-    page_service.upstream.delay = 4
+    page_service.upstream.delay = 12
     person.page.get_by_label("Watch it come").check()
     person.make("a fox")
     partial = person.now.locator("img.partial")
     expect(partial).to_be_visible()
     assert str(partial.get_attribute("src")).startswith("blob:")
-    expect(person.now.get_by_role("img", name="a fox")).to_be_visible()
+    expect(person.now.get_by_role("img", name="a fox")).to_be_visible(timeout=60_000)
     (request,) = page_service.upstream.requests
     assert b'"partial_images": 1' in request["body"] or b'"partial_images":1' in request["body"]
 

@@ -131,5 +131,5 @@ def test_polling_goes_on_after_an_answer_that_cannot_be_read(page_service: PageS
     expect(person.page.locator("#banner")).to_be_visible()
     person.page.unroute(LISTED)
     page_service.post("a wolf")
-    expect(person.page.locator("#banner")).to_be_hidden(timeout=40_000)
+    expect(person.page.locator("#banner")).to_be_hidden(timeout=90_000)
     expect(person.now.get_by_role("img", name="a wolf")).to_be_visible()

@@ -42,7 +42,7 @@ def test_a_prompt_is_shown_as_it_was_written_and_does_nothing(
     person.close_picture()
     person.page.get_by_role("link", name="Activity").click()
     expect(person.page.get_by_role("row")).to_have_count(3)
-    assert person.page.title() == "PixyProxy"
+    expect(person.page).to_have_title("Activity · PixyProxy")
 
 
 def test_the_longest_prompt_goes_through_everything(page_service: PageService, browsers: Browsers) -> None:

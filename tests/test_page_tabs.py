@@ -8,9 +8,9 @@ from playwright.sync_api import Request, expect
 
 from pixyproxy.data.conversions import time_to_column
 from tests import planted
-from tests.browsing import PATIENCE_MS, Browsers
+from tests.browsing import PATIENCE_MS, Browsers, held_back, let_go
 from tests.page_stage import KEY, SMALL, PageService, Person, someone
-from tests.test_page_login import cookies, log_in_by_key
+from tests.test_page_login import POLLING, cookies, log_in_by_key
 
 
 def count_purchases(person: Person) -> list[str]:
@@ -29,15 +29,15 @@ def test_two_tabs_make_at_the_same_time_and_each_sees_the_others(page_service: P
     one = someone(browsers, page_service)
     two = Person(browsers.tab(one.page.context, page_service.url)).open()
     bought = {person: count_purchases(person) for person in (one, two)}
-    page_service.upstream.delay = 6
-    one.make("a fox of the first tab")
-    two.prompt.fill("a wolf of the second tab")
-    two.page.get_by_role("button", name="Make", exact=True).dblclick()
-    for person in (one, two):
-        expect(person.now).to_have_count(2)
-        expect(person.now.filter(has_text="a fox of the first tab")).to_contain_text("Drawing")
-        expect(person.now.filter(has_text="a wolf of the second tab")).to_contain_text("Drawing")
-        expect(person.page.locator("#running-count")).to_have_text("2 running")
+    with page_service.drawing():
+        one.make("a fox of the first tab")
+        two.prompt.fill("a wolf of the second tab")
+        two.page.get_by_role("button", name="Make", exact=True).dblclick()
+        for person in (one, two):
+            expect(person.now).to_have_count(2)
+            expect(person.now.filter(has_text="a fox of the first tab")).to_contain_text("Drawing")
+            expect(person.now.filter(has_text="a wolf of the second tab")).to_contain_text("Drawing")
+            expect(person.page.locator("#running-count")).to_have_text("2 running")
     for person in (one, two):
         expect(person.now.get_by_role("img", name="a fox of the first tab")).to_be_visible()
         expect(person.now.get_by_role("img", name="a wolf of the second tab")).to_be_visible()
@@ -74,6 +74,7 @@ def test_after_an_idle_session_has_ended_one_logs_in_again_where_one_was(
     expect(person.said).to_have_text("24 found")
     person.prompt.fill("a fox that is not finished")
     person.page.evaluate("document.querySelector('#gallery a.tile').dataset.kept = 'yes'")
+    held = held_back(person.page, POLLING)
     let_session_end(page_service, person)
     person.page.get_by_role("button", name="Make", exact=True).click()
     login = person.page.get_by_role("dialog", name="PixyProxy")
@@ -83,6 +84,7 @@ def test_after_an_idle_session_has_ended_one_logs_in_again_where_one_was(
     person.watched.require_access()
     log_in_by_key(person, planted.API_KEY)
     expect(login).to_be_hidden()
+    let_go(person.page, held)
     expect(person.page.get_by_role("button", name="Make", exact=True)).to_be_focused()
     expect(person.prompt).to_have_value("a fox that is not finished")
     expect(person.page.get_by_role("searchbox")).to_have_value("fox")
@@ -95,6 +97,27 @@ def test_after_an_idle_session_has_ended_one_logs_in_again_where_one_was(
     assert page_service.upstream.received == 25
 
 
+def test_a_picture_that_an_ended_session_did_not_buy_was_not_billed_and_can_be_tried_again(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    person = someone(browsers, page_service)
+    bought = count_purchases(person)
+    person.watched.expect(401, r"/(session|image|generation)")
+    held = held_back(person.page, POLLING)
+    let_session_end(page_service, person)
+    person.make("a fox")
+    log_in_by_key(person, planted.API_KEY)
+    expect(person.page.get_by_role("dialog", name="PixyProxy")).to_be_hidden()
+    let_go(person.page, held)
+    expect(person.now).not_to_contain_text("Bearer")
+    expect(person.now).to_contain_text("Nothing was billed.")
+    person.now.get_by_role("button", name="Try again").click()
+    expect(person.now.get_by_role("img", name="a fox")).to_be_visible()
+    assert len(bought) == 2
+    assert len(set(bought)) == 1
+    assert page_service.upstream.received == 1
+
+
 def test_a_session_that_ends_while_nobody_touches_the_page_asks_for_the_key_by_itself(
     page_service: PageService, browsers: Browsers
 ) -> None:
@@ -105,7 +128,7 @@ def test_a_session_that_ends_while_nobody_touches_the_page_asks_for_the_key_by_i
     expect(person.dialog).to_be_visible()
     let_session_end(page_service, person)
     login = person.page.get_by_role("dialog", name="PixyProxy")
-    expect(login).to_be_visible(timeout=25_000)  # an idle page asks every 15 s
+    expect(login).to_be_visible(timeout=60_000)  # an idle page asks every 15 s
     assert login.count() == 1
     log_in_by_key(person, planted.API_KEY)
     expect(login).to_be_hidden()
@@ -120,7 +143,6 @@ def test_a_request_for_three_pictures_has_a_badge_and_all_three_are_in_the_galle
     page_service: PageService, browsers: Browsers
 ) -> None:
     person = someone(browsers, page_service)
-    page_service.upstream.delay = 2
     sent = {"prompt": "three foxes", "n": 3, "size": SMALL}
     answer = httpx2.post(f"{page_service.url}/v1/images/generations", json=sent, headers=KEY, timeout=30)
     assert answer.status_code == 200, answer.text

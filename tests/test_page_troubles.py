@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browsing import Browsers
+from tests.browsing import Browsers, held_back
 from tests.page_stage import KEY, PageService, serve_page, someone
 
 MANY = 120
@@ -39,17 +39,6 @@ def answered(page: Page, url: re.Pattern[str], status: int, body: str) -> list[s
     return asked
 
 
-def held_back(page: Page, url: str | re.Pattern[str]) -> list[Route]:
-    """Hold these requests back until the test lets them go on."""
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route(url, hold)
-    return held
-
-
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
@@ -75,7 +64,8 @@ def test_a_page_that_fails_is_asked_for_again_in_its_place_by_the_person(
     person.page.mouse.wheel(0, 4000)
     person.page.wait_for_timeout(1000)
     assert len(asked) == 1, "who scrolls asks for nothing"
-    again.press("Enter")
+    with person.page.expect_response(NEXT_PAGE):
+        again.press("Enter")
     expect(again).to_be_focused()
     assert len(asked) == 2
     before = person.tiles.count()
@@ -111,10 +101,34 @@ def test_a_thumbnail_that_did_not_come_is_asked_for_again(page_service: PageServ
     person.watched.expect(503, "/image/.*/thumbnail")
     asked = answered(person.page, re.compile("/thumbnail"), 503, "{}")
     person.page.reload()
-    person.watched.wait_for("document.querySelector('#gallery a.tile img')?.complete")
-    assert len(asked) == 1
+    person.watched.wait_for("document.querySelector('#gallery a.tile img')?.classList.contains('lost')")
+    assert asked
     person.page.unroute(re.compile("/thumbnail"))
-    person.watched.wait_for("document.querySelector('#gallery a.tile img').naturalWidth > 0")
+    came = "document.querySelector('#gallery a.tile img:not(.lost)')?.naturalWidth > 0"
+    person.watched.wait_for(came, patience_ms=60_000)  # after 3, 10 and 30 s
+
+
+def test_a_lost_thumbnail_is_said_in_words_and_the_browsers_broken_image_is_not_seen(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    page_service.post("a fox")
+    person = someone(browsers, page_service)
+    person.watched.expect(503, "/image/.*/thumbnail")
+    asked = answered(person.page, re.compile("/thumbnail"), 503, "{}")
+    person.page.clock.install()
+    person.reload()
+    picture = person.tile("a fox").get_by_role("img")
+    for number, seconds in enumerate((3, 10, 30), start=1):  # until it is asked for again
+        expect(picture).to_have_css("opacity", "0")
+        person.watched.wait_for("document.querySelector('#gallery img').complete")
+        assert len(asked) == number
+        with person.page.expect_response(re.compile("/thumbnail")):
+            person.page.clock.fast_forward(seconds * 1000)
+    expect(person.tile("a fox")).to_contain_text("No preview. Open it to see why.")
+    person.watched.require_access()
+    person.page.unroute(re.compile("/thumbnail"))
+    person.tile("a fox").click()
+    expect(person.dialog.get_by_role("img", name="a fox")).to_have_js_property("naturalWidth", 48)
 
 
 def test_an_older_picture_waits_for_the_page_that_is_being_read(many: PageService, browsers: Browsers) -> None:
@@ -154,10 +168,9 @@ def test_only_the_picture_that_is_wanted_last_is_opened(page_service: PageServic
 
 def test_before_the_first_of_a_page_in_the_middle_there_are_newer_ones(many: PageService, browsers: Browsers) -> None:
     person = someone(browsers, many)
-    person.page.mouse.move(600, 500)
     for _ in range(6):
-        person.page.mouse.wheel(0, 700)
-        person.page.wait_for_timeout(300)
+        person.watched.scroll_by(700)
+    person.watched.wait_for("JSON.parse(sessionStorage.place).cursor !== ''")
     person.reload()
     expect(person.page.get_by_role("button", name="To the newest")).to_be_attached()
     person.tiles.first.click()

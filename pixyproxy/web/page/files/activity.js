@@ -2,6 +2,7 @@
 
 import { Problem, askPage, pathWith } from "./api.js";
 import { button, byId, el, say } from "./dom.js";
+import { Fresh } from "./head.js";
 import { beginningOf, costOf, duration, momentOf, number, size, tokens } from "./format.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
@@ -26,17 +27,24 @@ export class Activity {
     });
     #keys = el("datalist", { id: "keys-seen" });
     #rows = el("tbody");
-    #end = el("p", { class: "end", tabIndex: -1 });
+    #table = el("table");
+    #fresh = new Fresh(() => this.#showNewest());
+    #below = el("p", { class: "end", tabIndex: -1 });
     #asked = new AbortController();
     /** @type {Map<string, HTMLElement>} */
     #shown = new Map();
     #next = "";
+    /** When the last of the rows was begun; empty if there are no older ones. */
+    #oldest = "";
 
     /** @param {import("./live.js").Live} live */
     constructor(live) {
+        this.live = live;
         const head = el("tr", {}, ...COLUMNS.map((name) => el("th", { scope: "col" }, name)));
         this.#key.setAttribute("list", "keys-seen");
+        this.#table.append(el("thead", {}, head), this.#rows);
         byId("activity").replaceChildren(
+            this.#fresh.element,
             el(
                 "div",
                 { class: "head" },
@@ -45,19 +53,16 @@ export class Activity {
                 el("label", {}, "Key ", this.#key),
                 this.#keys,
             ),
-            el(
-                "div",
-                { class: "scrolls", tabIndex: 0, role: "region", "aria-label": "Generations" },
-                el("table", {}, el("thead", {}, head), this.#rows),
-            ),
-            this.#end,
+            el("div", { class: "scrolls", tabIndex: 0, role: "region", "aria-label": "Generations" }, this.#table),
+            this.#below,
         );
-        live.addEventListener("change", () => this.#update(live));
+        live.addEventListener("change", () => this.#update());
     }
 
     /** Read the newest. */
     load() {
         this.#asked.abort();
+        this.#table.ariaBusy = "true";
         this.#asked = new AbortController();
         this.#next = pathWith("generation", { state: this.#state.value, caller: this.#key.value.trim(), limit: PAGE });
         return this.#more(true);
@@ -69,7 +74,10 @@ export class Activity {
             /** @type {{items: Generation[], next: string | null}} */
             const { items, next } = await askPage(this.#next, signal);
             if (first) this.#clear();
+            this.#table.ariaBusy = null;
             this.#next = next ?? "";
+            this.#oldest = next ? (items.at(-1)?.created_at ?? "") : "";
+            this.#letColumnsFit();
             for (const generation of items) this.#show(generation);
             this.#showEnd(
                 this.#shown.get(items[0]?.guid ?? ""),
@@ -97,51 +105,94 @@ export class Activity {
      * @param {...(Node | string)} nodes
      */
     #showEnd(row, ...nodes) {
-        const pressed = this.#end.contains(document.activeElement);
-        this.#end.replaceChildren(...nodes);
-        if (pressed) (row ?? this.#end.querySelector("button") ?? this.#end).focus();
+        const pressed = this.#below.contains(document.activeElement);
+        this.#below.replaceChildren(...nodes);
+        if (pressed) (row ?? this.#below.querySelector("button") ?? this.#below).focus();
+    }
+
+    async #showNewest() {
+        scrollTo({ top: 0 });
+        await this.load();
+        this.#rows.querySelector("tr")?.focus({ preventScroll: true });
     }
 
     #clear() {
+        this.#fresh.show([]);
         this.#shown.clear();
         this.#rows.replaceChildren();
     }
 
     /** @param {Generation} generation */
     #show(generation) {
-        const row = rowOf(generation);
-        this.#shown.get(generation.guid)?.replaceWith(row);
+        const row = rowOf(generation, el("td", {}, problemOf(generation)));
         if (!this.#shown.has(generation.guid)) this.#rows.append(row);
         this.#shown.set(generation.guid, row);
         if (![...this.#keys.options].some((option) => option.value === generation.caller))
             this.#keys.append(el("option", { value: generation.caller }));
     }
 
-    /** What is shown and runs may have ended. @param {import("./live.js").Live} live */
-    #update(live) {
+    /** What is shown and runs may have ended; what is new waits. */
+    #update() {
         for (const [guid, row] of this.#shown) {
-            const generation = live.get(guid);
-            if (generation && row.dataset.state === "running" && generation.state !== "running") this.#show(generation);
+            const generation = this.live.get(guid);
+            if (row.dataset.state === "running" && generation?.state !== "running" && generation)
+                this.#end(row, generation);
         }
+        if (this.#table.ariaBusy) return;
+        const [state, caller] = [this.#state.value, this.#key.value.trim()];
+        const fresh = this.live.all.filter(
+            (each) =>
+                !this.#shown.has(each.guid) &&
+                each.created_at > this.#oldest &&
+                (!state || each.state === state) &&
+                (!caller || each.caller === caller),
+        );
+        this.#fresh.show(fresh.map(({ guid }) => guid));
+    }
+
+    /**
+     * A row says how it ended, and nothing moves: the columns stay as they are, and a problem is opened by the person.
+     * @param {HTMLElement} row
+     * @param {Generation} generation
+     */
+    #end(row, generation) {
+        if (!this.#table.style.tableLayout) {
+            const columns = /** @type {NodeListOf<HTMLElement>} */ (this.#table.querySelectorAll("th"));
+            const widths = Array.from(columns, (column) => column.getBoundingClientRect().width);
+            for (const [index, column] of columns.entries()) column.style.width = `${widths[index]}px`;
+            this.#table.style.tableLayout = "fixed";
+        }
+        const problem = problemOf(generation);
+        const ontoggle = () => this.#letColumnsFit();
+        const words = problem && el("details", { ontoggle }, el("summary", {}, "Why?"), problem);
+        const ended = rowOf(generation, el("td", {}, words));
+        const focused = row.contains(document.activeElement);
+        row.replaceWith(ended);
+        this.#shown.set(generation.guid, ended);
+        if (focused) (ended.querySelector("a") ?? ended).focus({ preventScroll: true });
+    }
+
+    #letColumnsFit() {
+        this.#table.style.tableLayout = "";
+        for (const column of this.#table.querySelectorAll("th")) column.style.width = "";
     }
 }
 
 /** @param {Generation} generation */
-function rowOf(generation) {
-    const {
-        state,
-        caller,
-        request,
-        images,
-        usage,
-        error,
-        upstream_request_id: upstream,
-        created_at: created,
-    } = generation;
+function problemOf({ error }) {
+    return error ? `${error.detail || error.title} ${costOf(error.cost)}` : "";
+}
+
+/**
+ * @param {Generation} generation
+ * @param {HTMLElement} problem its cell
+ */
+function rowOf(generation, problem) {
+    const { state, caller, request, images, usage, upstream_request_id: upstream, created_at: created } = generation;
     const used = tokens(usage);
     const [image] = images;
     const prompt = beginningOf(String(request.prompt ?? ""), 80);
-    const cells = [
+    const texts = [
         momentOf(created),
         el("span", { class: `state ${state}` }, STATES[state]),
         caller,
@@ -150,8 +201,7 @@ function rowOf(generation) {
         size(String(generation.answer?.size ?? request.size ?? "–")),
         duration(generation.duration),
         used === null ? "–" : number(used),
-        error ? `${error.detail || error.title} ${costOf(error.cost)}` : "",
-        upstream ?? "–",
     ];
-    return el("tr", { "data-state": state, tabIndex: -1 }, ...cells.map((cell) => el("td", {}, cell)));
+    const cells = [...texts.map((text) => el("td", {}, text)), problem, el("td", {}, upstream ?? "–")];
+    return el("tr", { "data-state": state, tabIndex: -1 }, ...cells);
 }

@@ -13,7 +13,7 @@
  *     created_at: string, updated_at: string}} Generation
  * @typedef {{caller: string, demo: boolean, models: string[], model: string, quality: string | null, sizes: string[],
  *     qualities: string[], formats: string[], backgrounds: string[], max_prompt: number, max_sources: number,
- *     partial_images: number, public_url: string | null, expires_at: string | null}} Session
+ *     partial_images: number, max_generations: number, expires_at: string | null}} Session
  */
 
 /** A problem that the service answered with (RFC 9457), or that it did not answer. */

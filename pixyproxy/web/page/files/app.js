@@ -2,7 +2,7 @@
 
 import { Problem, askJson } from "./api.js";
 import { byId, el, tell } from "./dom.js";
-import { listenToKeys, showKeys } from "./keys.js";
+import { listenToKeys } from "./keys.js";
 import { askToLogIn, logInByCode, logOut } from "./login.js";
 import { Page } from "./page.js";
 
@@ -20,13 +20,9 @@ async function logIn() {
 
 async function start() {
     const page = new Page(await logIn());
-    byId("show-keys").addEventListener("click", showKeys);
+    byId("show-keys").addEventListener("click", () => page.showKeys());
     byId("log-out").addEventListener("click", logOut);
-    document.addEventListener("click", (event) => {
-        const link = event.target instanceof Element ? event.target.closest('a[href^="#p="]') : null;
-        if (link && !event.defaultPrevented) page.noteOpened();
-    });
-    listenToKeys(page.keys, () => page.openPicture);
+    listenToKeys((event) => page.press(event));
     let asking = false;
     addEventListener("loggedout", async () => {
         if (asking) return;

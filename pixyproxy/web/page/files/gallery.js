@@ -12,7 +12,6 @@ import { rove, tileOf } from "./tiles.js";
 /** @typedef {import("./api.js").Image} Image */
 /** @typedef {import("./rows.js").Tile} Tile */
 
-const NEWER = "There are newer pictures: close this one, and go to the newest with the button above the gallery.";
 const GAP = 8; // CSS pixels between the top of the page and the beginning of another list
 
 export class Gallery {
@@ -119,19 +118,19 @@ export class Gallery {
         if (await this.refresh()) this.#focusTile(this.#days.element.querySelector("a.tile"));
     }
 
-    /**
-     * The neighbour of a picture; at the end the next page is read. A `Problem` says why it is not known.
-     * @param {string} guid
-     * @param {1 | -1} step
-     * @returns {Promise<Image | null>}
-     */
-    async neighbour(guid, step) {
-        const index = this.images.findIndex((image) => image.guid === guid);
-        if (index < 0) return null;
-        if (index + step < 0 && this.#cursor) throw new Problem({ detail: NEWER });
-        if (index + step >= this.images.length && this.#pages.left && !(await this.#pages.more()))
-            throw new Problem({ detail: "The next pictures did not come. Try again." });
-        return this.images[index + step] ?? null;
+    /** Whether there are newer pictures than those that are shown. */
+    get newer() {
+        return this.#cursor !== "";
+    }
+
+    /** Whether there are older ones. */
+    get older() {
+        return this.#pages.left;
+    }
+
+    /** Read the next page; whether it came. */
+    more() {
+        return this.#pages.more();
     }
 
     /**
@@ -178,7 +177,7 @@ export class Gallery {
         this.images = [];
         this.#tiles.clear();
         this.#place.begin(this.#cursor);
-        this.#fresh.clear();
+        this.#fresh.show([]);
         const newer = button("↑ To the newest", () => this.#showNewest(), { class: "quiet" });
         this.#days.clear(...(this.#cursor ? [newer] : []));
         this.selection.clear();

@@ -155,8 +155,8 @@ export class GenerationTile {
             src: `image/${image.guid}/thumbnail?size=800`,
             decoding: "async",
             onload: () => this.forgetPartial(),
-            onerror: () => retryImage(picture),
         });
+        retryImage(picture);
         const partial = this.#partial ? el("img", { class: "under", alt: "", src: this.#partial }) : null;
         const count = others.length ? el("span", { class: "badge" }, `+${others.length}`) : null;
         return [el("a", { href: `#p=${image.guid}`, class: "tile" }, partial, picture, count)];

@@ -1,4 +1,4 @@
-// What is above the pictures: what they are, and whose; and new ones, which wait until the person asks for them.
+// What is above the pictures: what they are, and whose; and what is new, which waits until the person asks for it.
 
 import { button, el } from "./dom.js";
 
@@ -9,6 +9,20 @@ new ResizeObserver(() => document.documentElement.style.setProperty("--top", `${
 /** CSS pixels of the window that the top of the page covers. */
 export function covered() {
     return getComputedStyle(top).position === "sticky" ? top.offsetHeight : 0;
+}
+
+/** Words that no prompt is found by. */
+const COMMON = /^(and|for|from|that|the|this|with)$/i;
+
+/**
+ * The query of what was typed: the last word may still be growing.
+ * @param {string} typed
+ */
+export function queryOf(typed) {
+    const [, last = ""] = /(?:^|\s)([\p{L}\p{N}]{3,})$/u.exec(typed) ?? [];
+    const quoted = (typed.match(/"/g) ?? []).length % 2 === 1;
+    const growing = last && !COMMON.test(last) && !quoted && typed.length < 500;
+    return growing ? `${typed.trim()}*` : typed.trim();
 }
 
 export class Head {
@@ -39,7 +53,7 @@ export class Head {
     }
 }
 
-/** Pictures that came since the gallery was read: they wait behind a button. */
+/** What came since a list was read: it waits behind a button. */
 export class Fresh {
     /** @type {Set<string>} */
     #guids = new Set();
@@ -54,22 +68,17 @@ export class Fresh {
 
     /** @param {string} guid */
     add(guid) {
-        this.#guids.add(guid);
-        this.#show();
+        this.show([...this.#guids, guid]);
     }
 
     /** @param {string} guid */
     delete(guid) {
-        this.#guids.delete(guid);
-        this.#show();
+        this.show([...this.#guids].filter((other) => other !== guid));
     }
 
-    clear() {
-        this.#guids.clear();
-        this.#show();
-    }
-
-    #show() {
+    /** @param {string[]} guids of all that wait */
+    show(guids) {
+        this.#guids = new Set(guids);
         this.#button.hidden = this.#guids.size === 0;
         this.#button.textContent = `↑ ${this.#guids.size} new`;
     }

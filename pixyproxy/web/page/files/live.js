@@ -3,6 +3,7 @@
 import { Problem, ask, askPage, pathWith, serverNow } from "./api.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
+/** @typedef {import("./api.js").Image} Image */
 
 const BUSY = 2_000;
 const IDLE = 15_000;
@@ -63,6 +64,11 @@ export class Live extends EventTarget {
         return this.#sorted(({ state, created_at: at }) => state === "failed" && Date.parse(at) > since);
     }
 
+    /** Every generation that is known. */
+    get all() {
+        return [...this.#known.values()];
+    }
+
     /** Generations that succeeded, oldest first. */
     get succeeded() {
         return this.#sorted((generation) => generation.state === "succeeded");
@@ -98,9 +104,7 @@ export class Live extends EventTarget {
 
     /** @param {(generation: Generation) => boolean} wanted */
     #sorted(wanted) {
-        return [...this.#known.values()]
-            .filter(wanted)
-            .sort((one, other) => (one.created_at < other.created_at ? -1 : 1));
+        return this.all.filter(wanted).sort((one, other) => (one.created_at < other.created_at ? -1 : 1));
     }
 
     async #ask() {
@@ -167,12 +171,42 @@ export class Live extends EventTarget {
             const answer = await ask(`generation/${guid}`);
             this.#keep(await answer.json());
         }
-        const old = [...this.#known.values()]
-            .sort((one, other) => (one.created_at < other.created_at ? 1 : -1))
-            .slice(MEMORY);
+        const old = this.all.sort((one, other) => (one.created_at < other.created_at ? 1 : -1)).slice(MEMORY);
         for (const { guid } of old.filter(({ state }) => state !== "running")) {
             this.#known.delete(guid);
             this.#listed.delete(guid);
         }
+    }
+}
+
+/** Pictures that came since the page was opened: each arrives once, whatever is shown or deleted later. */
+export class Arrivals {
+    /** Milliseconds since 1970. */
+    #since = Infinity;
+    /** @type {Set<string>} */
+    #seen = new Set();
+
+    /** @param {number} since milliseconds since 1970 */
+    begin(since) {
+        this.#since = since;
+    }
+
+    /**
+     * The generations with pictures that have just arrived, and these.
+     * @param {Generation[]} generations
+     * @param {(guid: string) => boolean} isShown whether a picture is on the page already
+     * @returns {{generation: Generation, images: Image[]}[]}
+     */
+    take(generations, isShown) {
+        const arrived = [];
+        for (const generation of generations) {
+            const fresh = generation.images.filter(
+                ({ guid, created_at: at }) => !this.#seen.has(guid) && Date.parse(at) > this.#since,
+            );
+            for (const { guid } of fresh) this.#seen.add(guid);
+            const images = fresh.filter(({ guid }) => !isShown(guid));
+            if (images.length) arrived.push({ generation, images });
+        }
+        return arrived;
     }
 }

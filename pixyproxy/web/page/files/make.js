@@ -119,8 +119,9 @@ export class Make {
         this.#addSelect("output_format", "Format", formats, "png");
         this.#addSelect("background", "Background", backgrounds, "auto");
         if (models.length > 1) this.#addSelect("model", "Model", models, model);
-        const counts = Array.from({ length: MOST_AT_ONCE }, (_, index) => String(index + 1));
-        this.#addSelect("count", "Pictures", counts, "1");
+        const most = Math.min(MOST_AT_ONCE, this.session.max_generations); // more than run at once would be refused
+        const counts = Array.from({ length: most }, (_, index) => String(index + 1));
+        if (most > 1) this.#addSelect("count", "Pictures", counts, "1");
         if (!this.session.partial_images) return;
         const shown = el("input", { type: "checkbox", name: "partials", onchange: () => this.#keepDraft() });
         const title = "Show unfinished pictures while it is drawn. They cost more tokens.";
@@ -164,7 +165,7 @@ export class Make {
             this.hint(`The prompt has ${length} characters; at most ${this.session.max_prompt} are drawn.`);
             return;
         }
-        const { count, partials, ...parameters } = this.#chosen();
+        const { count = "1", partials, ...parameters } = this.#chosen();
         const body = { prompt, model: this.session.model, ...parameters, ...this.#sources.parameters };
         if (this.#isDoubleClick(JSON.stringify([count, body]))) return;
         this.hint();

@@ -4,6 +4,8 @@ import { button, el } from "./dom.js";
 import { dataUrlOf } from "./sources.js";
 
 const COLOUR = "rgb(255 120 60)";
+const KEYS = "Drag over it; or move with the arrow keys, and press Space to paint, or hold Shift.";
+const EARLIER = `The mask that you have painted counts until you use another one. ${KEYS}`;
 const SIZES = { least: 0.01, usual: 0.06, most: 0.3 };
 
 /** Strokes on a canvas that has the picture's pixels. */
@@ -122,9 +124,10 @@ class Painter {
 /**
  * Have a mask painted over a picture.
  * @param {{source: string, preview: string, width: number, height: number}} picture
+ * @param {boolean} masked whether it has a mask
  * @returns {Promise<string | null | undefined>} a data: URL; null: no mask; undefined: nothing was changed
  */
-export function paintMask({ source, preview, width, height }) {
+export function paintMask({ source, preview, width, height }, masked) {
     const painter = new Painter(width, height);
     const original = preview.startsWith("blob:") ? preview : `image/${source}/content`;
     const picture = el("img", { src: original, alt: "", width, height });
@@ -147,9 +150,15 @@ export function paintMask({ source, preview, width, height }) {
                 resolve(result);
             },
         });
+        const words = el("p", { class: "facts", role: "status" }, masked ? EARLIER : KEYS);
         const finish = async (/** @type {boolean} */ used) => {
+            if (used && !painter.painted) {
+                words.textContent = `Nothing is painted yet. ${KEYS}`;
+                painter.canvas.focus();
+                return;
+            }
             try {
-                result = used && painter.painted ? await painter.mask() : null;
+                result = used ? await painter.mask() : null;
             } catch (error) {
                 reject(error);
             }
@@ -157,16 +166,21 @@ export function paintMask({ source, preview, width, height }) {
         };
         dialog.append(
             el("h2", { id: "mask-title" }, "Paint what is to change"),
-            el("p", { class: "facts" }, "With a pointer; or with the arrow keys, and Space to paint."),
+            el(
+                "p",
+                {},
+                "Your prompt says what comes there. The rest of the picture stays, as far as the model keeps to it.",
+            ),
+            words,
             el("div", { class: "easel" }, picture, painter.canvas),
             el(
                 "div",
                 { class: "buttons" },
-                el("label", {}, "Brush", size),
-                button("Clear", () => painter.clear()),
+                el("label", {}, "Size of the brush", size),
+                button("Start over", () => painter.clear()),
                 button("Cancel", () => dialog.close()),
-                button("No mask", () => finish(false)),
-                button("Use mask", () => finish(true), { class: "main" }),
+                masked ? button("Remove the mask", () => finish(false)) : null,
+                button("Use this mask", () => finish(true), { class: "main" }),
             ),
         );
         painter.resize(SIZES.usual);

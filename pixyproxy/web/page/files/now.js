@@ -4,8 +4,7 @@ import { Problem } from "./api.js";
 import { byId, el, motionReduced, randomName, say } from "./dom.js";
 import { beginningOf, costOf } from "./format.js";
 import { GenerationTile } from "./generation-tile.js";
-import { Partials } from "./partials.js";
-import { purchase } from "./purchase.js";
+import { Partials, purchase } from "./purchase.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
 /** @typedef {import("./api.js").Image} Image */
@@ -122,7 +121,7 @@ export class Now {
         if (tile.guid) this.#remember(tile.guid);
         this.#remove(tile);
         /** @type {HTMLElement | null} */ (
-            next?.querySelector("a, button") ?? document.querySelector("#gallery a")
+            next?.querySelector("a, button") ?? document.querySelector("#gallery a.tile") ?? byId("prompt")
         )?.focus();
     }
 

@@ -1,20 +1,19 @@
 // The page of one session: which place is shown, and what its parts tell each other.
 
 import { serverNow } from "./api.js";
-import { Arrivals } from "./arrivals.js";
-import { byId, load, pause, tell } from "./dom.js";
+import { byId, load, tell } from "./dom.js";
 import { Gallery } from "./gallery.js";
-import { showKeys } from "./keys.js";
-import { Live } from "./live.js";
+import { queryOf } from "./head.js";
+import { focusFirstInSight } from "./keys.js";
+import { Arrivals, Live } from "./live.js";
 import { Make } from "./make.js";
 import { Now } from "./now.js";
+import { Places } from "./places.js";
 
 /** @typedef {import("./api.js").Session} Session */
 
 /** Milliseconds without a keystroke. */
 const TYPING = 150;
-/** Words that no prompt is found by. */
-const COMMON = /^(and|for|from|that|the|this|with)$/i;
 
 export class Page {
     #live = new Live();
@@ -24,13 +23,10 @@ export class Page {
     #activity = null;
     /** Whether the table was only covered by a picture: it is not read again. */
     #stayed = false;
-    /** Where the gallery was left, in CSS pixels. */
-    #left = 0;
-    /** Whether a picture was opened from here: closing it goes back. */
-    #opened = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #typing;
     #arrivals = new Arrivals();
+    #places = new Places();
     #search = /** @type {HTMLInputElement} */ (byId("search"));
 
     /** @param {Session} session */
@@ -49,6 +45,7 @@ export class Page {
             tell(`${detail} What runs goes on; this page asks again by itself.`);
         });
         this.#live.addEventListener("online", () => tell(""));
+        document.addEventListener("click", (event) => this.#places.follow(event));
         addEventListener("hashchange", () => this.#route());
     }
 
@@ -71,13 +68,42 @@ export class Page {
         await this.#route();
     }
 
-    /** The keys of the page. */
-    get keys() {
-        return { "/": () => this.#search.focus(), n: () => this.#home().then(() => this.make.focus()), "?": showKeys };
+    /**
+     * What a key does here; whether it is one of ours.
+     * @param {KeyboardEvent} event
+     */
+    press({ key, target, repeat }) {
+        if (this.#picture?.open) return this.#picture.press(key);
+        if (!(target instanceof Element) || document.querySelector("dialog[open]")) return false;
+        if (key.startsWith("Arrow")) return target.matches("body, h2") && focusFirstInSight();
+        if (key === "Delete") return !repeat && this.#askDelete(target.closest("a.tile"));
+        const actions = new Map([
+            ["/", () => this.#search.focus()],
+            ["n", () => this.#home().then(() => this.make.focus())],
+            ["?", () => this.showKeys()],
+        ]);
+        actions.get(key)?.();
+        return actions.has(key);
     }
 
-    get openPicture() {
-        return this.#picture?.open ? this.#picture : null;
+    /** Show the list of keys. */
+    async showKeys() {
+        (await load(import("./key-list.js")))?.showKeys();
+    }
+
+    /** @param {Element | null} tile */
+    #askDelete(tile) {
+        if (!(tile instanceof HTMLAnchorElement)) return false;
+        const { selection } = this.gallery;
+        if (selection.active) selection.askDelete();
+        else this.#open(tile.hash).then(() => this.#picture?.press("Delete"));
+        return true;
+    }
+
+    /** @param {string} hash of a picture */
+    #open(hash) {
+        this.#places.open(hash);
+        return this.#route();
     }
 
     /**
@@ -91,26 +117,22 @@ export class Page {
     }
 
     async #route() {
-        const guid = /^#p=([0-9a-f-]{36})$/.exec(location.hash)?.[1];
-        const activity = location.hash === "#activity";
-        if (!guid) this.#showPlace(activity);
-        if (activity) await this.#showActivity();
-        if (guid) await this.#showPicture(guid);
+        const { guid, isActivity } = this.#places;
+        if (guid) {
+            await this.#showPicture(guid);
+            return;
+        }
+        this.#picture?.close();
+        const changed = this.#places.show();
+        if (changed) clearTimeout(this.#typing); // what was typed last does not lead back
+        this.#entitle();
+        if (isActivity) await this.#showActivity();
+        else this.#stayed = false;
+        if (changed) this.#places.keepFocus();
     }
 
-    /** @param {boolean} activity whether it is that, and not the gallery */
-    #showPlace(activity) {
-        this.#picture?.close();
-        if (byId("activity").hidden !== activity) return;
-        clearTimeout(this.#typing); // what was typed last does not lead back
-        if (activity) this.#left = scrollY;
-        else this.#stayed = false;
-        for (const id of ["make", "gallery"]) byId(id).hidden = activity;
-        byId("activity").hidden = !activity;
-        byId("now").classList.toggle("away", activity);
-        byId(activity ? "to-activity" : "to-gallery").ariaCurrent = "page";
-        byId(activity ? "to-gallery" : "to-activity").ariaCurrent = null;
-        scrollTo(0, activity ? 0 : this.#left);
+    #entitle() {
+        this.#places.entitle(this.#picture?.name ?? "", this.#search.value.trim());
     }
 
     async #showActivity() {
@@ -130,10 +152,13 @@ export class Page {
         const { Picture } = loaded;
         this.#picture ??= new Picture(
             {
-                known: (wanted) => [...this.gallery.images, ...this.now.images].find((image) => image.guid === wanted),
-                neighbour: (of, step) => this.#neighbour(of, step),
-                linkOf: (of) => this.gallery.linkOf(of) ?? this.now.linkOf(of),
-                closed: () => this.#onClosed(),
+                gallery: this.gallery,
+                now: this.now,
+                changed: () => this.#entitle(),
+                closed: () => {
+                    this.#places.leave();
+                    this.#entitle();
+                },
             },
             {
                 useAsInput: (source) => this.#inGallery(() => this.make.addSource(source)),
@@ -146,41 +171,18 @@ export class Page {
     }
 
     /**
-     * @param {string} guid
-     * @param {1 | -1} step
-     */
-    async #neighbour(guid, step) {
-        const fresh = this.now.images.filter((image) => !this.gallery.has(image.guid)).reverse();
-        const index = fresh.findIndex((image) => image.guid === guid);
-        if (index >= 0) return fresh[index + step] ?? (step === 1 ? (this.gallery.images[0] ?? null) : null);
-        return (await this.gallery.neighbour(guid, step)) ?? (step === -1 ? (fresh.at(-1) ?? null) : null);
-    }
-
-    #onClosed() {
-        if (!location.hash.startsWith("#p=")) return;
-        if (this.#opened) history.back();
-        else history.replaceState(null, "", "#");
-        this.#opened = false;
-    }
-
-    /** A link of the page was followed. */
-    noteOpened() {
-        this.#opened = true;
-    }
-
-    /**
-     * Do something in the gallery after the dialog was closed, which goes back in the history.
+     * Do something in the gallery after the dialog was closed.
      * @param {() => unknown} action
      */
     async #inGallery(action) {
-        for (let count = 0; location.hash.startsWith("#p=") && count < 20; count++) await pause(10);
         await this.#home();
         action();
     }
 
     /** To the gallery, from wherever. */
     async #home() {
-        if (location.hash === "#activity") {
+        await this.#places.settled;
+        if (this.#places.isActivity) {
             history.pushState(null, "", "#");
             await this.#route();
         }
@@ -190,6 +192,7 @@ export class Page {
         clearTimeout(this.#typing);
         this.#typing = setTimeout(async () => {
             await this.#home();
+            this.#entitle();
             await this.gallery.search(queryOf(this.#search.value));
         }, TYPING);
     }
@@ -197,6 +200,7 @@ export class Page {
     /** Everything, from the newest on. */
     async #begin() {
         this.#search.value = "";
+        this.#entitle();
         await this.gallery.search("");
         await this.gallery.refresh();
     }
@@ -214,6 +218,8 @@ export class Page {
             if (atTop() && !this.#search.value) this.now.add(generation);
             else for (const image of images) this.gallery.announce(image);
         }
+        this.gallery.selection.refresh();
+        this.#picture?.showEnds();
         const count = byId("running-count");
         count.hidden = running.length === 0;
         count.textContent = `${running.length} running`;
@@ -221,26 +227,16 @@ export class Page {
 
     /** @param {Set<string>} guids */
     async #remove(guids) {
-        const deletion = await load(import("./deletion.js"));
-        await deletion?.deleteImages(guids, (guid) => {
+        const actions = await load(import("./actions.js"));
+        await actions?.deleteImages(guids, (guid) => {
             this.gallery.remove(guid);
             this.#live.forgetImage(guid);
         });
+        this.#places.keepFocus();
     }
 }
 
 /** Whether the person looks at the beginning of everything. */
 function atTop() {
     return scrollY < 8;
-}
-
-/**
- * The query of what was typed: the last word may still be growing.
- * @param {string} typed
- */
-function queryOf(typed) {
-    const [, last = ""] = /(?:^|\s)([\p{L}\p{N}]{3,})$/u.exec(typed) ?? [];
-    const quoted = (typed.match(/"/g) ?? []).length % 2 === 1;
-    const growing = last && !COMMON.test(last) && !quoted && typed.length < 500;
-    return growing ? `${typed.trim()}*` : typed.trim();
 }

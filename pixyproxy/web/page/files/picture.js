@@ -5,13 +5,14 @@ import { Problem, ask, askJson } from "./api.js";
 import { button, el, motionReduced, say } from "./dom.js";
 import { factsOf } from "./facts.js";
 import { beginningOf } from "./format.js";
+import { Neighbours } from "./neighbours.js";
 
 /** @typedef {import("./api.js").Image} Image */
 /**
  * @typedef {object} Surroundings Where the dialog stands.
- * @property {(guid: string) => Image | undefined} known
- * @property {(guid: string, step: 1 | -1) => Promise<Image | null>} neighbour a `Problem` says why it is not known
- * @property {(guid: string) => HTMLElement | null} linkOf
+ * @property {import("./gallery.js").Gallery} gallery
+ * @property {import("./now.js").Now} now
+ * @property {() => void} changed called when it shows another picture
  * @property {() => void} closed
  */
 
@@ -28,6 +29,10 @@ export class Picture {
     #about = el("div");
     #facts = el("dl");
     #dialog = el("dialog", { class: "picture", "aria-labelledby": "picture-prompt" });
+    /** Whether what follows closing is still to be done. */
+    #shown = false;
+    #newer = button("‹", () => this.#go(-1), { class: "step previous", "aria-label": "Newer picture" });
+    #older = button("›", () => this.#go(1), { class: "step next", "aria-label": "Older picture" });
 
     /**
      * @param {Surroundings} surroundings
@@ -36,11 +41,10 @@ export class Picture {
     constructor(surroundings, doings) {
         this.surroundings = surroundings;
         this.doings = doings;
-        const newer = button("‹", () => this.#go(-1), { class: "step previous", "aria-label": "Newer picture" });
-        const older = button("›", () => this.#go(1), { class: "step next", "aria-label": "Older picture" });
-        const close = button("×", () => this.#dialog.close(), { class: "close", "aria-label": "Close" });
+        this.neighbours = new Neighbours(surroundings.gallery, surroundings.now);
+        const close = button("×", () => this.close(), { class: "close", "aria-label": "Close" });
         this.#dialog.append(
-            el("div", { class: "stage" }, newer, this.#picture, this.#lost, older),
+            el("div", { class: "stage" }, this.#newer, this.#picture, this.#lost, this.#older),
             el("div", { class: "panel" }, close, this.#prompt, this.#about),
         );
         this.#dialog.addEventListener("close", () => this.#onClose());
@@ -51,9 +55,15 @@ export class Picture {
         return this.#dialog.open;
     }
 
+    /** The prompt of the picture that is open. */
+    get name() {
+        return this.open ? (this.#prompt.textContent ?? "") : "";
+    }
+
     close() {
         this.#wanted = "";
         if (this.open) this.#dialog.close();
+        this.#onClose(); // its event comes later
     }
 
     /**
@@ -64,17 +74,30 @@ export class Picture {
         this.#wanted = guid;
         if (this.#image?.guid === guid && this.open) return;
         try {
-            const known = this.surroundings.known(guid);
+            const known = this.neighbours.known(guid);
             const image = known ?? /** @type {Image} */ (await askJson(`image/${guid}`));
             if (this.#wanted !== guid) return;
             if (this.open) this.#fill(image);
-            else this.#grow(image);
+            else await this.#grow(image);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
             if (this.#wanted !== guid) return;
             this.#fillMissing(error);
-            if (!this.open) this.#dialog.showModal();
+            this.#openDialog();
         }
+        this.surroundings.changed();
+    }
+
+    #openDialog() {
+        this.#shown = true;
+        if (!this.open) this.#dialog.showModal();
+    }
+
+    /** The buttons at the ends of the list keep the focus, and say why nothing comes. */
+    showEnds() {
+        const guid = this.#image?.guid ?? "";
+        this.#newer.ariaDisabled = String(!this.neighbours.reaches(guid, -1));
+        this.#older.ariaDisabled = String(!this.neighbours.reaches(guid, 1));
     }
 
     /**
@@ -94,13 +117,13 @@ export class Picture {
         const image = this.#image;
         if (!image) return;
         try {
-            const neighbour = await this.surroundings.neighbour(image.guid, step);
+            const neighbour = await this.neighbours.of(image.guid, step);
             if (this.#image !== image) return;
-            if (neighbour) await this.#follow(neighbour.guid);
-            const end = step === 1 ? "This is the oldest picture." : "This is the newest picture.";
-            say(neighbour ? beginningOf(neighbour.prompt, 100) : end);
+            await this.#follow(neighbour.guid);
+            say(beginningOf(neighbour.prompt, 100));
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
+            this.showEnds();
             say(error.message);
         }
     }
@@ -119,17 +142,14 @@ export class Picture {
      * @param {Image} image
      */
     #grow(image) {
-        const tile = this.surroundings.linkOf(image.guid)?.querySelector("img");
+        const tile = this.#linkOf(image)?.querySelector("img");
         const change = () => {
             if (this.#wanted !== image.guid) return;
             this.#fill(image);
-            this.#dialog.showModal();
+            this.#openDialog();
             this.#prompt.focus({ preventScroll: true });
         };
-        if (!tile || !document.startViewTransition || motionReduced()) {
-            change();
-            return;
-        }
+        if (!tile || !document.startViewTransition || motionReduced()) return change();
         tile.style.viewTransitionName = "picture";
         const transition = document.startViewTransition(() => {
             tile.style.viewTransitionName = "";
@@ -140,12 +160,18 @@ export class Picture {
         transition.finished.finally(() => {
             this.#picture.style.viewTransitionName = "";
         });
+        return transition.updateCallbackDone;
+    }
+
+    /** @param {Image} image */
+    #linkOf({ guid }) {
+        return this.surroundings.gallery.linkOf(guid) ?? this.surroundings.now.linkOf(guid);
     }
 
     /** @param {Image} image */
     #fill(image) {
         this.#image = image;
-        this.#actions = new Actions(image, this.doings, () => this.#dialog.close());
+        this.#actions = new Actions(image, this.doings, () => this.close());
         this.#lost.hidden = true;
         this.#picture.hidden = false;
         Object.assign(this.#picture, { width: image.width, height: image.height, alt: beginningOf(image.prompt) });
@@ -154,6 +180,7 @@ export class Picture {
         this.#prompt.textContent = image.prompt;
         this.#about.replaceChildren(this.#actions.first, this.#facts, this.#actions.more);
         this.#showFacts(image, null);
+        this.showEnds();
         if (image.generation) this.#askGeneration(image, image.generation);
     }
 
@@ -167,6 +194,7 @@ export class Picture {
         this.#lost.textContent = missing ? "There is no such picture, or it was deleted." : problem.message;
         this.#prompt.textContent = "No picture";
         this.#about.replaceChildren();
+        this.showEnds();
     }
 
     /**
@@ -205,8 +233,10 @@ export class Picture {
     }
 
     #onClose() {
+        if (this.open || !this.#shown) return;
+        this.#shown = false;
         this.#wanted = "";
-        const link = this.#image && this.surroundings.linkOf(this.#image.guid);
+        const link = this.#image && this.#linkOf(this.#image);
         this.#image = null;
         this.#actions = null;
         this.#picture.removeAttribute("src");

@@ -1,12 +1,14 @@
-// Buying a picture: what is sent, and that it is bought once for each Idempotency-Key, whatever happens to the answers.
+// Buying a picture: once for each Idempotency-Key, whatever happens to the answers. And watching it come.
 
-import { Problem, ask } from "./api.js";
+import { Problem, ask, eventsOf } from "./api.js";
 import { pause } from "./dom.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
 /** @typedef {import("./generation-tile.js").Asked} Asked */
 /** @typedef {{role: string, guid?: string | null}} Input */
 
+/** Of unfinished pictures: a browser has few connections. */
+const STREAMS = 2;
 const FIRST_PAUSE = 1_000;
 const LONGEST_PAUSE = 30_000;
 
@@ -66,4 +68,47 @@ export function bodyLike(prompt, parameters, inputs) {
     const sources = inputs.filter((input) => input.role === "image").map((input) => input.guid);
     const rest = inputs.filter((input) => input.role !== "image").map(({ role, guid }) => [role, guid]);
     return { prompt, ...others, ...(sources.length ? { sources } : {}), ...Object.fromEntries(rest) };
+}
+
+/** Streams of one's own generations. */
+export class Partials {
+    #streams = 0;
+
+    /** @param {import("./live.js").Live} live */
+    constructor(live) {
+        this.live = live;
+    }
+
+    /** Whether another generation can be watched. */
+    get free() {
+        return this.#streams < STREAMS;
+    }
+
+    /**
+     * Show unfinished pictures on a tile. If the stream breaks off, polling goes on.
+     * @param {import("./generation-tile.js").GenerationTile} tile
+     * @param {string} guid
+     */
+    async watch(tile, guid) {
+        if (!this.free || tile.watched) return;
+        tile.watched = true;
+        this.#streams++;
+        try {
+            const response = await ask(`generation/${guid}`, { headers: { Accept: "text/event-stream" } });
+            for await (const { event, data } of eventsOf(response)) {
+                if (event === "partial") tile.showPartial(pictureOf(JSON.parse(data)));
+                if (event === "end") this.live.learn(JSON.parse(data));
+            }
+        } catch {
+            // Polling goes on, whatever broke.
+        } finally {
+            this.#streams--;
+            this.live.soon();
+        }
+    }
+}
+
+/** @param {{content_type: string, b64_json: string}} partial */
+function pictureOf({ content_type: type, b64_json: base64 }) {
+    return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type });
 }

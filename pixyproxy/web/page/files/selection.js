@@ -12,7 +12,8 @@ export class Selection {
     #chosen = new Set();
     /** Where Shift begins a range. @type {HTMLElement | null} */
     #last = null;
-    #place = byId("gallery");
+    /** The gallery, and what has just come. */
+    #place = byId("main");
     #count = el("span", {});
     #delete = button("Delete…", (event) => this.#onDelete(event), { class: "danger" });
     #sure = false;
@@ -42,7 +43,7 @@ export class Selection {
         this.active = !this.active;
         this.switcher.setAttribute("aria-pressed", String(this.active));
         this.#place.classList.toggle("selecting", this.active);
-        for (const link of this.#place.querySelectorAll("a.tile")) this.prepare(/** @type {HTMLElement} */ (link));
+        for (const link of this.#links) this.prepare(link);
         if (this.active) say("Select pictures with Enter or a click.");
         else this.clear();
         this.element.hidden = !this.active;
@@ -56,9 +57,18 @@ export class Selection {
     }
 
     clear() {
-        for (const guid of this.#chosen) this.gallery.linkOf(guid)?.setAttribute("aria-checked", "false");
         this.#chosen.clear();
+        this.refresh();
         this.#show();
+    }
+
+    /** Show what is chosen; what came meanwhile can be chosen too. */
+    refresh() {
+        if (this.active) for (const link of this.#links) this.prepare(link);
+    }
+
+    get #links() {
+        return /** @type {HTMLElement[]} */ ([...this.#place.querySelectorAll("a.tile")]);
     }
 
     /**
@@ -68,7 +78,7 @@ export class Selection {
     prepare(link) {
         if (this.active) {
             link.role = "checkbox";
-            link.setAttribute("aria-checked", "false");
+            link.setAttribute("aria-checked", String(this.#chosen.has(guidOf(link))));
         } else {
             link.removeAttribute("role");
             link.removeAttribute("aria-checked");
@@ -80,32 +90,30 @@ export class Selection {
         const link = event.target instanceof Element ? event.target.closest("a.tile") : null;
         if (!this.active || !(link instanceof HTMLElement)) return;
         event.preventDefault();
-        const links = /** @type {HTMLElement[]} */ ([...this.#place.querySelectorAll("a.tile")]);
-        const chosen = link.getAttribute("aria-checked") !== "true";
+        const links = this.#links;
+        const chosen = !this.#chosen.has(guidOf(link));
         const [first, last] = [links.indexOf(event.shiftKey && this.#last ? this.#last : link), links.indexOf(link)];
-        for (const each of links.slice(Math.min(first, last), Math.max(first, last) + 1)) this.#choose(each, chosen);
+        for (const each of links.slice(Math.min(first, last), Math.max(first, last) + 1)) {
+            if (chosen) this.#chosen.add(guidOf(each));
+            else this.#chosen.delete(guidOf(each));
+        }
         this.#last = link;
+        this.refresh();
         this.#show();
     }
 
     /** @param {KeyboardEvent} event */
     #onKey(event) {
-        if (!this.active || event.key !== " " || !(event.target instanceof HTMLAnchorElement)) return;
+        const { key, shiftKey, target } = event;
+        if (!this.active || key !== " " || !(target instanceof HTMLElement) || !target.matches("a.tile")) return;
         event.preventDefault();
-        const { shiftKey } = event;
-        event.target.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey }));
+        target.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey }));
     }
 
-    /**
-     * @param {HTMLElement} link
-     * @param {boolean} chosen
-     */
-    #choose(link, chosen) {
-        const guid = link.closest("li")?.dataset.guid;
-        if (!guid) return;
-        link.setAttribute("aria-checked", String(chosen));
-        if (chosen) this.#chosen.add(guid);
-        else this.#chosen.delete(guid);
+    /** As by the button. */
+    askDelete() {
+        this.#delete.focus();
+        this.#delete.click();
     }
 
     #show() {
@@ -138,4 +146,9 @@ export class Selection {
         this.toggle();
         await this.remove(guids);
     }
+}
+
+/** The guid of the picture that a tile opens. @param {HTMLElement} link */
+function guidOf(link) {
+    return link.getAttribute("href")?.slice("#p=".length) ?? "";
 }

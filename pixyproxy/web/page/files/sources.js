@@ -1,6 +1,6 @@
 // The pictures that are to be edited, and the mask of the first one.
 
-import { button, el, say } from "./dom.js";
+import { button, byId, el, say } from "./dom.js";
 
 /**
  * @typedef {{name: string, source: string, preview: string, width: number, height: number}} SourceOfEdit
@@ -82,8 +82,11 @@ export class Sources {
     #remove(source) {
         if (source.preview.startsWith("blob:")) URL.revokeObjectURL(source.preview);
         if (source === this.#chosen[0]) this.#mask = null;
+        const index = this.#chosen.indexOf(source);
         this.#chosen = this.#chosen.filter((other) => other !== source);
         this.#show();
+        const rest = this.element.children[Math.min(index, this.count - 1)];
+        /** @type {HTMLElement} */ (rest?.querySelector("button:last-child") ?? byId("prompt")).focus();
     }
 
     #show() {
@@ -108,16 +111,20 @@ export class Sources {
     /** @param {SourceOfEdit} source */
     #maskButton(source) {
         const words = this.#mask ? "Mask ✓" : "Mask";
-        return button(words, () => this.#paint(source), { class: "quiet", title: "Paint the part that is to change" });
+        return button(words, () => this.#paint(source), {
+            class: "quiet",
+            title: "Paint the part that is to be drawn anew",
+        });
     }
 
     /** @param {SourceOfEdit} source */
     async #paint(source) {
         try {
             const { paintMask } = await import("./mask.js");
-            const painted = await paintMask(source);
+            const painted = await paintMask(source, this.#mask !== null);
             if (painted !== undefined) this.#mask = painted;
             this.#show();
+            this.element.querySelector("button")?.focus(); // that of the mask
         } catch {
             this.tell("The mask cannot be painted. Load the page again.");
         }

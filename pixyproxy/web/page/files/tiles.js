@@ -38,22 +38,23 @@ export function tileOf(image) {
 }
 
 /**
- * Have an image asked for again, some seconds after it failed, as long as it is on the page. After the last try its
- * alternative is shown: it is "lost".
+ * Have an image asked for again, some seconds after it failed, as long as it is on the page. It is "lost" until then;
+ * after the last try words stand in its place.
  * @param {HTMLImageElement} image
  */
 export function retryImage(image) {
     let tries = 0;
+    const words = el("span", { class: "words", "aria-hidden": "true" }, "No preview. Open it to see why.");
     image.addEventListener("load", () => {
         tries = 0;
         image.classList.remove("lost");
+        words.remove();
     });
     image.addEventListener("error", async () => {
         const wait = RETRIES[tries++];
-        if (wait === undefined) {
-            image.classList.add("lost");
-            return;
-        }
+        image.classList.add("lost");
+        if (wait === undefined) image.after(words);
+        if (wait === undefined) return;
         const [src, srcset] = [image.getAttribute("src"), image.getAttribute("srcset")];
         await pause(wait);
         // A list that is read anew has other tiles, and another picture may be here by now.
