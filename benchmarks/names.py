@@ -79,7 +79,7 @@ EDITS = {"32 edits of 4 × 10 MB, forms": "form", "32 edits of 4 × 10 MB, JSON"
 STREAMS = "100 streams, half of them read slowly"
 FIRST_VIEW = "first view, 1440 × 900"
 WHOLE_GALLERY = "500 pictures scrolled through"
-MANY_TILES = "10,000 tiles scrolled through"
+MANY_TILES, MANY_DAYS = "10,000 tiles of a day", "10,000 tiles of 100 days"
 THUMBNAILS = {"PNG of 1024 × 1024": (1024, 1024, 3), "PNG of 3840 × 2160": (3840, 2160, 1)}
 """Width, height and bits of noise of the pictures whose thumbnails are made."""
 SLOW = {"200 readers of 8 objects": 8, "200 readers of 64 objects": 64}

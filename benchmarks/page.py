@@ -1,18 +1,18 @@
 """The page in Chromium: its first view, a scroll through 500 pictures, and 10,000 tiles."""
 
 import json
-from typing import Any
 
-from playwright.sync_api import Browser, CDPSession, Page, Route
+from playwright.sync_api import Browser
 
 from benchmarks import names
+from benchmarks.browser import SCROLL_TO_END, open_page
 from benchmarks.lists import fill
 from benchmarks.measuring import median
 from benchmarks.run import Run, stopping
 from benchmarks.store import Store
 from benchmarks.thumbnails import picture_of
+from benchmarks.tiles import many_tiles, spread
 from benchmarks.wrk import Address, WrongAnswerError, ask
-from tests import planted
 from tests.browsing import chromium
 from tests.servers import PixyProxy
 
@@ -22,33 +22,17 @@ TILES, QUICK_TILES = 10_000, 500
 SHAPES = ((1024, 1024), (1536, 1024), (1024, 1536))
 DEPTH = 4
 """Bits of noise: a PNG of 1024 x 1024 has about 1.5 MB then."""
-WINDOW = {"width": 1440, "height": 900}
-PATIENCE_MS = 300_000
-WATCH = """
-window.seen = { shift: 0, longest: 0 };
-const watch = (type, use) =>
-    new PerformanceObserver((list) => list.getEntries().forEach(use)).observe({ type, buffered: true });
-watch("layout-shift", (entry) => { if (!entry.hadRecentInput) window.seen.shift += entry.value; });
-watch("longtask", (entry) => { window.seen.longest = Math.max(window.seen.longest, entry.duration); });
-"""
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-SCROLL_TO_END = """async () => {
-    while (!document.querySelector("#gallery .end").textContent.startsWith("That is all")) {
-        scrollBy(0, 600);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    scrollTo(0, document.documentElement.scrollHeight);
-}"""
 
 
 def planned_seconds(*, rounds: int, quick: bool) -> float:
     """How long the part should take."""
-    return (20 if quick else 120) + rounds * (10 if quick else 60)
+    return (20 if quick else 120) + rounds * (20 if quick else 150)
 
 
 def run(run: Run) -> None:
     """A view of a window, then the whole gallery; and a gallery of very many tiles."""
-    run.progress.begin(PART, steps=run.rounds * 3)
+    run.progress.begin(PART, steps=run.rounds * 4)
     pictures, tiles = (QUICK_PICTURES, QUICK_TILES) if run.quick else (PICTURES, TILES)
     with run.store(PART) as store, chromium() as browser:
         original_kb = plant(store, pictures)
@@ -64,10 +48,13 @@ def run(run: Run) -> None:
         fill(store, tiles)
         ours = store.serve("ours")
         with stopping(ours):
-            for number in range(1, run.rounds + 1):
-                found = scroll_tiles(browser, ours, tiles)
-                run.record(PART, names.MANY_TILES, names.OURS, number, **found)
-                run.progress.step(f"round {number}/{run.rounds} {names.MANY_TILES}: {json.dumps(found)}")
+            for case in (names.MANY_TILES, names.MANY_DAYS):
+                if case == names.MANY_DAYS:
+                    spread(store, tiles)
+                for number in range(1, run.rounds + 1):
+                    found = many_tiles(browser, ours, tiles)
+                    run.record(PART, case, names.OURS, number, **found)
+                    run.progress.step(f"round {number}/{run.rounds} {case}: {json.dumps(found)}")
 
 
 def plant(store: Store, count: int) -> float:
@@ -111,62 +98,3 @@ def view(browser: Browser, ours: PixyProxy, *, original_kb: float, pictures: int
     }
     page.context.close()
     return {names.FIRST_VIEW: first, names.WHOLE_GALLERY: whole}
-
-
-def scroll_tiles(browser: Browser, ours: PixyProxy, count: int) -> dict[str, float]:
-    """The longest task of the page's main thread while one scrolls through all tiles.
-
-    Their pictures do not exist: each is answered with the same small one before it reaches the service.
-    """
-    small = picture_of(96, 64, depth=2)
-
-    def answer(route: Route) -> None:
-        route.fulfill(body=small, content_type="image/png")
-
-    page, _ = open_page(browser, ours, thumbnails=answer)
-    page.evaluate(SCROLL_TO_END)
-    shown = page.locator("#gallery a.tile").count()
-    if shown != count:
-        raise WrongAnswerError(f"the gallery shows {shown} of {count} tiles")
-    found: dict[str, Any] = page.evaluate(
-        "({ longest_task_ms: window.seen.longest, layout_shift: window.seen.shift,"
-        " nodes: document.querySelectorAll('*').length })"
-    )
-    page.context.close()
-    return {name: float(value) for name, value in found.items()}
-
-
-class Network:
-    """What a page has loaded: requests, and the bytes of their answers on the wire."""
-
-    def __init__(self, session: CDPSession) -> None:
-        self.requests = 0
-        self.bytes = self.thumbnail_bytes = 0.0
-        self._urls: dict[str, str] = {}
-        session.send("Network.enable")
-        session.on("Network.requestWillBeSent", self._begun)
-        session.on("Network.loadingFinished", self._ended)
-
-    def _begun(self, event: dict[str, Any]) -> None:
-        self._urls[event["requestId"]] = event["request"]["url"]
-        self.requests += 1
-
-    def _ended(self, event: dict[str, Any]) -> None:
-        self.bytes += event["encodedDataLength"]
-        if "/thumbnail" in self._urls.get(event["requestId"], ""):
-            self.thumbnail_bytes += event["encodedDataLength"]
-
-
-def open_page(browser: Browser, ours: PixyProxy, *, thumbnails: Any = None) -> tuple[Page, Network]:
-    """The page as somebody sees it who has logged in before."""
-    context = browser.new_context(viewport=WINDOW)  # type: ignore[arg-type]
-    context.request.post(f"{ours.url}/session", data={"key": planted.API_KEY})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.add_init_script(WATCH)
-    if thumbnails is not None:
-        page.route("**/thumbnail?*", thumbnails)
-    network = Network(context.new_cdp_session(page))
-    page.goto(ours.url)
-    page.locator("#gallery a.tile").first.wait_for()
-    return page, network

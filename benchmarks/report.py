@@ -183,11 +183,15 @@ def thumbnails(results: Results) -> str:
 
 
 def page(results: Results) -> str:
-    """What the browser loaded, when it painted first, what moved, and its longest task."""
+    """What the browser loaded, when it painted first, what moved, and its longest tasks (on a CPU)."""
     figures = {"requests": "requests", "kb": "KB", "lighter": "lighter ×", "first_paint_ms": "first paint ms"}
-    figures |= {"layout_shift": "layout shift", "longest_task_ms": "longest task ms", "nodes": "nodes"}
-    cases = (names.FIRST_VIEW, names.WHOLE_GALLERY, names.MANY_TILES)
-    return cases_and_contestants(results, "page", figures, cases, (names.OURS,))
+    figures |= {"layout_shift": "layout shift"}
+    loaded = cases_and_contestants(results, "page", figures, (names.FIRST_VIEW, names.WHOLE_GALLERY), (names.OURS,))
+    figures = {"nodes": "nodes", "layout_shift": "layout shift"}
+    for prefix, words in (("", "scrolling"), ("open_", "opening a picture"), ("resize_", "another width")):
+        figures |= {f"{prefix}longest_task_ms": f"longest task ms, {words}", f"{prefix}longest_cpu_ms": "CPU ms"}
+    cases = (names.MANY_TILES, names.MANY_DAYS)
+    return "\n".join((loaded, cases_and_contestants(results, "page", figures, cases, (names.OURS,))))
 
 
 TABLES = {

@@ -1,17 +1,15 @@
 // The tiles of the gallery by day, in rows: what does not fill a row waits for the next page. And what is said below.
 
-import { button, el, pause, say } from "./dom.js";
+import { button, el, load, say } from "./dom.js";
 import { dayOf, number } from "./format.js";
-import { layOut, layoutFor } from "./rows.js";
-import { moveByArrows, rove } from "./tiles.js";
+import { List, layoutFor, rowsOf } from "./rows.js";
+import { moveByArrows, rove, roved } from "./tiles.js";
 
 /** @typedef {import("./rows.js").Tile} Tile */
-/** @typedef {{heading: string, list: HTMLOListElement, tiles: Tile[], waiting: Tile[]}} Day */
+/** @typedef {{heading: HTMLElement, lists: List[], waiting: Tile[]}} Day */
 
-/** Rows grow and shrink with the window by this factor before they are packed anew. */
-const STRETCH = 1.28;
-/** Tiles that are packed anew without a pause. */
-const AT_ONCE = 500;
+/** Tiles of a list. */
+const LENGTH = 120;
 
 export class Days {
     element = el("div", { class: "days" });
@@ -23,7 +21,22 @@ export class Days {
 
     constructor() {
         moveByArrows(this.element);
-        new ResizeObserver(() => this.#onResize()).observe(this.element);
+        /** @type {Promise<unknown> | undefined} */
+        let kept;
+        // Before that there is no place to keep, and the rows are right.
+        for (const event of ["scroll", "resize"])
+            addEventListener(event, () => {
+                kept ??= load(import("./anew.js")).then((anew) => anew?.keepTop(this));
+            });
+    }
+
+    get lists() {
+        return this.#days.flatMap(({ lists }) => lists);
+    }
+
+    /** The width for which rows are packed, in CSS pixels; 0 before the first page. */
+    get width() {
+        return this.#width;
     }
 
     /** @param {Node[]} nodes to be shown before the first day */
@@ -39,52 +52,75 @@ export class Days {
      */
     add(page, more) {
         this.#more = more;
+        if (!this.#width) this.#setWidth(this.element.clientWidth);
         for (const { tile, made } of page) {
-            const heading = dayOf(made);
-            if (this.#days.at(-1)?.heading !== heading) this.#begin(heading);
+            const words = dayOf(made);
+            if (this.#days.at(-1)?.heading.textContent !== words) this.#begin(words);
             this.#days.at(-1)?.waiting.push(tile);
         }
-        this.#layOutLast(!more);
-        if (!this.element.querySelector('a[tabindex="0"]')) rove(this.element, this.element.querySelector("a.tile"));
+        this.#append(!more);
+        if (!roved(this.element)?.isConnected) rove(this.element, this.element.querySelector("a.tile"));
     }
 
-    /** @param {string} heading */
-    #begin(heading) {
-        this.#layOutLast(true);
-        const list = el("ol");
-        this.element.append(el("section", {}, el("h3", {}, heading), list));
-        this.#days.push({ heading, list, tiles: [], waiting: [] });
+    /** @param {string} words */
+    #begin(words) {
+        this.#append(true);
+        const heading = el("h3", { id: `day-${this.#days.length}` }, words);
+        this.element.append(el("section", {}, heading));
+        this.#days.push({ heading, lists: [], waiting: [] });
     }
 
-    /** @param {boolean} whole whether the last row is shown even if it is not complete */
-    #layOutLast(whole) {
+    /** @param {boolean} whole whether nothing more is to come for the last day */
+    #append(whole) {
         const day = this.#days.at(-1);
         if (!day) return;
-        this.#width ||= this.element.clientWidth;
-        const ready = day.waiting.splice(0, layOut(day.waiting, this.#width, layoutFor(this.#width), whole));
-        day.tiles.push(...ready);
-        day.list.append(...ready.map((tile) => tile.element));
+        const from = Math.max(0, day.lists.length - 1);
+        this.#pack(day, whole, from);
+        for (const list of day.lists.slice(from)) list.place();
     }
 
-    #onResize() {
-        const width = this.element.clientWidth;
-        if (!this.#width || !width) return;
-        const [before, after] = [layoutFor(this.#width), layoutFor(width)];
-        const same = before.square === after.square && before.height === after.height;
-        if (same && Math.max(width / this.#width, this.#width / width) < STRETCH) return;
-        this.#width = width;
-        this.#packAnew();
-    }
-
-    async #packAnew() {
-        const width = this.#width;
-        for (const day of [...this.#days]) {
-            const whole = this.#more === false || day !== this.#days.at(-1);
-            layOut([...day.tiles, ...day.waiting], width, layoutFor(width), true);
-            if (whole) day.list.append(...day.waiting.splice(0).map((tile) => tile.element));
-            if (day.tiles.length > AT_ONCE) await pause();
-            if (width !== this.#width) return;
+    /**
+     * Pack what waits. A row that is not complete waits on, unless it is seen already.
+     * @param {Day} day
+     * @param {boolean} whole
+     * @param {number} from the first list that may change
+     * @param {boolean} [anew] whether complete rows are packed too
+     */
+    #pack({ heading, lists, waiting }, whole, from, anew = false) {
+        if (anew) for (const list of lists) list.close();
+        const before = lists.slice(from).flatMap(({ rows }) => rows);
+        const rows = before.filter(({ complete }) => complete && !anew);
+        const tiles = before.slice(rows.length).flatMap((row) => row.tiles);
+        rows.push(...rowsOf([...tiles, ...waiting.splice(0)], this.#width));
+        const last = rows.at(-1);
+        if (last && !last.complete && !whole && !last.tiles.some(({ element }) => element.isConnected))
+            waiting.push(...(rows.pop()?.tiles ?? []));
+        // A list ends about where it did at other widths: few tiles go to another one.
+        let count = lists.slice(0, from).reduce((sum, { size }) => sum + size, 0);
+        let index = from;
+        for (; rows.length; index++) {
+            let end = 0;
+            while (end < rows.length && count < LENGTH * (index + 1)) count += rows[end++]?.tiles.length ?? 0;
+            const list = (lists[index] ??= new List(heading.id));
+            if (!list.element.isConnected) heading.parentElement?.append(list.element);
+            list.hold(rows.splice(0, end), layoutFor(this.#width).gap);
         }
+        for (const { element } of lists.splice(index)) element.remove();
+    }
+
+    /** @param {number} width */
+    #setWidth(width) {
+        this.#width = width;
+        this.element.style.setProperty("--gap", `${layoutFor(width).gap}px`);
+    }
+
+    /**
+     * Pack all rows for another width. Their tiles are not sized yet.
+     * @param {number} width
+     */
+    packAnew(width) {
+        this.#setWidth(width);
+        for (const day of this.#days) this.#pack(day, !this.#more || day !== this.#days.at(-1), 0, true);
     }
 }
 

@@ -105,6 +105,7 @@ export class Pages {
 
     /** @param {string} rootMargin */
     #observerOf(rootMargin) {
-        return new IntersectionObserver(([entry]) => entry?.isIntersecting && this.more(), { rootMargin });
+        // A busy browser reports several states at once, the newest last; it says no more at the end of the page.
+        return new IntersectionObserver((states) => states.at(-1)?.isIntersecting && this.more(), { rootMargin });
     }
 }

@@ -35,7 +35,13 @@ export class Place {
      */
     keep(filter) {
         const shown = this.#starts.filter(({ element }) => element.isConnected);
-        const start = shown.filter(({ element }) => topOf(element) <= 0).at(-1) ?? shown[0];
+        let [begin, end] = [0, shown.length];
+        while (end - begin > 1) {
+            const middle = (begin + end) >> 1;
+            if (shown[middle] && isAbove(shown[middle].element)) begin = middle;
+            else end = middle;
+        }
+        const start = shown[begin];
         const below = start ? -Math.round(topOf(start.element)) : 0;
         sessionStorage.setItem(NAME, JSON.stringify({ ...filter, cursor: start?.cursor ?? this.#cursor, below }));
     }
@@ -51,6 +57,12 @@ export class Place {
         scrollTo(0, wanted);
         return scrollY >= wanted - 1 || wanted < 0;
     }
+}
+
+/** Whether a tile begins above the window; one far away is not laid out for this. @param {HTMLElement} element */
+function isAbove(element) {
+    const list = element.parentElement?.getBoundingClientRect();
+    return !!list && list.top <= 0 && (list.bottom <= 0 || topOf(element) <= 0);
 }
 
 /** @param {HTMLElement} element */

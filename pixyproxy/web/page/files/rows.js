@@ -1,10 +1,14 @@
 // Justified rows: pictures in their own proportions, in rows that are exactly as wide as the page.
 
+import { el } from "./dom.js";
+
 /**
  * @typedef {{gap: number, height: number, square: number}} Layout
  *     CSS pixels between tiles and of a row; `square`: so many squares make a row, 0: tiles have their own proportions.
  * @typedef {{element: HTMLElement, link: HTMLElement, image: HTMLImageElement, ratio: number, widest: number}} Tile
  *     `widest`: the width of the picture in pixels, divided by its longest side.
+ * @typedef {{tiles: Tile[], gaps: number, sum: number, complete: boolean, place: (() => void) | null}} Row
+ *     `gaps`: CSS pixels; the rest of the width divided by `sum` is the height; `place` sizes tiles without a size.
  */
 
 /**
@@ -17,58 +21,100 @@ export function layoutFor(width) {
 }
 
 /**
- * Lay out tiles in complete rows, by shares of the width: a narrower window needs no script.
+ * All rows but the last one are complete.
  * @param {Tile[]} tiles
  * @param {number} width CSS pixels
- * @param {Layout} layout
- * @param {boolean} whole whether the last row is laid out even if it is not complete
- * @returns {number} how many tiles were laid out: the others wait until their row is complete
+ * @returns {Row[]}
  */
-export function layOut(tiles, width, layout, whole) {
+export function rowsOf(tiles, width) {
+    const { gap, height, square } = layoutFor(width);
+    /** @type {Row[]} */
+    const rows = [];
     let first = 0;
-    let ratios = 0;
-    for (let index = 0; index < tiles.length; index++) {
-        ratios += ratioOf(tiles[index], layout);
-        const count = index + 1 - first;
-        const gaps = layout.gap * (count - 1);
-        const full = layout.square ? count === layout.square : (width - gaps) / ratios <= layout.height;
-        if (!full) continue;
-        for (const tile of tiles.slice(first, index + 1))
-            place(tile, ratioOf(tile, layout) / ratios, gaps, width, layout);
-        first = index + 1;
-        ratios = 0;
+    let sum = 0;
+    for (let next = 1; next <= tiles.length; next++) {
+        sum += square ? 1 : (tiles[next - 1]?.ratio ?? 1);
+        const count = next - first;
+        let gaps = gap * (count - 1);
+        const complete = square ? count === square : (width - gaps) / sum <= height;
+        if (!complete && next < tiles.length) continue;
+        if (!complete && square) gaps = gap * (square - 1);
+        if (!complete) sum = square || (width - gaps) / height;
+        /** @type {Row} */
+        const row = { tiles: tiles.slice(first, next), gaps, sum, complete, place: null };
+        row.place = () => place(row, width, square > 0);
+        rows.push(row);
+        [first, sum] = [next, 0];
     }
-    if (!whole) return first;
-    const rest = tiles.slice(first);
-    const gaps = layout.gap * ((layout.square || rest.length) - 1);
-    const height = Math.min(layout.height, (width - gaps) / Math.max(ratios, 1e-9));
-    for (const tile of rest) {
-        const share = layout.square ? 1 / layout.square : (ratioOf(tile, layout) * height) / (width - gaps);
-        place(tile, share, gaps, width, layout);
-    }
-    return tiles.length;
+    return rows;
 }
 
 /**
- * @param {Tile | undefined} tile
- * @param {Layout} layout
+ * Size the tiles of a row, by shares of the width: a narrower window needs no script.
+ * @param {Row} row
+ * @param {number} width CSS pixels
+ * @param {boolean} square
  */
-function ratioOf(tile, layout) {
-    return layout.square || tile === undefined ? 1 : tile.ratio;
+function place({ tiles, gaps, sum }, width, square) {
+    for (const { element, image, ratio } of tiles) {
+        const shown = square ? 1 : ratio;
+        // A hundredth of a pixel less: the sum of rounded widths must not exceed the row.
+        element.style.flexBasis = `calc((100% - ${gaps}px) * ${(shown / sum).toFixed(6)} - 0.01px)`;
+        element.style.aspectRatio = String(shown);
+        image.sizes = `${Math.ceil(((width - gaps) / sum) * Math.max(shown, ratio))}px`;
+    }
 }
 
-/**
- * @param {Tile} tile
- * @param {number} share of the row's width without its gaps
- * @param {number} gaps CSS pixels of all gaps of the row
- * @param {number} width
- * @param {Layout} layout
- */
-function place(tile, share, gaps, width, layout) {
-    // A hundredth of a pixel less: the sum of rounded widths must not exceed the row.
-    tile.element.style.flexBasis = `calc((100% - ${gaps}px) * ${share.toFixed(6)} - 0.01px)`;
-    tile.element.style.aspectRatio = String(ratioOf(tile, layout));
-    tile.image.sizes = `${Math.ceil((width - gaps) * share * Math.max(1, tile.ratio / ratioOf(tile, layout)))}px`;
+/** Rows whose height is known without their content. */
+export class List {
+    element;
+    /** @type {Row[]} */
+    rows = [];
+
+    /** @param {string} heading its id */
+    constructor(heading) {
+        this.element = el("ol", { "aria-labelledby": heading });
+    }
+
+    get size() {
+        return this.rows.reduce((count, { tiles }) => count + tiles.length, 0);
+    }
+
+    /**
+     * Take these rows.
+     * @param {Row[]} rows
+     * @param {number} gap
+     */
+    hold(rows, gap) {
+        this.rows = rows;
+        let next = this.element.firstChild;
+        let [widths, pixels] = [0, -gap];
+        for (const { tiles, sum, gaps } of rows) {
+            widths += 1 / sum;
+            pixels += gap - gaps / sum;
+            for (const { element } of tiles) {
+                if (element === next) next = next.nextSibling;
+                else this.element.insertBefore(element, next);
+            }
+        }
+        this.element.style.height = `calc(${(100 * widths).toFixed(4)}cqw + ${pixels.toFixed(2)}px)`;
+    }
+
+    /** Give up the places of deleted pictures. */
+    close() {
+        for (const row of this.rows) row.tiles = row.tiles.filter(({ element }) => !element.matches(".gone"));
+        for (const gone of this.element.querySelectorAll(".gone")) gone.remove();
+    }
+
+    /** Size its tiles; whether some had no size yet. */
+    place() {
+        const rows = this.rows.filter((row) => row.place);
+        for (const row of rows) {
+            row.place?.();
+            row.place = null;
+        }
+        return rows.length > 0;
+    }
 }
 
 /**

@@ -85,6 +85,14 @@ export function moveByArrows(list) {
     });
 }
 
+/** @type {WeakMap<HTMLElement, HTMLElement>} */
+const reached = new WeakMap();
+
+/** @param {HTMLElement} list */
+export function roved(list) {
+    return reached.get(list);
+}
+
 /**
  * Make this tile the one that Tab reaches.
  * @param {HTMLElement} list
@@ -92,8 +100,9 @@ export function moveByArrows(list) {
  */
 export function rove(list, link) {
     if (!link) return;
-    for (const other of list.querySelectorAll('a[tabindex="0"]')) /** @type {HTMLElement} */ (other).tabIndex = -1;
-    Object.assign(link, { tabIndex: 0 });
+    Object.assign(reached.get(list) ?? {}, { tabIndex: -1 });
+    reached.set(list, link);
+    link.tabIndex = 0;
 }
 
 /**

@@ -1,0 +1,85 @@
+"""A gallery of 10,000 tiles in Chromium: the longest task of its main thread, as time on the clock and on a CPU."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import Browser, Page, Route, expect
+
+from benchmarks.browser import SCROLL_TO_END, WINDOW, open_page
+from benchmarks.lists import BEGUN
+from benchmarks.store import Store
+from benchmarks.thumbnails import picture_of
+from benchmarks.wrk import WrongAnswerError
+from tests.servers import PixyProxy
+
+DAYS = 100
+WIDTHS = (1100, 700, 320, WINDOW["width"])
+TASKS = "disabled-by-default-devtools.timeline"
+TASK, MAIN = "RunTask", "CrRendererMain"
+OPENED = 3
+"""Pictures that are opened and closed, here and there."""
+SIZED_MS = 3000
+"""After this the rows far from the window are sized for its width as well."""
+
+
+def spread(store: Store, tiles: int) -> None:
+    """Spread the images evenly over 100 days."""
+    seconds = DAYS * 86_400 // tiles
+    store.query(f"UPDATE images SET created_at = '{BEGUN:%Y-%m-%d %H:%M:%S}' + INTERVAL id * {seconds} SECOND")
+
+
+def many_tiles(browser: Browser, ours: PixyProxy, count: int) -> dict[str, float]:
+    """The longest tasks while one scrolls through all tiles, opens some, and changes the width of the window.
+
+    Their pictures do not exist: each is answered with the same small one before it reaches the service.
+    """
+    small = picture_of(96, 64, depth=2)
+
+    def answer(route: Route) -> None:
+        route.fulfill(body=small, content_type="image/png")
+
+    page, _ = open_page(browser, ours, pictures=answer)
+    figures: dict[str, float] = {}
+    with longest_task(browser, page, figures, ""):
+        page.evaluate(SCROLL_TO_END)
+    shown = page.locator("#gallery a.tile").count()
+    if shown != count:
+        raise WrongAnswerError(f"the gallery shows {shown} of {count} tiles")
+    figures["layout_shift"] = float(page.evaluate("window.seen.shift"))
+    figures["nodes"] = float(page.evaluate("document.querySelectorAll('*').length"))
+    with longest_task(browser, page, figures, "open_"):
+        for number in range(OPENED):
+            open_and_close(page, count * (2 * number + 1) // (2 * OPENED))
+    with longest_task(browser, page, figures, "resize_"):
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": WINDOW["height"]})
+            page.wait_for_timeout(SIZED_MS)
+    page.context.close()
+    return figures
+
+
+def open_and_close(page: Page, number: int) -> None:
+    """Open a picture of the gallery, and close it."""
+    page.locator("#gallery a.tile").nth(number).click()
+    dialog = page.locator("dialog.picture[open]")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+@contextmanager
+def longest_task(browser: Browser, page: Page, figures: dict[str, float], prefix: str) -> Iterator[None]:
+    """Adds the milliseconds of the longest task of a main thread while the block runs to the figures."""
+    browser.start_tracing(page=page, categories=[TASKS])
+    try:
+        yield
+    finally:
+        events: list[dict[str, Any]] = json.loads(browser.stop_tracing())["traceEvents"]
+    mains = {(event["pid"], event["tid"]) for event in events if event.get("args", {}).get("name") == MAIN}
+    tasks = [event for event in events if event["name"] == TASK and (event["pid"], event["tid"]) in mains]
+    if not tasks:
+        raise WrongAnswerError("Chromium's trace has no task")
+    figures[f"{prefix}longest_task_ms"] = max(task["dur"] for task in tasks) / 1000
+    figures[f"{prefix}longest_cpu_ms"] = max(task.get("tdur", 0) for task in tasks) / 1000
