@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 
-from pixyproxy.service.keys import CONFIGURED_CALLER
+from pixyproxy.core.keys import CONFIGURED_CALLER
 from tests.stage import BASE_URL, Stage
 
 SAME = {"Sec-Fetch-Site": "same-origin"}

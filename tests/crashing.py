@@ -206,6 +206,8 @@ def serve(arrow: str, port: int, environment: Mapping[str, str], folder: Path, l
         adapters = ARROWS[same](adapters)
     if arrow in ("in-commit", "in-takeover"):
         die_in_the_commit_of("INSERT INTO images")
+    if arrow == "in-reserve":
+        die_in_the_commit_of("INSERT INTO ledger")
     if arrow == "in-park":
         die_in_the_commit_of("INSERT INTO parked_images")
     parts = build_services(settings, adapters, generator=generator)

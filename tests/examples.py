@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from pixyproxy.core.generations import Drawing, Generation, GenerationState, RecordedRequest
 from pixyproxy.core.images import Image, Picture
 from pixyproxy.core.inputs import Input
+from pixyproxy.core.prices import PriceTerms
 from tests import planted
 
 MOMENT = datetime(2026, 11, 22, 10, 15, 2, 123456, tzinfo=UTC)
@@ -48,6 +49,20 @@ def an_input(**values: Any) -> Input:
     """What a record has of an upload."""
     known: dict[str, Any] = {"role": "image", "sha256": "cd" * 32, "content_type": "image/webp", "size_bytes": 77}
     return Input(**{**known, **values})
+
+
+def a_price(**values: Any) -> PriceTerms:
+    """What OpenAI charges for gpt-image-2 by the token, unless the values say something else."""
+    known: dict[str, Any] = {
+        "upstream": "openai",
+        "model": "gpt-image-2",
+        "valid_from": datetime(2026, 4, 21, tzinfo=UTC),
+        "source": "a test",
+    }
+    if "per_image" not in values:
+        known |= {"text_in": 5000, "image_in": 8000, "cached_text_in": 1250, "cached_image_in": 2000}
+        known |= {"image_out": 30_000}
+    return PriceTerms(**{**known, **values})
 
 
 def a_drawing(*, pictures: tuple[bytes, ...] = (b"",), **values: Any) -> Drawing:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
+from pixyproxy.core.budgets import EVERYBODY, NO_CHANGE, Budget, BudgetLimits, Period, Spending, exhausted, resets_at
 from pixyproxy.core.exceptions import (
     ConflictError,
     DatabaseError,
@@ -17,10 +18,12 @@ from pixyproxy.core.exceptions import (
     InvalidRequestError,
     NotFoundError,
     ObjectNotFoundError,
+    PriceUnknownError,
     StorageError,
     ThumbnailImpossibleError,
     UploadsFullError,
 )
+from pixyproxy.core.exceptions.budgets import rate_exceeded, running_taken
 from pixyproxy.core.generations import (
     DELETED_PROMPT,
     Drawing,
@@ -34,17 +37,25 @@ from pixyproxy.core.generations import (
 )
 from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage, ObjectFacts, Picture
 from pixyproxy.core.inputs import InputFile
-from pixyproxy.core.keys import ApiKey
+from pixyproxy.core.keys import CONFIGURED_NAME, EVERYTHING, NO_LIMITS, ApiKey, KeyLimits, KeyRights
+from pixyproxy.core.ledger import AuditPage, Imbalance, Kind, cost_of_failure, difference
 from pixyproxy.core.limits import ANSWERED_WITHIN
-from pixyproxy.core.protocols import Chunk, EqualGeneration, ParkedFile, PartialSink, Refilled
+from pixyproxy.core.money import Cost
+from pixyproxy.core.price_schedule import is_outdated, place
+from pixyproxy.core.prices import Price, PriceTerms, best_price
+from pixyproxy.core.protocols import AllowChange, Change, Chunk, EqualGeneration, ParkedFile, PartialSink, Refilled
 from pixyproxy.core.search import Search
 from pixyproxy.core.sessions import Pass, Session
 from pixyproxy.core.thumbnails import SmallPicture
+from pixyproxy.core.tokens import tokens_of
+from pixyproxy.core.usage import Dimension, Span, Sums
 from pixyproxy.core.words import prompt_terms
 from pixyproxy.data import conversions
 from pixyproxy.service.thumbnails.worker import shrink
 from pixyproxy.storage.keys import OBJECT_KEY
 from pixyproxy.upstream.demo.drawing import draw_picture
+
+MINUTE = timedelta(seconds=60)
 
 
 class FakeUpload:
@@ -258,12 +269,22 @@ class FakeGenerationRepository:
         self.after_add: Callable[[], None] | None = None
         self.after_succeed: Callable[[], None] | None = None
         self.before_fail: Callable[[datetime | None], None] | None = None
+        self.budgets: dict[tuple[Period, int], Budget] = {}
+        self.entries: dict[UUID, list[tuple[Kind, int]]] = {}
+        self.begun: dict[int, list[datetime]] = {}
 
     def _raise(self) -> None:
         if self.failure is not None:
             raise self.failure
 
-    async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
+    async def add(
+        self,
+        generation: Generation,
+        *,
+        lease: float,
+        instead_of: UUID | None = None,
+        limits: KeyLimits = NO_LIMITS,
+    ) -> None:
         self._raise()
         known = [each for each in self.generations.values() if each.guid != instead_of]
         key = (generation.api_key_id, generation.idempotency_key)
@@ -271,12 +292,15 @@ class FakeGenerationRepository:
             key[1] is not None and key in [(each.api_key_id, each.idempotency_key) for each in known]
         ):
             raise ConflictError("It exists.")
+        self._admit(generation, limits)
         if instead_of is not None:
             old = self.generations.get(instead_of)
             if old is None or old.state is not GenerationState.FAILED or old.idempotency_key != key[1]:
                 raise ConflictError("It has no such key.")
             self._update(old, idempotency_key=None, updated_at=old.updated_at)
         self.generations[generation.guid] = generation
+        if estimate_of(generation) is not None:
+            self._enter(generation, Kind.RESERVE, estimate_of(generation) or 0)
         self.leases[generation.guid] = self.clock() + timedelta(seconds=lease)
         if self.after_add is not None:
             self.after_add()
@@ -324,11 +348,17 @@ class FakeGenerationRepository:
         }
 
     async def succeed(
-        self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
+        self,
+        generation: Generation,
+        *,
+        images: tuple[Image, ...],
+        drawing: Drawing | None = None,
+        cost: Cost | None = None,
     ) -> bool:
         self._raise()
         known = self.generations.get(generation.guid)
         if known is not None and known.state is GenerationState.SUCCEEDED:
+            self._complete(known, drawing, cost)
             return self._add_missing(known, images)
         known = self._settleable(generation)
         if drawing is None and len(images) < known.expected_images:
@@ -341,7 +371,10 @@ class FakeGenerationRepository:
             usage=drawing.usage if drawing and drawing.usage else known.usage,
             upstream_request_id=(drawing and drawing.upstream_request_id) or known.upstream_request_id,
             answer=(drawing and drawing.answer) or known.answer,
+            cost=cost,
         )
+        if cost is not None or estimate_of(known) is not None:
+            self._enter(known, Kind.SUCCESS, difference(known.quote, cost))
         self._add(known, images)
         self.made[generation.guid] = [image.guid for image in images]
         self._await_delivery(generation)
@@ -349,6 +382,14 @@ class FakeGenerationRepository:
         if self.after_succeed is not None:
             self.after_succeed()
         return True
+
+    def _complete(self, known: Generation, drawing: Drawing | None, cost: Cost | None) -> None:
+        estimated = known.usage is None and known.cost is not None and known.cost.basis == "estimate"
+        if drawing is None or drawing.usage is None or cost is None or cost.basis != "usage" or not estimated:
+            return
+        names = {"upstream_request_id": drawing.upstream_request_id, "answer": drawing.answer}
+        self._update(known, usage=drawing.usage, cost=cost, updated_at=known.updated_at, **names)
+        self._enter(known, Kind.CORRECTION, difference(known.quote, cost))
 
     def _add_missing(self, known: Generation, images: tuple[Image, ...]) -> bool:
         made = self.made.setdefault(known.guid, [])
@@ -393,7 +434,10 @@ class FakeGenerationRepository:
         if known is None or not running or claimed not in (None, self.leases[generation.guid]):
             raise ConflictError("It no longer runs.")
         named = error.get("upstream_request_id") or known.upstream_request_id
-        self._update(known, state=GenerationState.FAILED, error=error, upstream_request_id=named)
+        cost = cost_of_failure(known.quote, outcome=error.get("cost"))
+        self._update(known, state=GenerationState.FAILED, error=error, upstream_request_id=named, cost=cost)
+        if cost is not None or estimate_of(known) is not None:
+            self._enter(known, Kind.FAILURE, difference(known.quote, cost))
         self._await_delivery(generation)
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
@@ -440,6 +484,35 @@ class FakeGenerationRepository:
         if generation.fingerprint is not None and generation.idempotency_key is None:
             self.abandoned.setdefault(generation.guid, self.clock() + timedelta(seconds=ANSWERED_WITHIN))
 
+    def _admit(self, generation: Generation, limits: KeyLimits) -> None:
+        own = [each for each in self.generations.values() if each.api_key_id == generation.api_key_id]
+        if limits.running_limit is not None and len([each for each in own if is_running(each)]) >= limits.running_limit:
+            raise running_taken(limits.running_limit)
+        begun = [each for each in self.begun.get(generation.api_key_id, []) if each > self.clock() - MINUTE]
+        if limits.rate_per_minute is not None and len(begun) >= limits.rate_per_minute:
+            raise rate_exceeded(limits.rate_per_minute, seconds=1)
+        budgets = [self.budgets[key] for key in sorted(self.budgets) if key[1] in (EVERYBODY, generation.api_key_id)]
+        estimate = estimate_of(generation)
+        for budget in budgets:
+            if estimate is None:
+                raise PriceUnknownError(generation.request.model)
+            used = self.weight(budget, generation.created_at)
+            if used + estimate > budget.limit:
+                raise exhausted(budget, at=generation.created_at, used=used, estimate=estimate)
+        self.begun[generation.api_key_id] = [*begun, self.clock()]
+
+    def weight(self, budget: Budget, at: datetime) -> int:
+        return sum(
+            delta
+            for each in self.generations.values()
+            if budget.owner in (EVERYBODY, each.api_key_id)
+            and budget.period.starts_on(each.created_at) == budget.period.starts_on(at)
+            for _, delta in self.entries.get(each.guid, [])
+        )
+
+    def _enter(self, generation: Generation, kind: Kind, delta: int) -> None:
+        self.entries.setdefault(generation.guid, []).append((kind, delta))
+
     def _settleable(self, generation: Generation) -> Generation:
         known = self.generations.get(generation.guid)
         if known is None or not is_unsettled(known):
@@ -462,6 +535,120 @@ def position_of(moment: datetime, guid: UUID) -> str:
 def is_unsettled(generation: Generation) -> bool:
     interrupted = (generation.error or {}).get("type") == GenerationInterruptedError().type
     return generation.state is GenerationState.RUNNING or interrupted
+
+
+def is_running(generation: Generation) -> bool:
+    return generation.state is GenerationState.RUNNING
+
+
+def estimate_of(generation: Generation) -> int | None:
+    return None if generation.quote is None else generation.quote.estimate
+
+
+class FakeBudgetRepository:
+    def __init__(self, generations: FakeGenerationRepository) -> None:
+        self.generations = generations
+
+    async def set(self, budget: Budget) -> None:
+        self.generations.budgets[budget.period, budget.owner] = budget
+
+    async def remove(self, *, owner: int, period: Period) -> bool:
+        return self.generations.budgets.pop((period, owner), None) is not None
+
+    async def spending(self, owners: Collection[int], *, at: datetime) -> tuple[Spending, ...]:
+        return tuple(
+            Spending(
+                budget=budget,
+                used=self.generations.weight(budget, at),
+                resets_at=resets_at(budget.period, budget.period.starts_on(at)),
+            )
+            for key, budget in sorted(self.generations.budgets.items())
+            if key[1] in owners
+        )
+
+
+class FakeLedgerRepository:
+    def __init__(self, generations: FakeGenerationRepository) -> None:
+        self.generations = generations
+
+    async def dearest(self, cost_class: str, *, since: datetime) -> int | None:
+        found = [
+            -(-each.cost.nano // each.expected_images)
+            for each in self.generations.generations.values()
+            if each.cost is not None and each.cost.basis == "usage" and each.created_at >= since
+            if each.state is GenerationState.SUCCEEDED
+            if each.quote is not None and each.quote.cost_class == cost_class
+        ]
+        return max(found, default=None)
+
+    async def audit(self, *, after: int, limit: int) -> AuditPage:
+        known = list(self.generations.generations.values())[after : after + limit]
+        found = []
+        for each in known:
+            weight = (estimate_of(each) or 0) if is_running(each) else (each.cost.nano if each.cost else 0)
+            entered = sum(delta for _, delta in self.generations.entries.get(each.guid, []))
+            if weight != entered:
+                found.append(Imbalance(name=f"generation {each.guid}", has=weight, expected=entered))
+        return AuditPage(
+            compared=len(known), imbalances=tuple(found), next_after=after + limit if len(known) == limit else None
+        )
+
+    async def audit_windows(self) -> tuple[Imbalance, ...]:
+        return ()
+
+
+class FakeUsageRepository:
+    """Adds up all generations at each question."""
+
+    def __init__(self, generations: FakeGenerationRepository) -> None:
+        self.generations = generations
+        self.failure: Exception | None = None
+
+    async def sums(
+        self, span: Span, *, by: Sequence[Dimension], api_key_id: int | None = None
+    ) -> dict[tuple[str | int, ...], Sums]:
+        if self.failure is not None:
+            raise self.failure
+        found: dict[tuple[str | int, ...], Sums] = {}
+        for each in self.generations.generations.values():
+            day = each.created_at.astimezone(UTC).date()
+            if span.since <= day < span.until and api_key_id in (None, each.api_key_id):
+                values: dict[Dimension, str | int] = {
+                    Dimension.DAY: f"{day}",
+                    Dimension.MONTH: f"{day:%Y-%m}",
+                    Dimension.KEY: each.api_key_id,
+                    Dimension.MODEL: each.request.model,
+                    Dimension.STATE: each.state.value,
+                }
+                sums = found.setdefault(tuple(values[name] for name in by), Sums())
+                add_generation(sums, each)
+        return found
+
+    async def store(self, *, seconds: float) -> int:
+        return 0
+
+
+def add_generation(sums: Sums, generation: Generation) -> None:
+    """What a generation adds to the usage, said once more and plainly."""
+    sums.generations += 1
+    sums.failed += generation.state is GenerationState.FAILED
+    tokens = tokens_of(generation.usage, edits=bool(generation.request.inputs))
+    if tokens is not None:
+        sums.text_in += tokens.text_in + tokens.cached_text_in
+        sums.image_in += tokens.image_in + tokens.cached_image_in
+        sums.output += tokens.image_out + tokens.text_out
+    if is_running(generation):
+        sums.running += 1
+        sums.reserved += estimate_of(generation) or 0
+        return
+    if generation.state is GenerationState.SUCCEEDED:
+        sums.images += generation.expected_images
+    if generation.cost is None:
+        sums.unpriced += 1
+        return
+    sums.cost += generation.cost.nano
+    if generation.cost.basis == "estimate":
+        sums.estimated += generation.cost.nano
 
 
 class FakeAdoptionRepository:
@@ -528,6 +715,7 @@ class FakeParkedImageRepository:
             upstream_request_id=drawing.upstream_request_id,
             answer=drawing.answer,
             expected_images=len(drawing.pictures),
+            cost=None,
         )
         self.generations.leases[generation.guid] = self.generations.clock()
         self.generations.parked[generation.guid] = tuple(picture.data for picture in drawing.pictures)
@@ -560,43 +748,184 @@ class FakeParkingFolder:
 
 
 class FakeApiKeyRepository:
+    """`keys`: by the digest of the secret that is theirs now; `former`: earlier secrets, by their digests."""
+
     def __init__(self) -> None:
         self.keys: dict[str, ApiKey] = {}
+        self.former: dict[str, tuple[int, datetime]] = {}
+        self.configured = ApiKey(
+            id=0, name=CONFIGURED_NAME, prefix="", created_at=datetime.now(UTC), rights=KeyRights(scopes=EVERYTHING)
+        )
+        self.budgets: dict[tuple[Period, int], Budget] = {}
         self.failure: Exception | None = None
         self.asked_for_names = 0
+        self.reads = 0
 
-    async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
-        if sha256 in self.keys or any(key.name == name for key in self.keys.values()):
+    def everything(self) -> Sequence[ApiKey]:
+        return (self.configured, *self.keys.values())
+
+    async def add(
+        self,
+        *,
+        name: str,
+        prefix: str,
+        sha256: str,
+        rights: KeyRights = KeyRights(),  # noqa: B008
+        budgets: BudgetLimits = NO_CHANGE,
+    ) -> ApiKey:
+        if sha256 in (*self.keys, *self.former) or any(key.name == name for key in self.everything()):
             raise ConflictError("It exists.")
-        self.keys[sha256] = ApiKey(id=len(self.keys) + 1, name=name, prefix=prefix, created_at=datetime.now(UTC))
+        self.keys[sha256] = ApiKey(
+            id=len(self.keys) + 1, name=name, prefix=prefix, created_at=datetime.now(UTC), rights=rights
+        )
+        self._change_budgets(self.keys[sha256], budgets)
         return self.keys[sha256]
 
+    def _change_budgets(self, key: ApiKey, budgets: BudgetLimits) -> None:
+        for period, limit in budgets.items():
+            self.budgets.pop((period, key.id), None)
+            if limit is not None:
+                self.budgets[period, key.id] = Budget(owner=key.id, period=period, limit=limit)
+
     async def get(self, *, sha256: str) -> ApiKey:
+        self.reads += 1
         if self.failure is not None:
             raise self.failure
+        if sha256 in self.former:
+            owner, until = self.former[sha256]
+            return self._by_id(owner).model_copy(update={"secret_expires_at": until})
         if sha256 not in self.keys:
             raise NotFoundError("There is none.")
         return self.keys[sha256]
 
     async def list(self) -> tuple[ApiKey, ...]:
-        return tuple(self.keys.values())
+        return tuple(map(self._with_former, self.keys.values()))
 
     async def names(self, ids: Collection[int]) -> dict[int, str]:
         self.asked_for_names += 1
-        return {key.id: key.name for key in self.keys.values() if key.id in ids}
+        return {key.id: key.name for key in self.everything() if key.id in ids}
 
     async def find(self, *, name: str) -> ApiKey:
-        for key in self.keys.values():
+        for key in self.everything():
             if key.name == name:
-                return key
+                return self._with_former(key)
         raise NotFoundError("There is none.")
 
-    async def revoke(self, *, name: str) -> None:
-        for sha256, key in self.keys.items():
-            if key.name == name and key.revoked_at is None:
-                self.keys[sha256] = key.model_copy(update={"revoked_at": datetime.now(UTC)})
-                return
+    async def find_id(self, key_id: int) -> ApiKey:
+        return self._with_former(self._by_id(key_id))
+
+    async def change(
+        self, *, name: str, change: Change, allow: AllowChange | None = None, budgets: BudgetLimits = NO_CHANGE
+    ) -> ApiKey:
+        after = change(await self.find(name=name))
+        if any(key.name == after.name and key.id != after.id for key in self.everything()):
+            raise ConflictError("It exists.")
+        self._replace(after, allow=allow)
+        self._change_budgets(after, budgets)
+        return after
+
+    async def rotate(self, *, name: str, prefix: str, sha256: str, until: datetime) -> ApiKey:
+        key = await self._unrevoked(name)
+        (old,) = [each for each, known in self.keys.items() if known.id == key.id]
+        self.former |= {each: (owner, min(end, until)) for each, (owner, end) in self.former.items() if owner == key.id}
+        self.former[old] = (key.id, until)
+        renewed = self.keys[old].model_copy(update={"prefix": prefix})
+        self.keys = {sha256 if each == old else each: renewed if each == old else k for each, k in self.keys.items()}
+        return await self.find(name=name)
+
+    async def revoke(self, *, name: str, allow: AllowChange | None = None) -> None:
+        key = await self._unrevoked(name)
+        self._replace(key.model_copy(update={"revoked_at": datetime.now(UTC)}), allow=allow)
+
+    def _by_id(self, key_id: int) -> ApiKey:
+        found = [key for key in self.everything() if key.id == key_id]
+        if not found:
+            raise NotFoundError("There is none.")
+        return found[0]
+
+    async def _unrevoked(self, name: str) -> ApiKey:
+        key = await self.find(name=name)
+        if key.revoked_at is not None:
+            raise NotFoundError("There is none in force.")
+        return key
+
+    def _with_former(self, key: ApiKey) -> ApiKey:
+        ends = [end for owner, end in self.former.values() if owner == key.id]
+        return key.model_copy(update={"former_until": max(ends, default=None)})
+
+    def _replace(self, after: ApiKey, *, allow: AllowChange | None) -> None:
+        keys = {each: after if key.id == after.id else key for each, key in self.keys.items()}
+        if allow is not None:
+            allow(tuple(self.keys.values()), tuple(keys.values()))
+        self.keys = keys
+
+
+class FakePriceRepository:
+    """Prices in a list. `in_use`: the models of the newest images."""
+
+    def __init__(self) -> None:
+        self.prices: list[Price] = []
+        self.in_use: list[str] = []
+
+    async def find(self, *, upstream: str, model: str, at: datetime) -> Price | None:
+        holding = [
+            price for price in self.prices if price.valid_from <= at and (price.valid_to is None or price.valid_to > at)
+        ]
+        return best_price(holding, upstream=upstream, model=model)
+
+    async def get(self, price_id: int) -> Price:
+        for price in self.prices:
+            if price.id == price_id:
+                return price
         raise NotFoundError("There is none.")
+
+    async def list(self) -> tuple[Price, ...]:
+        return tuple(
+            sorted(
+                self.prices, key=lambda price: (price.upstream, price.model, price.shipped, price.valid_from, price.id)
+            )
+        )
+
+    async def models_in_use(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.in_use)))
+
+    async def add(self, prices: Sequence[PriceTerms], *, recorded_at: datetime) -> tuple[Price, ...]:
+        before = list(self.prices)
+        try:
+            ids = [self._record(terms, recorded_at=recorded_at, shipped=False)[0] for terms in prices]
+        except ConflictError:
+            self.prices = before
+            raise
+        return tuple([await self.get(price_id) for price_id in ids])
+
+    async def load_shipped(self, prices: Sequence[tuple[PriceTerms, datetime]]) -> int:
+        new = 0
+        for terms, read_on in sorted(prices, key=lambda price: price[0].valid_from):
+            if is_outdated(terms, read_on, self._of_model(terms, shipped=True)):
+                continue
+            price_id, is_new = self._record(terms, recorded_at=read_on, shipped=True)
+            new += is_new
+            self._update(price_id, source=terms.source, recorded_at=read_on)
+        return new
+
+    def _of_model(self, terms: PriceTerms, *, shipped: bool) -> Sequence[Price]:
+        wanted = (terms.upstream, terms.model, shipped)
+        return [price for price in self.prices if (price.upstream, price.model, price.shipped) == wanted]
+
+    def _record(self, terms: PriceTerms, *, recorded_at: datetime, shipped: bool) -> tuple[int, bool]:
+        placement = place(terms, self._of_model(terms, shipped=shipped), clip=shipped)
+        if placement.same is not None:
+            return placement.same.id, False
+        for price_id, end in placement.ends.items():
+            self._update(price_id, valid_to=end)
+        values = {**terms.model_dump(), "valid_to": placement.valid_to}
+        self.prices.append(
+            Price(id=len(self.prices) + 1, recorded_at=recorded_at, shipped=shipped, **values),
+        )
+        return len(self.prices), True
+
+    def _update(self, price_id: int, **values: object) -> None:
+        self.prices[price_id - 1] = self.prices[price_id - 1].model_copy(update=values)
 
 
 class FakeSessionRepository:
@@ -608,10 +937,18 @@ class FakeSessionRepository:
         self.failure: Exception | None = None
         self.lookups = 0
 
-    def _key_of(self, found: Pass) -> ApiKey | None:
+    async def _key_of(self, found: Pass) -> ApiKey | None:
         if self.failure is not None:
             raise self.failure
-        return next((key for key in self.keys.keys.values() if key.id == found.api_key_id), None)
+        if found.api_key_id == 0:
+            return None
+        digest = found.key_sha256 if isinstance(found, Session) else None
+        try:
+            if digest is not None:
+                return await self.keys.get(sha256=digest)
+            return await self.keys.find_id(found.api_key_id)
+        except NotFoundError:
+            return None
 
     async def add_code(self, code: Pass, *, sha256: str) -> None:
         self.codes[sha256] = code
@@ -624,7 +961,7 @@ class FakeSessionRepository:
         if code is None or sha256 in self.used or code.expires_at <= now:
             raise NotFoundError("There is none.")
         self.used.add(sha256)
-        return code.model_copy(update={"key": self._key_of(code)})
+        return code.model_copy(update={"key": await self._key_of(code)})
 
     async def add(self, session: Session, *, sha256: str) -> None:
         if self.failure is not None:
@@ -638,7 +975,7 @@ class FakeSessionRepository:
         if sha256 not in self.sessions:
             raise NotFoundError("There is none.")
         session = self.sessions[sha256]
-        return session.model_copy(update={"key": self._key_of(session)})
+        return session.model_copy(update={"key": await self._key_of(session)})
 
     async def renew(self, *, sha256: str, seen_at: datetime, expires_at: datetime) -> None:
         if self.failure is not None:
@@ -793,6 +1130,7 @@ class FakeGenerator:
         self.partials: tuple[bytes, ...] = ()
         self.failure: Exception | None = None
         self.pictures: tuple[bytes, ...] | None = None
+        self.usage: dict[str, Any] | None = {"total_tokens": 7}
         self.before: Callable[[], Any] | None = None
         self.after_turn: Callable[[], Any] | None = None
 
@@ -823,7 +1161,7 @@ class FakeGenerator:
         )
         return Drawing(
             pictures=tuple(map(Picture.of, drawn)),
-            usage={"total_tokens": 7},
+            usage=self.usage,
             upstream_request_id="req_fake",
             answer={"size": "32x16", "quality": "low", "background": "opaque", "output_format": form},
         )

@@ -76,9 +76,9 @@ class PageService:
         named = () if key is None else ("--key", key)
         return self.run("login", *named, "--port", str(self.replica.port)).strip()
 
-    def create_key(self, name: str) -> str:
-        """A new API key."""
-        found = re.search(r"pxp_\w+", self.run("keys", "create", name))
+    def create_key(self, name: str, *, scopes: str = "all") -> str:
+        """A new API key with these scopes."""
+        found = re.search(r"pxp_\w+", self.run("keys", "create", name, "--scope", scopes))
         assert found is not None
         return found[0]
 

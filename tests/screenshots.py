@@ -38,7 +38,9 @@ def main() -> int:
         environment = {"PIXYPROXY_DATA_DIR": str(folder / "data")}
         service = PixyProxy(folder / "service", environment).start()
         try:
-            key = run_cli(folder, "keys", "create", KEY_NAME, environment=environment).stdout.split()[-1]
+            key = run_cli(folder, "keys", "create", KEY_NAME, "--scope", "all", environment=environment).stdout.split()[
+                -1
+            ]
             draw_all(service.url, key)
             take_still(browser, service.url, key)
         finally:

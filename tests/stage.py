@@ -12,13 +12,17 @@ from typing import Any
 import httpx2
 
 from pixyproxy.core.protocols import Stores
-from pixyproxy.data.cached import CachedApiKeyRepository
+from pixyproxy.data.cached_keys import KEY_TTL, CachedApiKeyRepository
 from pixyproxy.data.cached_sessions import CachedSessionRepository
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
+from pixyproxy.service.key_administration import KeyAdministration
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.money.budgets import BudgetService
+from pixyproxy.service.money.quotes import Quotes
+from pixyproxy.service.money.usage import UsageService
 from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
@@ -36,23 +40,27 @@ from tests import planted
 from tests.fakes import (
     FakeAdoptionRepository,
     FakeApiKeyRepository,
+    FakeBudgetRepository,
     FakeDatabase,
     FakeGenerationRepository,
     FakeGenerator,
     FakeImageCompletion,
     FakeImageRepository,
     FakeInstanceRepository,
+    FakeLedgerRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
+    FakePriceRepository,
     FakeSessionRepository,
     FakeShrinker,
     FakeStorage,
     FakeUploadSpool,
+    FakeUsageRepository,
 )
 
 BASE_URL = "http://pixy.test"
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
-FOR_CALLERS = ("generation", "caller", "parameters")
+FOR_CALLERS = ("generation", "caller", "parameters", "cost")
 """Members of an image's details that the public answer does not have."""
 
 
@@ -75,6 +83,7 @@ class Stage:
     shrinker: FakeShrinker = field(default_factory=FakeShrinker)
     spool: FakeUploadSpool = field(default_factory=FakeUploadSpool)
     key_records: FakeApiKeyRepository = field(default_factory=FakeApiKeyRepository)
+    prices: FakePriceRepository = field(default_factory=FakePriceRepository)
     maximum: int = 64
     finish_slots: int = 8
     lease: float = 30
@@ -88,6 +97,7 @@ class Stage:
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60
+    key_ttl: float = KEY_TTL
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -96,6 +106,10 @@ class Stage:
         self.completion = FakeImageCompletion(self.images)
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
+        self.budgets = FakeBudgetRepository(self.generations)
+        self.generations.budgets = self.key_records.budgets
+        self.ledger = FakeLedgerRepository(self.generations)
+        self.usage = FakeUsageRepository(self.generations)
         self.session_records = FakeSessionRepository(self.key_records)
         self.start()
 
@@ -110,6 +124,10 @@ class Stage:
             adoption=self.adoption,
             parked=self.parked,
             sessions=self.session_records,
+            prices=self.prices,
+            budgets=self.budgets,
+            ledger=self.ledger,
+            usage=self.usage,
             storage=self.storage,
             folder=self.folder,
         )
@@ -122,16 +140,19 @@ class Stage:
             require_match=partial(require_match, self.stores),
             clock=self.clock,
         )
-        key_records = CachedApiKeyRepository(self.key_records)
-        self.keys = KeyService(key_records, configured_key=self.configured_key)
-        self.sessions = SessionService(
-            CachedSessionRepository(self.session_records, clock=self.clock), keys=self.keys, clock=self.now
+        session_records = CachedSessionRepository(self.session_records, ttl=self.key_ttl, clock=self.clock)
+        key_records = CachedApiKeyRepository(
+            self.key_records, ttl=self.key_ttl, clock=self.clock, changed=session_records.forget_all
         )
+        self.keys = KeyService(key_records, configured_key=self.configured_key, clock=self.now)
+        self.administration = KeyAdministration(key_records, keys=self.keys, clock=self.now)
+        self.sessions = SessionService(session_records, keys=self.keys, clock=self.now)
         self.callers = Callers(key_records, self.generations)
         self.public = PublicImageService(images=self.images, storage=self.storage)
         self.runner = GenerationRunner(
             generations=self.generations,
             generator=self.generator,
+            quotes=Quotes(self.prices, self.ledger, upstream="openai"),
             keeper=Keeper(self.stores, ending=self.readiness.ending, patience=self.patience),
             readiness=self.readiness,
             maximum=self.maximum,
@@ -158,8 +179,11 @@ class Stage:
             private=self.private,
             runner=self.runner,
             keys=self.keys,
+            administration=self.administration,
+            budgets=BudgetService(self.budgets, key_records, clock=self.now),
             sessions=self.sessions,
             callers=self.callers,
+            usage=UsageService(self.usage, self.callers, clock=self.now),
             readiness=self.readiness,
             models=models,
             uploads=Uploads(self.spool, images=self.images, storage=self.storage, public_url=self.public_url),

@@ -18,7 +18,7 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
 )
 from pixyproxy.core.generations import GenerationRequest, PartialImage
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import CONFIGURED_CALLER, EVERYTHING, Caller
 from pixyproxy.core.limits import ANSWERED_WITHIN
 from pixyproxy.service.generating.adopt import WITHIN
 from pixyproxy.service.generating.client import Client
@@ -30,7 +30,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
 
-CALLER = Caller(api_key_id=7, name="laptop")
+CALLER = Caller(api_key_id=7, name="laptop", scopes=EVERYTHING)
 DRAWING = 100.0
 """Seconds that the upstream draws."""
 
@@ -153,7 +153,7 @@ async def test_each_of_two_retries_gets_a_generation_of_its_own(stage: Stage) ->
     "other",
     [
         {"prompt": "another one"},
-        {"caller": Caller(api_key_id=8, name="another")},
+        {"caller": Caller(api_key_id=8, name="another", scopes=EVERYTHING)},
         {"idempotency_key": "of its own"},
         {"retry": False},
     ],
@@ -210,7 +210,7 @@ async def test_a_failure_that_was_answered_is_adopted_by_nobody(stage: Stage) ->
 
 async def test_a_picture_that_was_deleted_since_is_bought_again(stage: Stage) -> None:
     left = await Request(stage).leaves()
-    await stage.private.delete((await left.task).generation.images[0].guid)
+    await stage.private.delete((await left.task).generation.images[0].guid, caller=CONFIGURED_CALLER)
     await Request(stage, retry=True).answer()
     assert bought(stage) == 2
 

@@ -31,7 +31,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import GenerationRequest
 from pixyproxy.core.inputs import InputFile, InputFiles
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import EVERYTHING, Caller
 from pixyproxy.service.recovering.findings import Finding
 from pixyproxy.web.app import create_api
 from tests import planted
@@ -79,6 +79,7 @@ async def test_post_answers_201_with_location_and_details() -> None:
         "generation": str(next(iter(stage.generations.generations))),
         "caller": "PIXYPROXY_API_KEY",
         "parameters": {"model": "gpt-image-2", "quality": "medium"},
+        "cost": None,
         "created_at": details["created_at"],
         "updated_at": details["created_at"],
     }
@@ -484,6 +485,7 @@ async def test_a_generation_that_takes_longer_than_the_wait_is_202_and_can_be_as
             "request": {"prompt": planted.PROMPT, "size": "32x16", "model": "gpt-image-2", "quality": "medium"},
             "images": [],
             "usage": None,
+            "cost": None,
             "answer": None,
             "upstream_request_id": None,
             "error": None,
@@ -517,7 +519,7 @@ async def test_a_generation_that_takes_longer_than_the_wait_is_202_and_can_be_as
         assert settled.headers["cache-control"] == "private, no-cache"
 
 
-CALLER = Caller(api_key_id=0, name="another dialect")
+CALLER = Caller(api_key_id=0, name="another dialect", scopes=EVERYTHING)
 
 
 async def test_an_edited_image_says_from_what_and_its_generation_what_was_asked_for() -> None:
@@ -1053,6 +1055,13 @@ PRIVATE = {
     ("/v1/images/edits", "post"),
     ("/v1/models", "get"),
     ("/v1/models/{model}", "get"),
+    ("/key", "get"),
+    ("/key", "post"),
+    ("/key/self", "get"),
+    ("/key/{name}", "get"),
+    ("/key/{name}", "patch"),
+    ("/key/{name}", "delete"),
+    ("/key/{name}/rotate", "post"),
 }
 
 
@@ -1065,6 +1074,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/image/{guid}/thumbnail", "/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
+        *("/key", "/key/self", "/key/{name}", "/key/{name}/rotate"),
         *("/session", "/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():
@@ -1078,7 +1088,8 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
                     shape = "OpenAIError" if path.startswith("/v1/") else "Problem"
                     assert schema == {"schema": {"$ref": f"#/components/schemas/{shape}"}}
     assert set(paths["/image"]["post"]["responses"]) == {
-        *("201", "202", "400", "401", "403", "408", "409", "410", "413", "415", "422", "500", "502", "503", "504")
+        *("201", "202", "400", "401", "402", "403", "408", "409", "410", "413", "415", "422"),
+        *("429", "500", "502", "503", "504"),
     }
     assert paths["/image"]["post"]["requestBody"]["required"] is True
 

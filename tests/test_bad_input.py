@@ -346,10 +346,12 @@ def test_trailers_are_part_of_the_head_and_end_the_connection(log: list[str]) ->
                 connection.sendall(head)
                 for number in range(2000):
                     connection.sendall(b"X-%d: " % number + b"x" * 1000 + b"\r\n")
+            answer = b""
             with suppress(OSError):
-                answer = connection.recv(65_536)
-                assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
-                assert connection.recv(65_536) == b""
+                while chunk := connection.recv(65_536):  # until the server closes it
+                    answer += chunk
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") <= 1
 
 
 def test_connect_is_refused_like_anything_that_is_no_request_of_ours(log: list[str]) -> None:

@@ -114,7 +114,7 @@ def test_a_lost_key_file_is_replaced_and_a_revoked_or_broken_one_refused(
     assert run_cli(tmp_path, "keys", "revoke", name).returncode == 0
     refused = run_cli(tmp_path, "serve", "--port", "0")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "is revoked: delete the file" in refused.stderr
+    assert "is revoked or has expired: delete the file" in refused.stderr
     file.write_text("nonsense\n")
     refused = run_cli(tmp_path, "serve", "--port", "0")
     assert refused.returncode == 2
@@ -182,7 +182,7 @@ def test_keys_are_made_shown_once_listed_and_revoked(started: Callable[..., Pixy
     assert post(server, key).status_code == 201
     server.process.output_with("caller=laptop")
     listed = run_cli(tmp_path, "keys", "list").stdout
-    assert re.fullmatch(rf"laptop +{key[:8]}…  created \S+ \S+Z  in force\n", listed)
+    assert re.fullmatch(rf"laptop +{key[:8]}…  created \S+ \S+Z  in force  draw,read,delete\n", listed)
     assert key not in listed
     assert run_cli(tmp_path, "keys", "revoke", "laptop").stdout == "laptop is revoked.\n"
 

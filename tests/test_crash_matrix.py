@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx2
@@ -34,6 +35,18 @@ BEGIN, END = "<!-- The table is written by tests/test_crash_matrix.py. -->", "<!
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
 SIZE = 1024
 STACKS = {"sqlite": "SQLite + folder", "mariadb": "MariaDB + SeaweedFS"}
+
+PRICES = """
+[[price]]
+upstream = "{upstream}"
+model = "*"
+valid_from = 2026-01-01
+text_in = 5
+image_in = 8
+image_out = 30
+reserve = {{ "*" = {{ "*" = 0.04 }} }}
+source = "a test"
+"""
 
 SERVED = "served"
 LOST = "lost with the memory; failed as interrupted"
@@ -63,6 +76,7 @@ class Arrow:
 
 MATRIX = (
     Arrow("before Reserve", "before-reserve", NOTHING, requests=0),
+    Arrow("in Reserve", "in-reserve", NOTHING, requests=0),
     Arrow("after Reserve, before Draw", "reserved", UNDRAWN, requests=0),
     Arrow("while the upstream draws", "drawing", UNDRAWN),
     Arrow("after the upstream's last byte, before Put", "before-put", LOST),
@@ -141,6 +155,12 @@ class Stack:
         """What a command says."""
         ran = run_cli(self.folder, *arguments, environment={**self.environment, **settings})
         return ran.stdout + ran.stderr
+
+    def set_price(self) -> None:
+        """Give the upstream's pictures a price, so that the ledger has something to add up."""
+        file = self.folder / "prices.toml"
+        file.write_text(PRICES.format(upstream=urlsplit(self.environment["OPENAI_BASE_URL"]).netloc))
+        assert self.said("prices", "import", str(file))
 
     def kill_at(self, arrow: Arrow) -> None:
         """Have a process run into the arrow, and the replica that takes over into its own."""
@@ -345,6 +365,7 @@ def stacks(
             stack.folder.mkdir()
             migrated = run_cli(stack.folder, "migrate", environment=stack.environment)
             assert migrated.returncode == 0, migrated.stderr
+            stack.set_price()
         with ThreadPoolExecutor() as both:
             list(both.map(Stack.run, stacks.values()))
         yield stacks

@@ -12,6 +12,7 @@ from fastapi.routing import iter_route_contexts
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, UpstreamRefusedError
 from pixyproxy.core.generations import GenerationRequest, RecordedRequest
+from pixyproxy.core.keys import EVERYTHING, KeyRights
 from pixyproxy.service.keys import new_key
 from pixyproxy.web.app import create_api
 from tests import planted
@@ -26,8 +27,8 @@ OWN = "PIXYPROXY_API_KEY"
 
 
 async def a_key(stage: Stage, name: str) -> dict[str, str]:
-    """The header of a new key with this name."""
-    return {"Authorization": f"Bearer {await stage.keys.create(name)}"}
+    """The header of a new key with this name, which may do everything."""
+    return {"Authorization": f"Bearer {await stage.keys.create(name, KeyRights(scopes=EVERYTHING))}"}
 
 
 async def post(stage: Stage, headers: dict[str, str] = KEY, **body: Any) -> dict[str, Any]:

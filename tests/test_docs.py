@@ -90,7 +90,19 @@ def test_every_command_stands_in_the_docs() -> None:
     names = [
         name for action in root._actions if hasattr(action, "choices") and action.choices for name in action.choices
     ]
-    assert names == ["serve", "migrate", "keys", "login", "reconcile", "check", "reindex", "demo-upstream"]
+    assert names == [
+        "serve",
+        "migrate",
+        "keys",
+        "login",
+        "prices",
+        "budgets",
+        "usage",
+        "reconcile",
+        "check",
+        "reindex",
+        "demo-upstream",
+    ]
     for name in names:
         assert f"`pixyproxy {name} " in commands or f"`pixyproxy {name}`" in commands
     options = ("--host", "--port", "--workers", "--create-bucket", "--delay", "--key")
@@ -105,12 +117,18 @@ def test_every_command_stands_in_the_docs() -> None:
         (["migrate"], {"--create-bucket"}),
         (["reconcile"], {"--apply", "--max-deletes", "--after", "--force"}),
         (["check"], set()),
+        (["prices", "list"], {"--all"}),
+        (["prices", "import"], set()),
+        (["prices", "check"], {"--days"}),
+        (["usage"], {"--month", "--from", "--to", "--by", "--key", "--csv"}),
         (["demo-upstream"], {"--host", "--port", "--delay"}),
     ],
 )
 def test_every_option_stands_in_the_docs(tmp_path: Path, arguments: list[str], options: set[str]) -> None:
-    (row,) = [line for line in section("operations", "Commands").splitlines() if f"| `pixyproxy {arguments[0]}" in line]
-    assert set(re.findall(r"--[a-z-]+", row.split("|")[1])) == options
+    cells = [line.split("|")[1] for line in section("operations", "Commands").splitlines() if line.startswith("|")]
+    shown = [code for cell in cells for code in re.findall(r"`(?:pixyproxy )?([^`]+)`", cell)]
+    (code,) = [code for code in shown if code.split()[: len(arguments)] == arguments]
+    assert set(re.findall(r"--[a-z-]+", code)) == options
     said = run_cli(tmp_path, *arguments, "--help").stdout
     assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", said, re.M)) - {"--help"} == options
 
@@ -135,7 +153,9 @@ def shown_commands(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_command_that_a_page_shows_exists(path: Path) -> None:
-    shown = re.findall(r"pixyproxy (keys [a-z]+|[a-z][a-z-]+)((?: +--[a-z-]+)*)", "\n".join(shown_commands(path)))
+    shown = re.findall(
+        r"pixyproxy ((?:keys|prices) [a-z]+|[a-z][a-z-]+)((?: +--[a-z-]+)*)", "\n".join(shown_commands(path))
+    )
     for command, options in shown:
         parser = build_parser()
         for name in command.split():

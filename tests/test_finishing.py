@@ -14,7 +14,7 @@ from pixyproxy.core.exceptions import (
     UpstreamUnknownOutcomeError,
 )
 from pixyproxy.core.generations import GenerationRequest, GenerationState
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import EVERYTHING, Caller
 from pixyproxy.service.generating.finish_slots import LONGEST_USE, LONGEST_WAIT, FinishSlot, FinishSlots
 from tests.fakes import FakeStorage
 from tests.stage import Stage
@@ -22,7 +22,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
 
-CALLER = Caller(api_key_id=7, name="laptop")
+CALLER = Caller(api_key_id=7, name="laptop", scopes=EVERYTHING)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Image
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import CONFIGURED_CALLER, EVERYTHING, Caller
 from pixyproxy.service.keys import new_key
 from pixyproxy.service.queries import ImageQuery
 from tests import planted
@@ -33,7 +33,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
 
-CALLER = Caller(api_key_id=7, name="laptop")
+CALLER = Caller(api_key_id=7, name="laptop", scopes=EVERYTHING)
 REQUEST = GenerationRequest(prompt=planted.PROMPT)
 
 in_virtual_time = pytest.mark.parametrize(
@@ -219,7 +219,9 @@ async def test_the_private_service_believes_no_model_that_it_did_not_validate(br
 async def test_the_services_believe_no_query_and_no_guid_either() -> None:
     stage = Stage()
     with pytest.raises(InvalidRequestError):
-        await stage.private.list(ImageQuery.model_construct(limit=100_000, cursor=None, q=None))
+        await stage.private.list(
+            ImageQuery.model_construct(limit=100_000, cursor=None, q=None), caller=CONFIGURED_CALLER
+        )
     with pytest.raises(InvalidRequestError):
         await stage.public.get("not a guid")  # type: ignore[arg-type]
 
@@ -274,10 +276,10 @@ class SlowReservations(FakeGenerationRepository):
         super().__init__(images)
         self.asked, self.answering = asyncio.Event(), asyncio.Event()
 
-    async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
+    async def add(self, generation: Generation, **options: Any) -> None:
         self.asked.set()
         await self.answering.wait()
-        await super().add(generation, lease=lease, instead_of=instead_of)
+        await super().add(generation, **options)
 
 
 async def test_a_client_that_hangs_up_while_it_reserves_changes_nothing() -> None:
@@ -300,7 +302,7 @@ async def test_a_client_that_does_not_wait_is_informed_that_it_runs() -> None:
     drawing = slow(stage)
     answer = await stage.private.create(REQUEST, caller=CALLER, wait=0)
     assert (answer.generation.state, answer.generation.images) == (GenerationState.RUNNING, ())
-    assert await stage.private.generation(answer.generation.guid) == answer.generation
+    assert await stage.private.generation(answer.generation.guid, caller=CONFIGURED_CALLER) == answer.generation
     drawing.set()
     assert (await settled(stage)).guid == answer.generation.guid
 

@@ -27,7 +27,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.inputs import Input, InputFile, InputFiles
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import CONFIGURED_CALLER, EVERYTHING, Caller
 from pixyproxy.service.generating.begin import fingerprint_of
 from pixyproxy.service.generating.created import Created
 from tests import planted
@@ -37,7 +37,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
 
-CALLER = Caller(api_key_id=7, name="laptop")
+CALLER = Caller(api_key_id=7, name="laptop", scopes=EVERYTHING)
 REQUEST = GenerationRequest(prompt=planted.PROMPT)
 KEY = "order-66"
 
@@ -98,7 +98,7 @@ async def test_another_replica_and_the_next_process_answer_for_the_key() -> None
 async def test_keys_belong_to_their_callers() -> None:
     stage = Stage()
     first = await create(stage)
-    other = await create(stage, caller=Caller(api_key_id=8, name="desktop"))
+    other = await create(stage, caller=Caller(api_key_id=8, name="desktop", scopes=EVERYTHING))
     assert other.generation.guid != first.generation.guid
     assert not other.replayed
 
@@ -385,7 +385,7 @@ async def test_what_was_interrupted_is_not_bought_again() -> None:
 async def test_an_image_that_was_deleted_is_not_bought_again() -> None:
     stage = Stage()
     image = (await create(stage)).generation.images[0]
-    await stage.private.delete(image.guid)
+    await stage.private.delete(image.guid, caller=CONFIGURED_CALLER)
     with pytest.raises(ImageDeletedError) as caught:
         await create(stage)
     assert caught.value.replayed

@@ -18,7 +18,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Picture
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import CONFIGURED_CALLER, EVERYTHING, Caller
 from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.service.generating.pictures import examine
 from pixyproxy.service.generating.store import Keeper, build_images, pauses
@@ -30,7 +30,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
 
-CALLER = Caller(api_key_id=7, name="laptop")
+CALLER = Caller(api_key_id=7, name="laptop", scopes=EVERYTHING)
 REQUEST = GenerationRequest(prompt=planted.PROMPT)
 PICTURE = tiny_picture(planted.PROMPT)
 FOR_EVER = 1e9
@@ -49,7 +49,7 @@ async def begun(stage: Stage) -> Generation:
 
 
 async def recorded(stage: Stage, generation: Generation) -> Generation:
-    return await stage.private.generation(generation.guid)
+    return await stage.private.generation(generation.guid, caller=CONFIGURED_CALLER)
 
 
 def storage_fails(stage: Stage) -> None:

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from pixyproxy.bootstrap.adapters import make_storage
 from pixyproxy.bootstrap.app import build
 from pixyproxy.bootstrap.services import Parts
+from pixyproxy.core.keys import CONFIGURED_CALLER
 from pixyproxy.data.init import migrate
-from pixyproxy.service.keys import CONFIGURED_CALLER
 from pixyproxy.settings import Settings
 from pixyproxy.web.app import create_app
 from tests import command, planted

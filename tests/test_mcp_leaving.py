@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from typing import Any
-from uuid import UUID
 
 import httpx2
 import pytest
@@ -29,13 +28,13 @@ class HeldReservations(FakeGenerationRepository):
         self.entered, self.released = threading.Event(), threading.Event()
         self._turns = threading.Semaphore(0)
 
-    async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
+    async def add(self, generation: Generation, **options: Any) -> None:
         """Add one, once it is released."""
         self.entered.set()
         while not self.released.is_set():
             await asyncio.sleep(0.01)
             self._turns.release()
-        await super().add(generation, lease=lease, instead_of=instead_of)
+        await super().add(generation, **options)
 
     def polled_again(self, *, after: int, seconds: float) -> bool:
         """Wait until the event loop has come back to the held reservation so many times more."""

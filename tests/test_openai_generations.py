@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from pixyproxy.core.generations import Drawing, GenerationRequest
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import EVERYTHING, Caller
 from pixyproxy.service.models import ModelCatalogue, safety_identifier_of
 from pixyproxy.web.openai.answers import PIECE, answer_of, base64_of
 from pixyproxy.web.openai.facts import complete_usage
@@ -216,7 +216,9 @@ async def test_a_key_can_stand_for_the_end_user() -> None:
     async with stage.client() as client:
         for body in ({}, {"user": "theirs"}, {"safety_identifier": "theirs"}):
             await client.post("/v1/images/generations", json={"prompt": planted.PROMPT, **body})
-    caller = Caller(api_key_id=next(iter(stage.generations.generations.values())).api_key_id, name="any")
+    caller = Caller(
+        api_key_id=next(iter(stage.generations.generations.values())).api_key_id, name="any", scopes=EVERYTHING
+    )
     ours = safety_identifier_of(caller)
     assert [each.safety_identifier for each in stage.generator.requests] == [ours, None, "theirs"]
     assert 32 <= len(ours) <= 64

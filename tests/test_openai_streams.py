@@ -21,8 +21,8 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
 )
 from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState, PartialImage
+from pixyproxy.core.keys import CONFIGURED_CALLER
 from pixyproxy.service.generating.created import Created
-from pixyproxy.service.keys import CONFIGURED_CALLER
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.web.http.content import CONNECTION
 from pixyproxy.web.http.event_stream import EventStream
@@ -104,6 +104,7 @@ def test_the_sdk_gets_partial_images_and_then_the_picture(wanted: int | None) ->
         "model": "gpt-image-2",
         "generation": str(generation),
         "thumbnail_url": own["url"].replace(".png", "/thumbnail?size=400"),
+        "cost": None,
     }
     assert own["url"].endswith(f"/image/{image.filename}")
 

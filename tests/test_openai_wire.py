@@ -119,7 +119,9 @@ def test_openapi_describes_the_dialect() -> None:
         if status[0] in "45":
             assert "OpenAIError" in json.dumps(response["content"])
     assert "x-should-retry" in draws["responses"]["424"]["headers"]
-    assert set(draws["responses"]) == {"200", "400", "401", "404", "408", "410", "413", "424", "500", "502", "503"}
+    assert set(draws["responses"]) == {
+        *("200", "400", "401", "403", "404", "408", "410", "413", "424", "429", "500", "502", "503")
+    }
 
 
 async def test_openapi_describes_every_answer_that_is_sent() -> None:

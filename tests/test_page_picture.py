@@ -49,6 +49,14 @@ def test_it_says_what_is_known(three: PageService, browsers: Browsers) -> None:
     person.watched.require_access()
 
 
+def test_it_says_what_it_cost(page_service: PageService, browsers: Browsers) -> None:
+    page_service.run("prices", "set", "*", "--per-image", "0.04")
+    page_service.post("a fox")
+    person = someone(browsers, page_service)
+    open_picture(person, "a fox")
+    expect(person.dialog.locator("dl")).to_contain_text("Cost$0.04")
+
+
 def test_its_address_opens_it_in_another_browser(three: PageService, browsers: Browsers) -> None:
     person, other = someone(browsers, three), someone(browsers, three)
     open_picture(person, "the oldest")

@@ -193,8 +193,8 @@ def test_the_images_of_a_page_load_while_posts_are_limited(proxy: Nginx) -> None
 @pytest.mark.parametrize("path", ["/image", "/image/93661d40-0d0b-5a73-8e44-fa14ddb9814d.png"])
 def test_a_limited_request_gets_a_problem_with_retry_after(path: str, proxy: Nginx) -> None:
     flood(proxy.port, "POST", count=300)
-    limited = httpx2.post(proxy.url + path, trust_env=False)
-    assert limited.status_code == 429
+    answers = (httpx2.post(proxy.url + path, trust_env=False) for _ in range(200))  # some may pass: 5 a second do
+    limited = next(answer for answer in answers if answer.status_code == 429)
     assert int(limited.headers["Retry-After"]) > 0
     assert limited.headers["Cache-Control"] == "no-store"
     assert limited.headers["Content-Type"] == "application/problem+json"

@@ -19,9 +19,9 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     UpstreamRefusedError,
 )
-from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
+from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import DeletedImagePage, Image, ObjectFacts, Picture
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import CONFIGURED_CALLER, EVERYTHING, Caller
 from pixyproxy.core.protocols import ParkedFile
 from pixyproxy.service.generating.pictures import examine
 from pixyproxy.service.generating.store import build_images
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.anyio
 PICTURE = tiny_picture(planted.PROMPT)
 DAY = timedelta(days=1)
 ALL = 1_000_000
-CALLER = Caller(api_key_id=7, name="laptop")
+CALLER = Caller(api_key_id=7, name="laptop", scopes=EVERYTHING)
 
 
 @pytest.fixture
@@ -508,7 +508,7 @@ async def test_a_file_brings_no_deleted_image_back() -> None:
     generation = await left_behind(stage)
     await put(stage, generation)
     await settled(stage)
-    await stage.private.delete(generation.image_guid(0))
+    await stage.private.delete(generation.image_guid(0), caller=CONFIGURED_CALLER)
     stage.folder.files[ParkedFile(generation.guid, 0, 1)] = PICTURE
     await settled(stage)
     assert (stage.images.images, stage.storage.objects, stage.folder.files) == ({}, {}, {})
@@ -528,11 +528,9 @@ async def test_a_file_of_a_generation_that_another_process_failed_is_kept(caplog
 class FasterFailure(FakeGenerationRepository):
     """Another process fails a generation just before this one completes it."""
 
-    async def succeed(
-        self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
-    ) -> bool:
+    async def succeed(self, generation: Generation, **found: Any) -> bool:
         await self.fail(generation, error=UpstreamRefusedError("no").document())
-        return await super().succeed(generation, images=images, drawing=drawing)
+        return await super().succeed(generation, **found)
 
 
 async def test_what_another_process_failed_meanwhile_is_not_reported_as_completed() -> None:
@@ -590,7 +588,7 @@ async def test_an_image_is_hidden_before_its_object_goes() -> None:
     storage = Watching()
     stage = Stage(storage=storage)
     details = await stage.create()
-    await stage.private.delete(UUID(details["guid"]))
+    await stage.private.delete(UUID(details["guid"]), caller=CONFIGURED_CALLER)
     assert storage.served == (0, 0, 0), "the object, and two thumbnails"
     assert (storage.objects, stage.images.images, stage.images.deleted) == ({}, {}, {})
 
@@ -628,7 +626,7 @@ async def test_a_deletion_that_hangs_is_finished_by_a_reconciler() -> None:
     storage = SlowDeletions()
     stage = Stage(storage=storage)
     details = await stage.create()
-    await asyncio.wait_for(stage.private.delete(UUID(details["guid"])), 3)
+    await asyncio.wait_for(stage.private.delete(UUID(details["guid"]), caller=CONFIGURED_CALLER), 3)
     working = FakeStorage()
     working.objects, working.written = storage.objects, storage.written
     await settled(stage.replica(storage=working))
@@ -640,7 +638,7 @@ async def test_a_deletion_whose_storage_is_unavailable_is_finished_later() -> No
     stage = Stage()
     details = await stage.create()
     stage.storage.failure = StorageUnavailableError("unavailable")
-    await stage.private.delete(UUID(details["guid"]))
+    await stage.private.delete(UUID(details["guid"]), caller=CONFIGURED_CALLER)
     assert stage.images.images == {}
     stage.storage.failure = None
     assert (await settled(stage)).fixed == {Finding.DELETION: 1}

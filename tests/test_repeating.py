@@ -10,7 +10,7 @@ import pytest
 from pixyproxy.core.exceptions import UpstreamUnavailableError
 from pixyproxy.core.generations import DELETED_PROMPT, Generation, GenerationRequest
 from pixyproxy.core.inputs import Input
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import EVERYTHING, Caller
 from pixyproxy.service.generating.begin import fingerprint_of
 from pixyproxy.service.models import ModelCatalogue
 from tests.fakes import tiny_picture
@@ -19,7 +19,7 @@ from tests.stage import Stage
 pytestmark = pytest.mark.anyio
 
 KEY = "order-66"
-CALLER = Caller(api_key_id=0, name="PIXYPROXY_API_KEY")
+CALLER = Caller(api_key_id=0, name="PIXYPROXY_API_KEY", scopes=EVERYTHING)
 
 
 def body_of(details: dict[str, Any]) -> dict[str, Any]:

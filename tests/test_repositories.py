@@ -45,7 +45,8 @@ from pixyproxy.core.protocols import (
 from pixyproxy.data import settling
 from pixyproxy.data.adoption import SqlAdoptionRepository
 from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
+from pixyproxy.data.cached import CachedImageRepository
+from pixyproxy.data.cached_keys import CachedApiKeyRepository
 from pixyproxy.data.conversions import column_to_time, cursor_after, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generations import SqlGenerationRepository
@@ -161,7 +162,7 @@ def repositories(
             migrated[request.param] = server.create(unique())
             migrate(migrated[request.param])
         url = migrated[request.param]
-        for table in ("images", "image_terms", "parked_images", "generations", "api_keys"):
+        for table in ("images", "image_terms", "parked_images", "generations", "api_keys WHERE id <> 0"):
             server.query(f"DELETE FROM {table}", database=url.rpartition("/")[2])
     database, close = open_database(url)
     yield Repositories(

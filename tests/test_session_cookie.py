@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.types import Message, Scope
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError
-from pixyproxy.core.keys import Caller
-from pixyproxy.service.keys import CONFIGURED_CALLER, digest
+from pixyproxy.core.keys import CONFIGURED_CALLER, OF_A_NEW_KEY, Caller
+from pixyproxy.service.keys import digest
 from pixyproxy.service.sessions import IDLE
 from pixyproxy.web.app import create_api
 from pixyproxy.web.auth.authentication import optional_caller
@@ -244,13 +244,14 @@ async def test_no_script_of_another_origin_reads_what_the_cookie_opens(origins: 
 async def test_no_cache_keeps_what_the_cookie_opens() -> None:
     stage, _ = a_stage()
     await stage.create()
+    await stage.keys.create("laptop")
     cookie = await log_in(stage)
     generation = str(next(iter(stage.generations.generations)))
     private = [path for method, path in every_route() if method == "GET" and (method, path) not in PUBLIC]
     own = [path for path in private if not path.startswith(("/v1", "/mcp"))]
     assert {"/image", "/generation", "/generation/{guid}", "/session"} <= set(own)
     for path in own:
-        answer = await ask(stage, "GET", path.replace("{guid}", generation), cookie)
+        answer = await ask(stage, "GET", path.replace("{guid}", generation).replace("{name}", "laptop"), cookie)
         assert answer.status_code == 200, path
         assert {"no-store", "private"} & set(answer.headers["cache-control"].replace(",", " ").split()), path
 
@@ -290,7 +291,7 @@ def a_request(stage: Stage, **headers: str) -> Request:
 async def test_a_public_route_can_ask_who_calls() -> None:
     stage, _ = a_stage()
     cookie = await log_in(stage, name="laptop")
-    assert await optional_caller(a_request(stage, **cookie)) == Caller(api_key_id=1, name="laptop")
+    assert await optional_caller(a_request(stage, **cookie)) == Caller(api_key_id=1, name="laptop", scopes=OF_A_NEW_KEY)
     assert await optional_caller(a_request(stage, **KEY)) == CONFIGURED_CALLER
     for nobody in ({}, {"Cookie": "theme=dark"}, {"Cookie": f"pixyproxy-80={'A' * 43}"}, {"Authorization": "Bearer x"}):
         assert await optional_caller(a_request(stage, **nobody)) is None

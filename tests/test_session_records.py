@@ -14,7 +14,7 @@ from pixyproxy.core.exceptions import DatabaseUnavailableError, NotFoundError
 from pixyproxy.core.protocols import ApiKeyRepository, SessionRepository
 from pixyproxy.core.sessions import Pass, Session
 from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.cached import KEY_TTL
+from pixyproxy.data.cached_keys import KEY_TTL
 from pixyproxy.data.cached_sessions import UNSEEN_CODES, UNSEEN_SESSIONS, CachedSessionRepository
 from pixyproxy.data.init import migrate, open_database
 from pixyproxy.data.sessions import SqlSessionRepository
@@ -91,13 +91,30 @@ def records(
             migrated[request.param] = server.create(unique())
             migrate(migrated[request.param])
         url = migrated[request.param]
-        for table in ("login_codes", "sessions", "api_keys"):
+        for table in ("login_codes", "sessions", "api_keys WHERE id <> 0"):
             server.query(f"DELETE FROM {table}", database=url.rpartition("/")[2])
     opened = [open_database(url) for _ in range(2)]
     here, there = (SqlSessionRepository(database) for database, _ in opened)
     yield Records(here, there, SqlApiKeyRepository(opened[0][0]))
     for _, close in opened:
         close()
+
+
+async def test_a_session_follows_the_secret_with_which_it_began(records: Records) -> None:
+    made = await records.keys.add(name="laptop", prefix="pxp_1234", sha256="1" * 64)
+    by_key, by_code = (
+        Session(api_key_id=made.id, created_at=NOW, seen_at=NOW, expires_at=NOW + MINUTE, key_sha256=sha256)
+        for sha256 in ("1" * 64, None)
+    )
+    await records.here.add(by_key, sha256="a" * 64)
+    await records.here.add(by_code, sha256="b" * 64)
+    assert await records.there.get(sha256="a" * 64) == by_key.model_copy(update={"key": made})
+    await records.keys.rotate(name="laptop", prefix="pxp_5678", sha256="2" * 64, until=NOW + MINUTE)
+    ends = [(await records.there.get(sha256=each * 64)).key for each in "ab"]
+    assert [key and (key.id, key.prefix, key.secret_expires_at) for key in ends] == [
+        (made.id, "pxp_5678", NOW + MINUTE),
+        (made.id, "pxp_5678", None),
+    ]
 
 
 async def test_a_code_is_spent_once_and_says_whose_it_is(records: Records) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from pixyproxy.core.exceptions import DatabaseUnavailableError
 from pixyproxy.core.generations import Background, OutputFormat
-from pixyproxy.service.keys import CONFIGURED_CALLER, digest
+from pixyproxy.core.keys import CONFIGURED_CALLER
+from pixyproxy.service.keys import digest
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.sessions import CODE_LIFE, IDLE, LIFE, RENEW_AFTER
 from pixyproxy.web.session.details import BACKGROUNDS, FORMATS
@@ -120,6 +121,7 @@ async def test_the_caller_learns_what_may_be_drawn_here() -> None:
     stage, clock = a_stage(models=models, public_url="https://pictures.example", demo=True, maximum=7)
     expected = {
         "caller": "PIXYPROXY_API_KEY",
+        "scopes": ["draw", "read", "read-all", "delete", "delete-all", "admin"],
         "demo": True,
         "models": ["gpt-image-2.5-flare", "gpt-image-2"],
         "model": "gpt-image-2.5-flare",

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from pixyproxy.core.budgets import EVERYBODY, Budget, Period
 from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     IdempotencyKeyReusedError,
@@ -33,42 +34,51 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Image, Picture, image_guid
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import CONFIGURED_CALLER, EVERYTHING, Caller
+from pixyproxy.core.prices import Price
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.created import Created
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.money.quotes import Quotes
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
+from tests.examples import a_price
 from tests.fakes import (
     FakeAdoptionRepository,
     FakeApiKeyRepository,
+    FakeBudgetRepository,
     FakeDatabase,
     FakeGenerationRepository,
     FakeImageCompletion,
     FakeImageRepository,
     FakeInstanceRepository,
+    FakeLedgerRepository,
     FakeParkedImageRepository,
     FakeParkingFolder,
+    FakePriceRepository,
     FakeSessionRepository,
     FakeStorage,
+    FakeUsageRepository,
     tiny_picture,
 )
 from tests.virtual_time import VirtualTimeLoop
 
-CALLER = Caller(api_key_id=7, name="laptop")
+CALLER = Caller(api_key_id=7, name="laptop", scopes=EVERYTHING)
 PROMPTS = ("a fox", "an owl", "a hare")
 KEYS = (None, "first", "second", "third")
 LEASE = 30.0
 DRAWING_SECONDS = 8.0
 FOR_EVER = 1e9
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+ESTIMATE = 40_000_000
+"""Nano-dollars that a picture is expected to cost before one was drawn."""
 COSTS_NOTHING = {"refused", "unavailable"}
-DATABASE = {"database", "generations", "images", "completion", "instance", "parked"}
+DATABASE = {"database", "generations", "images", "completion", "instance", "parked", "prices", "ledger"}
 CREATING = (
     *("generations.find", "generations.add", "upstream.draw", "storage.put", "generations.succeed"),
     *("generations.fail", "generations.get", "parked.add", "folder.add", "storage.probe", "generations.renew"),
@@ -148,6 +158,11 @@ class Gated:
         return call
 
 
+def usage_of(prompt: str) -> dict[str, Any]:
+    """What a picture of this prompt uses: some cost more than was expected, some less."""
+    return {"input_tokens": 0, "output_tokens": 500 + 1000 * (len(prompt) % 3)}
+
+
 class Upstream:
     """Draws what it is asked to, slowly, and remembers for whom."""
 
@@ -175,7 +190,7 @@ class Upstream:
             raise UpstreamUnknownOutcomeError("lost")
         await turn()
         data = b"<svg/>" if mode == "no picture" else picture(request.prompt)
-        return Drawing(pictures=(Picture.of(data),), usage={"total_tokens": 7}, upstream_request_id="req")
+        return Drawing(pictures=(Picture.of(data),), usage=usage_of(request.prompt), upstream_request_id="req")
 
 
 @dataclass(eq=False)
@@ -201,6 +216,10 @@ class Process:
             adoption=gated("adoption", world.adoption),
             parked=gated("parked", world.parked),
             sessions=world.sessions,
+            prices=gated("prices", world.prices),
+            budgets=world.budgets,
+            ledger=gated("ledger", world.ledger),
+            usage=world.usage,
             storage=gated("storage", world.storage),
             folder=gated("folder", world.folder),
         )
@@ -213,6 +232,7 @@ class Process:
         self.runner = GenerationRunner(
             generations=self.stores.generations,
             generator=gated("upstream", world.upstream),
+            quotes=Quotes(self.stores.prices, self.stores.ledger, upstream="openai"),
             keeper=Keeper(self.stores, ending=self.readiness.ending, patience=self.patience),
             readiness=self.readiness,
             maximum=2,
@@ -270,6 +290,12 @@ class World:
         self.adoption = FakeAdoptionRepository(self.generations)
         self.parked = FakeParkedImageRepository(self.generations)
         self.sessions = FakeSessionRepository(FakeApiKeyRepository())
+        self.prices = FakePriceRepository()
+        price = a_price(model="*", reserve={"*": {"*": ESTIMATE}})
+        self.prices.prices = [Price(**price.model_dump(), id=1, recorded_at=EPOCH)]
+        self.budgets = FakeBudgetRepository(self.generations)
+        self.ledger = FakeLedgerRepository(self.generations)
+        self.usage = FakeUsageRepository(self.generations)
         self.storage = FakeStorage()
         self.folder = FakeParkingFolder()
         self.upstream = Upstream(self)
@@ -377,7 +403,7 @@ class World:
     def delete(self, process: Process, guid: UUID) -> None:
         async def delete() -> None:
             with contextlib.suppress(PixyProxyException):
-                await process.private.delete(guid)
+                await process.private.delete(guid, caller=CONFIGURED_CALLER)
                 self.deleted.add(guid)
 
         self.deleting.add(guid)
@@ -433,6 +459,23 @@ class World:
         self.seen |= set(rows)
         assert not self.gone & set(rows), "an image that was gone is back"
         assert self.gone <= self.deleting, "an image went, and nobody deleted it"
+        self._check_ledger()
+
+    def _check_ledger(self) -> None:
+        above = 0
+        for guid, generation in self.generations.generations.items():
+            assert generation.quote is not None
+            estimate = generation.quote.estimate or 0
+            cost = 0 if generation.cost is None else generation.cost.nano
+            weight = estimate if generation.state is GenerationState.RUNNING else cost
+            entries = self.generations.entries[guid]
+            assert sum(delta for _, delta in entries) == weight, "the entries say why it weighs what it does"
+            if generation.state is GenerationState.FAILED:
+                assert generation.error is not None
+                assert weight == (0 if generation.error["cost"] == "none" else estimate)
+            above += max(weight - estimate, 0)
+        for budget in self.generations.budgets.values():
+            assert self.generations.weight(budget, EPOCH) <= budget.limit + above, "more was reserved than may be"
 
     def _check_bytes(self, image: Image) -> None:
         assert image.filename in self.storage.objects, "a row without an object"
@@ -473,6 +516,10 @@ class World:
             adoption=self.adoption,
             parked=self.parked,
             sessions=self.sessions,
+            prices=self.prices,
+            budgets=self.budgets,
+            ledger=self.ledger,
+            usage=self.usage,
             storage=self.storage,
             folder=self.folder,
         )
@@ -608,6 +655,17 @@ class Life(RuleBasedStateMachine):
     @rule(mode=st.sampled_from(["picture", "picture", "refused", "unavailable", "unknown", "no picture"]))
     def change_upstream(self, mode: str) -> None:
         self.world.upstream.mode = mode
+
+    @rule(room=st.integers(0, 3))
+    def set_budget(self, room: int) -> None:
+        budget = Budget(owner=EVERYBODY, period=Period.TOTAL, limit=0)
+        used = self.world.generations.weight(budget, EPOCH)
+        budgets = self.world.generations.budgets
+        budgets[Period.TOTAL, EVERYBODY] = budget.model_copy(update={"limit": used + room * ESTIMATE})
+
+    @rule()
+    def remove_budget(self) -> None:
+        self.world.generations.budgets.clear()
 
     @rule(failpoint=failpoints(*CREATING, *DELETING, *RECONCILING))
     def set_failpoint(self, failpoint: Failpoint) -> None:

@@ -19,7 +19,8 @@ from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundErr
 from pixyproxy.core.images import Image
 from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.threads import Gate
-from pixyproxy.data.cached import KEY_TTL, UNSEEN_IMAGES, UNSEEN_KEYS, CachedApiKeyRepository, CachedImageRepository
+from pixyproxy.data.cached import UNSEEN_IMAGES, CachedImageRepository
+from pixyproxy.data.cached_keys import KEY_TTL, UNSEEN_KEYS, CachedApiKeyRepository
 from pixyproxy.data.init import migrate
 from pixyproxy.data.lookups import ABSENT, Memory
 from pixyproxy.service.keys import digest, new_key

@@ -8,6 +8,7 @@ import pytest
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.core.generations import GenerationState
 from pixyproxy.core.images import Image
+from pixyproxy.core.keys import CONFIGURED_CALLER
 from pixyproxy.core.thumbnails import thumbnail_key, thumbnail_keys
 from pixyproxy.service.recovering.compare import BEING_MADE, PAGE, Orphans
 from pixyproxy.service.recovering.findings import Finding, Found
@@ -137,7 +138,7 @@ async def test_a_deletion_that_ended_between_two_objects_is_finished(removed: in
     storage = Failing()
     stage = Stage(storage=storage)
     image = await an_image_with(stage)
-    await stage.private.delete(image.guid)
+    await stage.private.delete(image.guid, caller=CONFIGURED_CALLER)
     assert len(storage.objects) == 3 - removed
     assert list(stage.images.deleted) == ([] if removed == 3 else [image.guid])
     storage.left = 100

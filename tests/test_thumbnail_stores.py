@@ -10,6 +10,7 @@ import pytest
 
 from pixyproxy.core.exceptions import ImageNotFoundError, PixyProxyException
 from pixyproxy.core.images import Image
+from pixyproxy.core.keys import CONFIGURED_CALLER
 from pixyproxy.core.protocols import ImageStorage
 from pixyproxy.core.thumbnails import SIZES, thumbnail_keys
 from pixyproxy.service.recovering.findings import Finding
@@ -101,7 +102,7 @@ async def test_whatever_the_moment_of_a_deletion_nothing_is_left_and_nothing_els
             await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
         else:
             await asyncio.sleep(chance.random() * 0.03)
-        await second.private.delete(image.guid)
+        await second.private.delete(image.guid, caller=CONFIGURED_CALLER)
         outcomes.update(await asyncio.gather(*looks))
     assert "made" in outcomes
     assert outcomes <= {"made", ImageNotFoundError.name}

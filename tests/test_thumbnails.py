@@ -19,6 +19,7 @@ from pixyproxy.core.exceptions import (
     TooManyThumbnailsError,
 )
 from pixyproxy.core.images import Image
+from pixyproxy.core.keys import CONFIGURED_CALLER
 from pixyproxy.core.thumbnails import is_thumbnail_key, thumbnail_key, thumbnail_keys
 from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.service.thumbnails.newest_first import NewestFirst
@@ -106,7 +107,7 @@ async def test_an_unknown_and_a_deleted_image_have_none() -> None:
     stage = Stage()
     image = await with_picture(stage)
     assert (await asked(stage, image)).status_code == 200
-    await stage.private.delete(image.guid)
+    await stage.private.delete(image.guid, caller=CONFIGURED_CALLER)
     for gone in (image, an_image()):
         for method in ("GET", "HEAD"):
             answer = await asked(stage, gone, method=method, if_none_match=etag_of(gone))
@@ -297,14 +298,14 @@ async def test_a_making_that_loses_against_a_deletion_leaves_nothing(moment: str
         async def put(self, key: str, data: bytes, *, content_type: str) -> None:
             await super().put(key, data, content_type=content_type)
             if is_thumbnail_key(key) and moment == "after its put":
-                await stage.private.delete(image.guid)
+                await stage.private.delete(image.guid, caller=CONFIGURED_CALLER)
                 assert key not in self.objects
                 await super().put(key, data, content_type=content_type)  # the slower of two replicas
 
     stage = Stage(storage=Putting())
     image = await with_picture(stage, thumbhash=known)
     if moment == "while it is made":
-        stage.shrinker.before = lambda: stage.private.delete(image.guid)
+        stage.shrinker.before = lambda: stage.private.delete(image.guid, caller=CONFIGURED_CALLER)
     assert (await asked(stage, image)).status_code == 404
     assert (stage.storage.objects, stage.images.images, stage.images.deleted) == ({}, {}, {})
 
@@ -328,7 +329,7 @@ async def test_a_deletion_removes_both_sizes_and_their_copies_in_memory() -> Non
         await asked(stage, image, query)
         await asked(stage, image, query)
     assert set(inner.objects) == {image.filename, *thumbnail_keys(image.guid)}
-    await stage.private.delete(image.guid)
+    await stage.private.delete(image.guid, caller=CONFIGURED_CALLER)
     assert inner.objects == {}
 
 

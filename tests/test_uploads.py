@@ -27,6 +27,7 @@ from pixyproxy.core.exceptions import (
     UploadsFullError,
 )
 from pixyproxy.core.inputs import Role
+from pixyproxy.core.keys import CONFIGURED_CALLER
 from pixyproxy.core.protocols import UploadSpool
 from pixyproxy.service.data_urls import Base64Decoder
 from pixyproxy.service.uploads import InputCollector, Uploads
@@ -360,7 +361,7 @@ async def test_what_names_no_image_is_refused_with_its_field(
 
 async def test_a_deleted_image_is_refused(collector: InputCollector, stage: Stage) -> None:
     guid: UUID = the_image(stage).guid
-    await stage.private.delete(guid)
+    await stage.private.delete(guid, caller=CONFIGURED_CALLER)
     with pytest.raises(InvalidRequestError) as caught:
         await collector.stored("image", guid, pointer="#/image/0")
     assert caught.value.extra["errors"][0]["pointer"] == "#/image/0"

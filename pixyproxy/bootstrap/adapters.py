@@ -8,18 +8,22 @@ from pathlib import Path
 
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.core.limits import DATABASE, FOLDERS, S3, UPSTREAM_CONNECT
+from pixyproxy.core.prices import upstream_of
 from pixyproxy.core.protocols import ApiKeyRepository, Database, ImageGenerator, ImageStorage, Stores, UploadSpool
 from pixyproxy.data.adoption import SqlAdoptionRepository
 from pixyproxy.data.api_keys import SqlApiKeyRepository
+from pixyproxy.data.budgets import SqlBudgetRepository, SqlLedgerRepository
 from pixyproxy.data.completion import SqlImageCompletion
 from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.images import SqlImageRepository
 from pixyproxy.data.init import open_database
 from pixyproxy.data.instance import SqlInstanceRepository
 from pixyproxy.data.parked import SqlParkedImageRepository
+from pixyproxy.data.prices import SqlPriceRepository
 from pixyproxy.data.search import SqlImageSearch
 from pixyproxy.data.sessions import SqlSessionRepository
 from pixyproxy.data.urls import sqlite_url
+from pixyproxy.data.usage import SqlUsageRepository
 from pixyproxy.settings import PREFIX, Settings
 from pixyproxy.storage.folder import FolderImageStorage
 from pixyproxy.storage.parking import LocalParkingFolder
@@ -79,6 +83,10 @@ def open_adapters(settings: Settings) -> Adapters:
             adoption=SqlAdoptionRepository(database),
             parked=SqlParkedImageRepository(database),
             sessions=SqlSessionRepository(database),
+            prices=SqlPriceRepository(database),
+            budgets=SqlBudgetRepository(database),
+            ledger=SqlLedgerRepository(database),
+            usage=SqlUsageRepository(database),
             storage=storage,
             folder=LocalParkingFolder(settings.data_dir / "parked", limits=FOLDERS),
         ),
@@ -125,6 +133,11 @@ async def make_storage(adapters: Adapters) -> None:
     storage, images = adapters.stores.storage, adapters.stores.images
     if isinstance(storage, FolderImageStorage) and not await images.sizes(after="", limit=1):
         await storage.make()
+
+
+def upstream_name(settings: Settings) -> str:
+    """The name of the upstream in the prices."""
+    return upstream_of(settings.openai_base_url, demo=settings.draws_demo)
 
 
 def open_generator(settings: Settings, cleanup: AsyncExitStack) -> ImageGenerator:

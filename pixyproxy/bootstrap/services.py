@@ -6,21 +6,31 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pixyproxy.bootstrap.adapters import Adapters, database_url, setting_in_errors
+from pixyproxy.bootstrap.adapters import Adapters, database_url, setting_in_errors, upstream_name
 from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
 from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.cached import CachedApiKeyRepository, CachedImageRepository
+from pixyproxy.data.budgets import SqlBudgetRepository
+from pixyproxy.data.cached import CachedImageRepository
+from pixyproxy.data.cached_keys import KEY_TTL, CachedApiKeyRepository
 from pixyproxy.data.cached_sessions import CachedSessionRepository
 from pixyproxy.data.completion import SqlImageCompletion
+from pixyproxy.data.generations import SqlGenerationRepository
 from pixyproxy.data.init import open_database
+from pixyproxy.data.prices import SqlPriceRepository
 from pixyproxy.data.search import SqlImageSearch
 from pixyproxy.data.sessions import SqlSessionRepository
+from pixyproxy.data.usage import SqlUsageRepository
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
+from pixyproxy.service.key_administration import KeyAdministration
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.money.budgets import BudgetService
+from pixyproxy.service.money.prices import PriceService
+from pixyproxy.service.money.quotes import Quotes
+from pixyproxy.service.money.usage import UsageService
 from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
@@ -70,13 +80,16 @@ class Parts:
 
 def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGenerator) -> Parts:
     """The services over these adapters. The public and the private one share the caches."""
-    stores, cached = adapters.stores, with_caches(settings, adapters.stores)
+    stores, key_ttl = adapters.stores, min(KEY_TTL, settings.cache_ttl)
+    sessions = CachedSessionRepository(stores.sessions, ttl=key_ttl, wait=DATABASE.read_wait)
+    cached = with_caches(settings, replace(stores, sessions=sessions))
     readiness = Readiness(
         database=adapters.database, storage=stores.storage, require_match=partial(require_match, stores)
     )
     runner = GenerationRunner(
         generations=stores.generations,
         generator=generator,
+        quotes=Quotes(stores.prices, stores.ledger, upstream=upstream_name(settings)),
         keeper=Keeper(stores, ending=readiness.ending, patience=settings.store_patience),
         readiness=readiness,
         maximum=settings.max_generations,
@@ -86,7 +99,9 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
     )
     models = build_catalogue(settings)
     public, shrinker = PublicImageService(images=cached.images, storage=cached.storage), WorkerProcess()
-    key_records = CachedApiKeyRepository(adapters.keys, wait=DATABASE.read_wait)
+    key_records = CachedApiKeyRepository(
+        adapters.keys, ttl=key_ttl, wait=DATABASE.read_wait, changed=sessions.forget_all
+    )
     keys = build_key_service(settings, key_records)
     callers = Callers(key_records, stores.generations)
     services = Services(
@@ -103,8 +118,11 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         ),
         runner=runner,
         keys=keys,
+        administration=KeyAdministration(key_records, keys=keys),
+        budgets=BudgetService(stores.budgets, key_records),
         sessions=SessionService(cached.sessions, keys=keys),
         callers=callers,
+        usage=UsageService(stores.usage, callers),
         readiness=readiness,
         models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
@@ -137,12 +155,9 @@ def build_catalogue(settings: Settings) -> ModelCatalogue:
 
 
 def with_caches(settings: Settings, stores: Stores) -> Stores:
-    """The stores with the caches of the settings. With a `cache_ttl` of 0 every record is read from the database."""
-    stores = replace(
-        stores,
-        images=CachedImageRepository(stores.images, ttl=settings.cache_ttl, wait=DATABASE.read_wait),
-        sessions=CachedSessionRepository(stores.sessions, wait=DATABASE.read_wait),
-    )
+    """The stores with the caches of images and bytes. With a `cache_ttl` of 0 every record is read anew."""
+    images = CachedImageRepository(stores.images, ttl=settings.cache_ttl, wait=DATABASE.read_wait)
+    stores = replace(stores, images=images)
     if settings.content_cache_mb:
         capacity = settings.content_cache_mb * 1024 * 1024
         stores = replace(stores, storage=CachedImageStorage(stores.storage, capacity=capacity))
@@ -169,9 +184,49 @@ def open_completion(settings: Settings) -> tuple[Completion, Callable[[], None]]
     return Completion(SqlImageCompletion(database, search=SqlImageSearch(database))), close
 
 
-def open_keys(settings: Settings) -> tuple[KeyService, SessionService, Callable[[], None]]:
-    """Keys and sessions alone, for the commands that need no more, and the function that closes their database."""
+@dataclass(frozen=True)
+class OpenKeys:
+    """Keys and sessions alone, for the commands that need no more."""
+
+    keys: KeyService
+    administration: KeyAdministration
+    budgets: BudgetService
+    sessions: SessionService
+    close: Callable[[], None]
+
+
+def open_keys(settings: Settings) -> OpenKeys:
+    """Keys and sessions alone, over a database of their own. The command line may remove the last way in."""
     with setting_in_errors(f"{PREFIX}DATABASE_URL"):
         database, close = open_database(database_url(settings), limits=DATABASE)
-    keys = build_key_service(settings, SqlApiKeyRepository(database))
-    return keys, SessionService(SqlSessionRepository(database), keys=keys), close
+    repository = SqlApiKeyRepository(database)
+    keys = build_key_service(settings, repository)
+    return OpenKeys(
+        keys=keys,
+        administration=KeyAdministration(repository, keys=keys, keep_last_way_in=False),
+        budgets=BudgetService(SqlBudgetRepository(database), repository),
+        sessions=SessionService(SqlSessionRepository(database), keys=keys),
+        close=close,
+    )
+
+
+def open_budgets(settings: Settings) -> tuple[BudgetService, Callable[[], None]]:
+    """The budgets alone, and the function that closes their database."""
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings), limits=DATABASE)
+    return BudgetService(SqlBudgetRepository(database), SqlApiKeyRepository(database)), close
+
+
+def open_usage(settings: Settings) -> tuple[UsageService, Callable[[], None]]:
+    """The usage alone, and the function that closes its database."""
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings), limits=DATABASE)
+    callers = Callers(SqlApiKeyRepository(database), SqlGenerationRepository(database))
+    return UsageService(SqlUsageRepository(database), callers), close
+
+
+def open_prices(settings: Settings) -> tuple[PriceService, Callable[[], None]]:
+    """The prices alone, and the function that closes their database."""
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        database, close = open_database(database_url(settings), limits=DATABASE)
+    return PriceService(SqlPriceRepository(database)), close

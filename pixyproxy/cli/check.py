@@ -1,4 +1,4 @@
-"""`pixyproxy check`: is every row backed by its object, and every object by a row?"""
+"""`pixyproxy check`: is every row backed by its object, every object by a row, and does the ledger add up?"""
 
 import argparse
 import asyncio
@@ -13,12 +13,12 @@ from pixyproxy.settings import Settings
 
 def add_parser(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("check", help="is every row backed by its object, and every object by a row?")
+    parser = commands.add_parser("check", help="are rows and objects complete, and does the ledger add up?")
     parser.set_defaults(run=run)
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
-    """Report where database and storage disagree. The exit status is 1 if they do."""
+    """Report where database and storage disagree, or sums of the ledger. The exit status is 1 if they do."""
 
     async def work() -> int:
         async with open_reconciler(settings, apply=False) as (reconciler, stores):
@@ -27,6 +27,7 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
             with show_summary(reconciler), show_progress() as progress:
                 await reconciler.settle()
                 await reconciler.compare(grace=timedelta(0), most=0, progress=progress)
+                await reconciler.audit()
             return EXIT_FAILURE if reconciler.counts or mismatch else 0
 
     return asyncio.run(work())

@@ -1,11 +1,12 @@
 """Whose login code is made."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pixyproxy.cli.arguments import program_name
 from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, NotFoundError
-from pixyproxy.core.keys import ApiKey, Caller
-from pixyproxy.service.keys import CONFIGURED_CALLER, KeyService
+from pixyproxy.core.keys import CONFIGURED_CALLER, ApiKey, Caller
+from pixyproxy.service.keys import KeyService
 from pixyproxy.settings import PREFIX, Settings
 
 SHOWN = 20
@@ -26,10 +27,11 @@ async def choose_caller(settings: Settings, keys: KeyService, *, name: str | Non
         return CONFIGURED_CALLER
     if name is None and (embedded := await embedded_caller(settings, keys)) is not None:
         return embedded
-    in_force = [key for key in await keys.list() if key.revoked_at is None]
+    now = datetime.now(UTC)
+    in_force = [key for key in await keys.list() if key.in_force(now)]
     found = [key for key in in_force if name in (None, key.name)]
     if len(found) == 1:
-        return Caller(api_key_id=found[0].id, name=found[0].name)
+        return found[0].caller()
     if not in_force:
         raise ConfigurationError(
             f"there is no API key to log in with: make one with '{program_name()} keys create NAME', or set "

@@ -26,15 +26,15 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print the address on a line of its own."""
     address = base_url(settings, options)
     require_data(settings)
-    keys, sessions, close = open_keys(settings)
+    opened = open_keys(settings)
 
     async def make() -> str:
-        return await sessions.make_code(await choose_caller(settings, keys, name=options.key))
+        return await opened.sessions.make_code(await choose_caller(settings, opened.keys, name=options.key))
 
     try:
         print(login_url(address, asyncio.run(make())))
     finally:
-        close()
+        opened.close()
     print("Whoever opens it is logged in. It is good once, and for 15 minutes.", file=sys.stderr)
     return 0
 

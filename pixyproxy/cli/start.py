@@ -16,6 +16,7 @@ from pixyproxy.core.exceptions import (
     StorageMismatchError,
     StorageUnavailableError,
 )
+from pixyproxy.core.keys import EVERYTHING, KeyRights
 from pixyproxy.data.init import migrate, require_current_schema
 from pixyproxy.service.keys import KeyService, digest, is_well_formed, new_key
 from pixyproxy.service.recovering.instance import require_match
@@ -144,8 +145,8 @@ async def embedded_key(settings: Settings, keys: KeyService) -> Path | None:
 async def record_key(keys: KeyService, key: str, *, file: Path) -> None:
     """Record the key of a first start; `ConfigurationError` if it was revoked since."""
     try:
-        await keys.add(f"{EMBEDDED_KEY_NAME}-{digest(key)[:8]}", key=key)
+        await keys.add(f"{EMBEDDED_KEY_NAME}-{digest(key)[:8]}", key=key, rights=KeyRights(scopes=EVERYTHING))
     except ConflictError:
         raise ConfigurationError(
-            f"the key in {file} is revoked: delete the file, and the next start makes a new one"
+            f"the key in {file} is revoked or has expired: delete the file, and the next start makes a new one"
         ) from None

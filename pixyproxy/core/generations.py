@@ -11,7 +11,9 @@ from pydantic import AwareDatetime, Field
 from pixyproxy.core import limits
 from pixyproxy.core.images import Image, Picture, image_guid
 from pixyproxy.core.inputs import Input, readable_inputs
+from pixyproxy.core.ledger import Quote
 from pixyproxy.core.model import EndUser, Model, Prompt, Token
+from pixyproxy.core.money import Cost
 
 MAX_IMAGES = limits.MAX_IMAGES
 """Images of a generation: the most that the OpenAI Images API draws for one request."""
@@ -98,6 +100,7 @@ class Generation(Model):
 
     It is completed with all of its `expected_images`, or not at all. `answer` is what the upstream said about it, where
     that is known: `size`, `quality`, `background` and `output_format` as it resolved them, and `revised_prompt`.
+    `quote`: None for those of older versions. `cost`: None while it runs, and if it is unknown.
     """
 
     guid: UUID
@@ -111,6 +114,8 @@ class Generation(Model):
     upstream_request_id: str | None = None
     usage: dict[str, Any] | None = None
     answer: dict[str, Any] | None = None
+    quote: Quote | None = None
+    cost: Cost | None = None
     images: tuple[Image, ...] = ()
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -129,16 +134,17 @@ class Generation(Model):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an image comes from: its generation, whose that is, and what was asked for. It never changes."""
+    """Where an image comes from: its generation, whose that is, what was asked for, and its cost. It never changes."""
 
     generation: UUID
     api_key_id: int
     parameters: Mapping[str, Any]
+    cost: Cost | None = None
 
     @classmethod
     def of(cls, generation: Generation) -> Self:
         """The origin of each image of a generation."""
-        return cls(generation.guid, generation.api_key_id, generation.request.parameters)
+        return cls(generation.guid, generation.api_key_id, generation.request.parameters, generation.cost)
 
 
 class GenerationPage(Model):

@@ -1,30 +1,22 @@
-"""Keeps records of images and API keys in memory for a short while: most public reads are of few images."""
+"""Keeps records of images in memory for a short while: most public reads are of few images."""
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
-from cachetools import LRUCache
-
-from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError, NotFoundError
+from pixyproxy.core.exceptions import DatabaseUnavailableError, ImageNotFoundError
 from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
-from pixyproxy.core.keys import ApiKey
 from pixyproxy.core.limits import DATABASE
-from pixyproxy.core.protocols import ApiKeyRepository, ImageRepository
+from pixyproxy.core.protocols import ImageRepository
 from pixyproxy.core.threads import Gate
 from pixyproxy.data.lookups import Memory
 
 SIZE = 20 * 1024 * 1024
 """Bytes of memory for the records of images, as `size_of` estimates them."""
-KEYS = 10_000
-"""API keys whose records are remembered, at most: 10 MB."""
-KEY_TTL = 1.0
-"""Seconds for which the record of an API key is valid: the longest that another process still accepts a revoked one."""
 
-# Concurrent lookups of guids, and of keys, that this process has never found. They share the readers' connections (see
-# `DatabaseLimits`) with the other reads, and can never take all of them.
 UNSEEN_IMAGES = 4
-UNSEEN_KEYS = 2
+"""Concurrent lookups of guids that this process has never found. They share the readers' connections (see
+`DatabaseLimits`) with the other reads, and can never take all of them."""
 
 
 def size_of(image: Image) -> int:
@@ -116,70 +108,3 @@ class CachedImageRepository:
     async def has(self, filename: str, *, marked: bool = True) -> bool:
         """Whether an image with this key is recorded now; `marked`: also one that is marked as deleted."""
         return await self._images.has(filename, marked=marked)
-
-
-class CachedApiKeyRepository:
-    """An `ApiKeyRepository` in front of another one. A record is valid for `ttl` seconds after its read began.
-
-    What is added or revoked through this repository is known at once, what another process adds or revokes within `ttl`
-    seconds. Lookups of keys that were never found here wait only for each other: `DatabaseUnavailableError` after
-    `wait` seconds.
-    """
-
-    def __init__(
-        self,
-        keys: ApiKeyRepository,
-        *,
-        ttl: float = KEY_TTL,
-        wait: float = DATABASE.read_wait,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._keys = keys
-        self._memory: Memory[str, ApiKey] = Memory(
-            lambda sha256: keys.get(sha256=sha256),
-            absent=lambda: NotFoundError("No API key has this digest."),
-            gate=Gate(UNSEEN_KEYS, patience=wait, busy=too_many("keys")),
-            ttl=ttl,
-            capacity=KEYS,
-            size_of=lambda _: 1,
-            clock=clock,
-        )
-        self._names: LRUCache[int, str] = LRUCache(KEYS)
-
-    async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
-        """Record a key; `ConflictError` if any key, revoked or not, has this name or this digest."""
-        try:
-            return await self._keys.add(name=name, prefix=prefix, sha256=sha256)
-        finally:
-            self._memory.forget(sha256)
-
-    async def get(self, *, sha256: str) -> ApiKey:
-        """The key with this digest, revoked or not; `NotFoundError` if there is none."""
-        key = await self._memory.get(sha256)
-        self._names[key.id] = key.name
-        return key
-
-    async def list(self) -> tuple[ApiKey, ...]:
-        """All keys, oldest first, as they are recorded now."""
-        return await self._keys.list()
-
-    async def names(self, ids: Collection[int]) -> dict[int, str]:
-        """The names of the keys with these ids. A name never changes, so each is looked up once."""
-        known = {each: name for each in ids if (name := self._names.get(each)) is not None}
-        missing = [each for each in ids if each not in known]
-        if missing:
-            found = await self._keys.names(missing)
-            self._names.update(found)
-            known |= found
-        return known
-
-    async def find(self, *, name: str) -> ApiKey:
-        """The key with this name, as it is recorded now; `NotFoundError` if there is none."""
-        return await self._keys.find(name=name)
-
-    async def revoke(self, *, name: str) -> None:
-        """End the key with this name; `NotFoundError` if no unrevoked key has it."""
-        try:
-            await self._keys.revoke(name=name)
-        finally:
-            self._memory.forget_all()  # the digest of the name is not known here

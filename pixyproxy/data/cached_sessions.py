@@ -9,7 +9,8 @@ from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import SessionRepository
 from pixyproxy.core.sessions import Pass, Session
 from pixyproxy.core.threads import Gate
-from pixyproxy.data.cached import KEY_TTL, too_many
+from pixyproxy.data.cached import too_many
+from pixyproxy.data.cached_keys import KEY_TTL
 from pixyproxy.data.lookups import Memory
 
 SESSIONS = 2_000
@@ -24,8 +25,8 @@ class CachedSessionRepository:
     """A `SessionRepository` in front of another one. A record is valid for `ttl` seconds after its read began.
 
     What ends through this repository ends at once, what another process ends (a session, or its key) within `ttl`
-    seconds. Lookups of tokens that were never found here, and of login codes, wait only for each other:
-    `DatabaseUnavailableError` after `wait` seconds.
+    seconds; what `forget_all` follows is known at once. Lookups of tokens that were never found here, and of login
+    codes, wait only for each other: `DatabaseUnavailableError` after `wait` seconds.
     """
 
     def __init__(
@@ -81,6 +82,10 @@ class CachedSessionRepository:
             await self._sessions.delete(sha256=sha256)
         finally:
             self._memory.forget(sha256)
+
+    def forget_all(self) -> None:
+        """Look every session up again at its next use: keys have changed."""
+        self._memory.forget_all()
 
     async def delete_expired(self, *, before: datetime, limit: int) -> int:
         """Remove login codes and sessions that expired before this time, at most `limit` of each; their number."""

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import BindParameter, Connection, CursorResult, Engine, RowMapping, bindparam, exc, text
+from sqlalchemy import Connection, CursorResult, Engine, RowMapping, TextClause, bindparam, exc, text
 
 from pixyproxy.core.exceptions import (
     ConflictError,
@@ -95,6 +96,12 @@ def driver_errors() -> Iterator[None]:
         raise domain_error(error) from error
 
 
+@lru_cache(maxsize=1000)
+def prepared(sql: str, lists: tuple[str, ...] = ()) -> TextClause:
+    """The statement; `lists` are its parameters that stand for lists. To parse it again costs more than to run it."""
+    return text(sql).bindparams(*(bindparam(name, expanding=True) for name in lists))
+
+
 class Transaction:
     """Statements on one connection, inside one transaction. A tuple stands for a list: `guid IN :guids`."""
 
@@ -102,9 +109,8 @@ class Transaction:
         self._connection = connection
 
     def _run(self, sql: str, parameters: Mapping[str, Any]) -> CursorResult[Any]:
-        tuples = [name for name, value in parameters.items() if isinstance(value, tuple)]
-        lists: list[BindParameter[Any]] = [bindparam(name, expanding=True) for name in tuples]
-        return self._connection.execute(text(sql).bindparams(*lists), parameters)
+        lists = tuple(name for name, value in parameters.items() if isinstance(value, tuple))
+        return self._connection.execute(prepared(sql, lists), parameters)
 
     def now(self) -> datetime:
         """The database's own time, the one clock that all replicas share."""
@@ -129,6 +135,11 @@ class Transaction:
         """All rows."""
         return self._run(sql, parameters).mappings().all()
 
+    def lock_all(self, sql: str, **parameters: Any) -> Sequence[Row]:
+        """All rows, locked until this transaction ends. It waits for rows that others insert or change just now."""
+        sqlite = self._connection.dialect.name == "sqlite"  # there a writer is alone anyway
+        return self.all(sql if sqlite else f"{sql} FOR UPDATE", **parameters)
+
     def execute(self, sql: str, **parameters: Any) -> int:
         """The number of rows that the statement found."""
         return self._run(sql, parameters).rowcount
@@ -143,7 +154,7 @@ class Transaction:
     def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run an INSERT or a REPLACE with the values of each row; PyMySQL sends as many as it can at once."""
         if rows:
-            self._connection.execute(text(sql), rows)
+            self._connection.execute(prepared(sql), rows)
 
 
 @dataclass(frozen=True)

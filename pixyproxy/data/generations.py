@@ -1,25 +1,38 @@
 """The records of generations."""
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from pixyproxy.core.exceptions import ConflictError, DatabaseError, GenerationNotFoundError
+from pixyproxy.core.budgets import Budget
+from pixyproxy.core.exceptions import (
+    ConflictError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    GenerationNotFoundError,
+)
 from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState, Origin
 from pixyproxy.core.images import Image
+from pixyproxy.core.keys import NO_LIMITS, KeyLimits
+from pixyproxy.core.money import Cost
 from pixyproxy.core.protocols import ImageSearch
-from pixyproxy.data import leases, settling
+from pixyproxy.data import leases, ledger, settling
+from pixyproxy.data.admission import require_limits
 from pixyproxy.data.conversions import next_cursor, position_of, time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generation_rows import INSERT, SELECT, generation_to_row, row_to_origin, with_images
 from pixyproxy.data.search import SqlImageSearch
 from pixyproxy.data.settling import INTERRUPTED
+from pixyproxy.data.windows import WindowMissingError, open_window
 
+OPENINGS = 20
+"""Tries of a reservation whose windows are to be opened first, of which there are 6 at most."""
 BY_GUID = SELECT + "WHERE guid = :guid"
 BY_IDEMPOTENCY_KEY = SELECT + "WHERE api_key_id = :api_key_id AND idempotency_key = :idempotency_key"
 ORIGINS = """
-    SELECT images.guid AS image_guid, generations.guid, generations.api_key_id, generations.request
+    SELECT images.guid AS image_guid, generations.guid, generations.api_key_id, generations.request,
+           cost_nano, cost_basis
     FROM images
     JOIN generations ON generations.id = images.generation_id
     WHERE images.guid IN :images
@@ -51,8 +64,18 @@ class SqlGenerationRepository:
         self._database = database
         self._search = search or SqlImageSearch(database)
 
-    async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
-        """Record a running generation, durably; `ConflictError` if its guid, or its Idempotency-Key, exists."""
+    async def add(
+        self,
+        generation: Generation,
+        *,
+        lease: float,
+        instead_of: UUID | None = None,
+        limits: KeyLimits = NO_LIMITS,
+    ) -> None:
+        """Record a running generation, durably; `ConflictError` if its guid, or its Idempotency-Key, exists.
+
+        `BudgetExhaustedError`, `PriceUnknownError` and `RateLimitedError` if its key may not begin it: see `admission`.
+        """
 
         def insert(transaction: Transaction) -> None:
             if instead_of is not None:
@@ -67,13 +90,29 @@ class SqlGenerationRepository:
                 )
                 if not found:
                     raise ConflictError("The failed generation no longer has its Idempotency-Key.")
-            transaction.execute(
+            now = transaction.now()
+            id_ = transaction.insert(
                 INSERT,
-                lease_expires_at=time_to_column(transaction.now() + timedelta(seconds=lease)),
+                lease_expires_at=time_to_column(now + timedelta(seconds=lease)),
                 **generation_to_row(generation),
             )
+            require_limits(transaction, generation, limits, now=now)
+            ledger.reserve(transaction, generation, id_=id_, now=now)
 
-        await self._database.transaction(insert, patience=self._database.limits.reserve_wait)
+        for _ in range(OPENINGS):
+            try:
+                await self._database.transaction(insert, patience=self._database.limits.reserve_wait)
+            except WindowMissingError as missing:
+                await self._open_window(missing.budget, missing.starts_on)
+            else:
+                return
+        raise DatabaseUnavailableError("The windows of the budgets are removed again and again.")
+
+    async def _open_window(self, budget: Budget, starts_on: date) -> None:
+        await self._database.transaction(
+            lambda transaction: open_window(transaction, budget, starts_on=starts_on),
+            patience=self._database.limits.reserve_wait,
+        )
 
     async def get(self, guid: UUID) -> Generation:
         """The generation with this guid, and its images; `GenerationNotFoundError` if there is none.
@@ -137,12 +176,17 @@ class SqlGenerationRepository:
         return {UUID(row["image_guid"]): row_to_origin(row) for row in rows}
 
     async def succeed(
-        self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
+        self,
+        generation: Generation,
+        *,
+        images: tuple[Image, ...],
+        drawing: Drawing | None = None,
+        cost: Cost | None = None,
     ) -> bool:
         """Record the images and the success, and remove what was parked, in one transaction. See `settling.succeed`."""
         return await self._database.transaction(
             lambda transaction: settling.succeed(
-                transaction, generation, images=images, drawing=drawing, search=self._search
+                transaction, generation, images=images, drawing=drawing, cost=cost, search=self._search
             ),
             patience=self._database.limits.record_wait,
         )

@@ -18,7 +18,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
 from pixyproxy.core.limits import DATABASE, DatabaseLimits
 from pixyproxy.data import schema_version
-from pixyproxy.data.database import DISCONNECTING, Pool, SqlDatabase, driver_errors, error_code
+from pixyproxy.data.database import DISCONNECTING, Pool, SqlDatabase, Transaction, driver_errors, error_code
+from pixyproxy.data.prices import load_shipped, shipped_prices
 from pixyproxy.data.tls import connect
 from pixyproxy.data.urls import first_contact, parse_url
 
@@ -144,7 +145,7 @@ def require_current_schema(url: str) -> None:
 
 
 def migrate(url: str, *, scripts: Path = MIGRATIONS, limits: DatabaseLimits = DATABASE) -> None:
-    """Bring the schema to this version. Processes that start together wait for each other.
+    """Bring the schema, and the shipped prices, to this version. Processes that start together wait for each other.
 
     A newer schema that is compatible stays as it is; `ConfigurationError` for one that is not. If a migration fails,
     those before it stay on MySQL and MariaDB. On SQLite nothing changes.
@@ -174,6 +175,8 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS, limits: DatabaseLimits = DA
                 alembic.command.upgrade(config, "head")
             if schema_version.is_current(connection, config):  # also if an earlier migration was killed just before
                 schema_version.record_compatibility(connection)
+                if scripts == MIGRATIONS:
+                    load_shipped(Transaction(connection), shipped_prices())
             connection.commit()
     finally:
         engine.dispose()

@@ -34,20 +34,18 @@ FIRST_MOMENT, LAST_MOMENT = "1000-01-01 00:00:00.000000", "9999-12-31 23:59:59.9
 
 
 def renew(transaction: Transaction, guids: Collection[UUID], *, lease: float) -> None:
-    """Give these, at least one, a lease of so many seconds from now, in one statement.
+    """Give these, at least one, a lease of so many seconds from now. Rows are locked in the order of their ids.
 
     A settled one gets a lease too, which means nothing. With a condition on the state MariaDB would walk the index of
     leases, and wait for locked rows of other replicas.
     """
-    transaction.execute(
-        """
-        UPDATE generations
-        SET lease_expires_at = :lease_expires_at
-        WHERE guid IN :guids
-        """,
-        lease_expires_at=time_to_column(transaction.now() + timedelta(seconds=lease)),
-        guids=tuple(str(guid) for guid in guids),
-    )
+    rows = transaction.all("SELECT id FROM generations WHERE guid IN :guids", guids=tuple(map(str, guids)))
+    if rows:
+        transaction.execute(
+            "UPDATE generations SET lease_expires_at = :lease_expires_at WHERE id IN :ids",
+            lease_expires_at=time_to_column(transaction.now() + timedelta(seconds=lease)),
+            ids=tuple(sorted(row["id"] for row in rows)),
+        )
 
 
 def expired(transaction: Transaction, *, limit: int, cursor: str | None) -> GenerationPage:

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from pixyproxy.core.exceptions import NotFoundError
-from pixyproxy.core.keys import ApiKey
+from pixyproxy.core.keys import CONFIGURED_ID, ApiKey
 from pixyproxy.core.sessions import Pass, Session
-from pixyproxy.data.api_keys import row_to_api_key
+from pixyproxy.data.api_keys import key_by_digest, key_by_id
 from pixyproxy.data.conversions import column_to_time, time_to_column
 from pixyproxy.data.database import Row, SqlDatabase, Transaction
 
@@ -25,6 +25,7 @@ def row_to_session(row: Row, key: ApiKey | None) -> Session:
         seen_at=column_to_time(row["seen_at"]),
         expires_at=column_to_time(row["expires_at"]),
         seal=row["seal"],
+        key_sha256=row["key_sha256"],
         key=key,
     )
 
@@ -40,15 +41,19 @@ def session_to_row(session: Session) -> dict[str, Any]:
         **code_to_row(session),
         "created_at": time_to_column(session.created_at),
         "seen_at": time_to_column(session.seen_at),
+        "key_sha256": session.key_sha256,
     }
 
 
 def key_of(transaction: Transaction, row: Row) -> ApiKey | None:
-    """The record of the key that a row names; None for the key of PIXYPROXY_API_KEY, which has none."""
-    found = transaction.one(
-        "SELECT id, name, prefix, created_at, revoked_at FROM api_keys WHERE id = :id", id=row["api_key_id"]
-    )
-    return None if found is None else row_to_api_key(found)
+    """The key that a session or a login code names, by the secret with which the session began, if that is known.
+
+    None for PIXYPROXY_API_KEY, whose record says nothing about it.
+    """
+    if row["api_key_id"] == CONFIGURED_ID:
+        return None
+    sha256 = row.get("key_sha256")
+    return key_by_id(transaction, row["api_key_id"]) if sha256 is None else key_by_digest(transaction, sha256)
 
 
 class SqlSessionRepository:
@@ -97,19 +102,23 @@ class SqlSessionRepository:
         """Record a session."""
         await self._database.execute(
             """
-            INSERT INTO sessions (sha256, api_key_id, seal, created_at, seen_at, expires_at)
-            VALUES (:sha256, :api_key_id, :seal, :created_at, :seen_at, :expires_at)
+            INSERT INTO sessions (sha256, api_key_id, key_sha256, seal, created_at, seen_at, expires_at)
+            VALUES (:sha256, :api_key_id, :key_sha256, :seal, :created_at, :seen_at, :expires_at)
             """,
             sha256=sha256,
             **session_to_row(session),
         )
 
     async def get(self, *, sha256: str) -> Session:
-        """The session with this digest, expired or not, and its key, revoked or not. `NotFoundError` if none has it."""
+        """The session with this digest, expired or not, and its key, in force or not; `NotFoundError` if none."""
 
         def find(transaction: Transaction) -> Session | None:
             row = transaction.one(
-                "SELECT api_key_id, seal, created_at, seen_at, expires_at FROM sessions WHERE sha256 = :sha256",
+                """
+                SELECT api_key_id, key_sha256, seal, created_at, seen_at, expires_at
+                FROM sessions
+                WHERE sha256 = :sha256
+                """,
                 sha256=sha256,
             )
             return None if row is None else row_to_session(row, key_of(transaction, row))

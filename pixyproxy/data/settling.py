@@ -9,10 +9,14 @@ from pixyproxy.core import limits
 from pixyproxy.core.exceptions import TYPE_PREFIX, ConflictError, GenerationInterruptedError
 from pixyproxy.core.generations import Drawing, Generation, GenerationState
 from pixyproxy.core.images import Image
+from pixyproxy.core.ledger import Kind, cost_of_failure
+from pixyproxy.core.money import Cost
 from pixyproxy.core.protocols import ImageSearch
+from pixyproxy.data import ledger
 from pixyproxy.data.conversions import json_to_column, time_to_column
 from pixyproxy.data.database import Row, Transaction
 from pixyproxy.data.image_rows import insert_image
+from pixyproxy.data.usage_rows import forget_day
 
 INTERRUPTED = GenerationInterruptedError.name
 ANSWERED_WITHIN = limits.ANSWERED_WITHIN
@@ -28,6 +32,7 @@ def succeed(
     *,
     images: Sequence[Image],
     drawing: Drawing | None,
+    cost: Cost | None = None,
     search: ImageSearch[Transaction],
 ) -> bool:
     """Record the images and the success, let them be found, and remove what was parked.
@@ -36,15 +41,17 @@ def succeed(
 
     `drawing` has the usage, request id and answer of the upstream, if they are known and not yet recorded. A generation
     that has succeeded already gets the images that it lacks. `ConflictError` if it failed, other than as interrupted,
-    or if `images` are fewer than it expects.
+    or if `images` are fewer than it expects. `cost`: None if it is unknown.
     """
+    now = datetime.now(UTC)
     found = transaction.execute(
         """
         UPDATE generations
         SET state = 'succeeded', error = NULL, error_name = NULL, `usage` = COALESCE(:usage, `usage`),
             upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id),
             answer = COALESCE(:answer, answer), updated_at = :now, expected_images = :images,
-            abandoned_at = COALESCE(abandoned_at, :abandoned_at)
+            abandoned_at = COALESCE(abandoned_at, :abandoned_at), cost_nano = :cost_nano, cost_basis = :cost_basis,
+            counted_nano = COALESCE(:cost_nano, 0), image_nano = :image_nano
         WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
           AND (expected_images <= :images OR :drawn = 1)
         """,
@@ -53,15 +60,46 @@ def succeed(
         usage=json_to_column(drawing.usage) if drawing else None,
         answer=json_to_column(drawing.answer) if drawing else None,
         interrupted=INTERRUPTED,
-        now=time_to_column(datetime.now(UTC)),
+        now=time_to_column(now),
         images=len(images),
         drawn=int(drawing is not None),
         abandoned_at=abandoned_at(transaction, generation),
+        image_nano=-(-cost.nano // len(images)) if cost is not None and cost.basis == "usage" and images else None,
+        **cost_to_columns(cost),
     )
     missing = images if found else images_missing(transaction, generation, images)
     search.add(transaction, [insert_image(transaction, image, generation=generation) for image in missing])
     transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
+    # Last, because others wait for the windows that it locks.
+    if found:
+        ledger.settle(transaction, generation, Kind.SUCCESS, cost, now=now)
+    elif drawing is not None:
+        complete(transaction, generation, drawing, cost, now=now)
     return bool(found or missing)
+
+
+def complete(
+    transaction: Transaction, generation: Generation, drawing: Drawing, cost: Cost | None, *, now: datetime
+) -> None:
+    """Add usage, request id, answer and cost to a success that a reconciler recorded from the pictures alone."""
+    if drawing.usage is None or cost is None or cost.basis != "usage":
+        return
+    found = transaction.execute(
+        """
+        UPDATE generations
+        SET `usage` = :usage, upstream_request_id = :upstream_request_id, answer = :answer, cost_nano = :cost_nano,
+            cost_basis = :cost_basis, counted_nano = :cost_nano
+        WHERE guid = :guid AND state = 'succeeded' AND `usage` IS NULL AND cost_basis = 'estimate'
+        """,
+        guid=str(generation.guid),
+        usage=json_to_column(drawing.usage),
+        upstream_request_id=drawing.upstream_request_id,
+        answer=json_to_column(drawing.answer),
+        **cost_to_columns(cost),
+    )
+    if found:  # it weighed its estimate until now
+        ledger.settle(transaction, generation, Kind.CORRECTION, cost, now=now)
+        forget_day(transaction, generation.created_at.astimezone(UTC).date())
 
 
 def abandoned_at(transaction: Transaction, generation: Generation) -> str | None:
@@ -72,6 +110,11 @@ def abandoned_at(transaction: Transaction, generation: Generation) -> str | None
     if generation.fingerprint is None or generation.idempotency_key is not None:
         return None
     return time_to_column(transaction.now() + timedelta(seconds=ANSWERED_WITHIN))
+
+
+def cost_to_columns(cost: Cost | None) -> dict[str, Any]:
+    """The columns of a cost; NULL: it is unknown."""
+    return {"cost_nano": None if cost is None else cost.nano, "cost_basis": None if cost is None else cost.basis}
 
 
 def images_missing(transaction: Transaction, generation: Generation, images: Sequence[Image]) -> list[Image]:
@@ -94,13 +137,18 @@ def images_missing(transaction: Transaction, generation: Generation, images: Seq
 def fail(
     transaction: Transaction, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None
 ) -> None:
-    """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
+    """Record the failure, and what it cost; `ConflictError` if the generation no longer runs, or is another's.
+
+    `claimed`: its lease is then the claimed one.
+    """
+    now, cost = transaction.now(), cost_of_failure(generation.quote, outcome=error.get("cost"))
     found = transaction.execute(
         """
         UPDATE generations
         SET state = 'failed', error = :error, error_name = :error_name, updated_at = :now,
             upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id),
-            abandoned_at = COALESCE(abandoned_at, :abandoned_at)
+            abandoned_at = COALESCE(abandoned_at, :abandoned_at), cost_nano = :cost_nano, cost_basis = :cost_basis,
+            counted_nano = COALESCE(:cost_nano, 0)
         WHERE guid = :guid AND state = 'running' AND (:claimed IS NULL OR lease_expires_at = :claimed)
         """,
         guid=str(generation.guid),
@@ -108,11 +156,13 @@ def fail(
         error_name=str(error.get("type", "")).removeprefix(TYPE_PREFIX),
         upstream_request_id=error.get("upstream_request_id"),
         claimed=None if claimed is None else time_to_column(claimed),
-        now=time_to_column(transaction.now()),  # the clock of `interrupted`
+        now=time_to_column(now),  # the clock of `interrupted`
         abandoned_at=abandoned_at(transaction, generation),
+        **cost_to_columns(cost),
     )
     if not found:
         raise ConflictError("The generation no longer runs, or is another's.")
+    ledger.settle(transaction, generation, Kind.FAILURE, cost, now=now)
 
 
 def park(transaction: Transaction, generation: Generation, drawing: Drawing) -> None:
@@ -140,7 +190,8 @@ def park(transaction: Transaction, generation: Generation, drawing: Drawing) -> 
         """
         UPDATE generations
         SET `usage` = :usage, upstream_request_id = :upstream_request_id, answer = :answer, lease_expires_at = :now,
-            state = 'running', error = NULL, error_name = NULL, updated_at = :now, expected_images = :images
+            state = 'running', error = NULL, error_name = NULL, updated_at = :now, expected_images = :images,
+            cost_nano = NULL, cost_basis = NULL
         WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
         """,
         guid=str(generation.guid),

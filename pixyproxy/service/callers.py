@@ -8,9 +8,8 @@ from cachetools import LRUCache
 from pixyproxy.core.exceptions import ImageNotFoundError, NotFoundError
 from pixyproxy.core.generations import Generation, Origin
 from pixyproxy.core.images import Image
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import CONFIGURED_CALLER, Caller, Scope
 from pixyproxy.core.protocols import ApiKeyRepository, GenerationRepository
-from pixyproxy.service.keys import CONFIGURED_CALLER
 
 ORIGINS = 5_000
 """Images whose origins are remembered, at most: 10 MB with the longest parameters."""
@@ -33,9 +32,12 @@ class Callers:
 
     async def names_of(self, things: Iterable[Generation | Origin]) -> Names:
         """The names of the API keys of these generations or origins; `DatabaseUnavailableError`."""
-        ids = {thing.api_key_id for thing in things}
+        return await self.names({thing.api_key_id for thing in things})
+
+    async def names(self, ids: Collection[int]) -> Names:
+        """The names of the API keys with these ids; `DatabaseUnavailableError`."""
         configured = {CONFIGURED_CALLER.api_key_id: CONFIGURED_CALLER.name}
-        return configured | await self._keys.names(ids - configured.keys())
+        return configured | await self._keys.names(set(ids) - configured.keys())
 
     async def id_of(self, name: str) -> int | None:
         """The id of the API key with this name, in force or revoked; None if there is none."""
@@ -55,6 +57,13 @@ class Callers:
             self._origins.update(read)
             known |= read
         return known
+
+    async def origin_for(self, caller: Caller, image: Image) -> Origin | None:
+        """Where the image comes from, if the caller may know it; `ImageNotFoundError` as of `origin_of`."""
+        if not caller.may(Scope.READ):
+            return None
+        origin = await self.origin_of(image)
+        return origin if caller.may_read(origin.api_key_id) else None
 
     async def origin_of(self, image: Image) -> Origin:
         """Where the image comes from; `ImageNotFoundError` if it turns out that it was deleted and removed."""

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from uuid import UUID
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState, PartialImage
 from pixyproxy.core.images import ImagePage
 from pixyproxy.core.inputs import Input, InputFiles
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import Caller, Scope
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.defaults import Defaults
@@ -28,6 +28,8 @@ from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, poll
 from pixyproxy.service.generating.watch import watch
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.queries import GenerationQuery, ImageQuery
+from pixyproxy.service.reading import Reading
+from pixyproxy.service.rights import require
 from pixyproxy.service.validation import revalidated
 
 
@@ -52,13 +54,13 @@ class PrivateImageService:
         identify_callers: bool = False,
     ) -> None:
         self._stores = stores
-        self._callers = callers
         self._runner = runner
         self._beginner = IdempotentBeginner(stores.generations)
         self._adopting = AdoptingBeginner(stores.adoption, runner=runner, ending=ending)
         self._defaults = Defaults(models, quality=quality, identify_callers=identify_callers)
         self._sync_wait = sync_wait
         self._ending = ending
+        self._reading = Reading(stores, callers=callers)
         self._deletions = Deletions(stores)
 
     async def create(
@@ -80,8 +82,9 @@ class PrivateImageService:
         Idempotency-Key its retry adopts the generation that it left (see `AdoptingBeginner`); `wait` is to be
         `math.inf`. `partial_images`: how many are requested from the upstream, for callers of `watch`.
 
-        Raises `ModelNotFoundError`, and what `GenerationRunner.begin` raises before anything is spent; what
-        `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a picture. For a known key
+        Raises `NotAllowedError` without `draw`, `ModelNotFoundError`, and what `GenerationRunner.begin` raises before
+        anything is spent; what `ImageGenerator.draw` raises, and `UpstreamAnswerError` for bytes that are not a
+        picture. For a known key
         `IdempotencyKeyReusedError`, `GenerationRunningError`, `OutcomeUnknownError`, `ImageDeletedError`, or the
         recorded failure again.
         """
@@ -157,6 +160,7 @@ class PrivateImageService:
     ) -> RunningGeneration | Generation:
         """A new generation that runs here, the recorded one of this Idempotency-Key, or one that a retry adopts."""
         try:
+            require(caller, Scope.DRAW)
             request = revalidated(_REQUEST, request).model_copy(update={"inputs": inputs.facts})
             filled = self._defaults.fill_in(request, caller=caller)
             begin = partial(self._runner.begin, filled, caller=caller, inputs=inputs, partials=partials)
@@ -180,31 +184,31 @@ class PrivateImageService:
         """Return when all deliveries are recorded. Called when all requests have ended."""
         await self._adopting.drain()
 
-    async def list(self, query: ImageQuery) -> ImagePage:
+    async def list(self, query: ImageQuery, *, caller: Caller) -> ImagePage:
         """A page of the images that the query asks for, newest first: see `ImageRepository.search`.
 
-        `InvalidRequestError` for a cursor that no page carried, `SearchTooSlowError`.
+        Those of the caller, or with `read-all` of everybody; none for the name of a key that the caller may not know.
+        `NotAllowedError`, `InvalidRequestError` for a cursor that no page carried, `SearchTooSlowError`.
         """
-        query = revalidated(_IMAGES, query)
-        api_key_id = None if query.caller is None else await self._callers.id_of(query.caller)
-        if query.caller is not None and api_key_id is None:
-            return ImagePage(images=(), next_cursor=None)
-        return await self._stores.images.search(
-            limit=query.limit, cursor=query.cursor, q=query.q, api_key_id=api_key_id
-        )
+        return await self._reading.images(query, caller=caller)
 
-    async def delete(self, guid: UUID) -> None:
+    async def delete(self, guid: UUID, *, caller: Caller) -> None:
         """Delete an image: its record is hidden at once, its bytes are removed within seconds or later.
 
-        `ImageNotFoundError` if there is no such image.
+        `NotAllowedError`; `ImageNotFoundError` if there is no such image, or none that the caller may delete.
         """
-        await self._deletions.delete(revalidated(_GUID, guid))
+        await self._deletions.delete(await self._reading.deletable(guid, caller=caller))
 
-    async def generation(self, guid: UUID) -> Generation:
-        """The generation, whichever replica runs it; `GenerationNotFoundError` if there is no such generation."""
-        generation = await self._stores.generations.get(revalidated(_GUID, guid))
-        self._mark_existing(generation)
-        return generation
+    async def generation(self, guid: UUID, *, caller: Caller) -> Generation:
+        """The generation, whichever replica runs it.
+
+        `NotAllowedError`; `GenerationNotFoundError` if there is no such generation, or none that the caller may read.
+        """
+        return await self._reading.generation(guid, caller=caller)
+
+    async def begun(self, guid: UUID, *, caller: Caller) -> Generation:
+        """A generation that this caller has begun, which it may know without `read`; `GenerationNotFoundError`."""
+        return await self._reading.begun(guid, caller=caller)
 
     def watch(self, generation: Generation) -> AsyncGenerator[Generation | PartialImage, None]:
         """The life of a generation from its state that `generation` returned, whichever replica runs it.
@@ -214,26 +218,17 @@ class PrivateImageService:
         """
         return watch(generation, running=self._runner.get(generation.guid), join=self._join, ending=self._ending)
 
-    async def generations(self, query: GenerationQuery) -> GenerationPage:
-        """A page of all generations, newest first; `InvalidRequestError` for a cursor that no page carried."""
-        query = revalidated(_GENERATIONS, query)
-        api_key_id = None if query.caller is None else await self._callers.id_of(query.caller)
-        if query.caller is not None and api_key_id is None:
-            return GenerationPage(generations=(), next_cursor=None)
-        page = await self._stores.generations.list(
-            limit=query.limit, cursor=query.cursor, state=query.state, api_key_id=api_key_id
-        )
-        self._mark_existing(*page.generations)
-        return page
+    async def generations(self, query: GenerationQuery, *, caller: Caller) -> GenerationPage:
+        """A page of generations, newest first, of the caller, or with `read-all` of everybody.
+
+        `NotAllowedError`, `InvalidRequestError` for a cursor that no page carried.
+        """
+        return await self._reading.generations(query, caller=caller)
 
     def _created(self, generation: Generation, *, replayed: bool = False) -> Created:
         succeeded = require_success(generation, replayed=replayed)
-        self._mark_existing(succeeded)
+        self._reading.mark_existing(succeeded)
         return Created(succeeded, replayed=replayed)
-
-    def _mark_existing(self, *generations: Generation) -> None:
-        """Make the images of an answer readable here at once, even if an earlier request did not find them."""
-        self._stores.images.mark_existing(image.guid for generation in generations for image in generation.images)
 
     async def _join(self, generation: Generation, seconds: float | None) -> Generation:
         """A generation that another request began: at its end, after so many seconds, or at `ending`."""
@@ -247,6 +242,3 @@ class PrivateImageService:
 
 
 _REQUEST: TypeAdapter[GenerationRequest] = TypeAdapter(GenerationRequest)
-_IMAGES: TypeAdapter[ImageQuery] = TypeAdapter(ImageQuery)
-_GENERATIONS: TypeAdapter[GenerationQuery] = TypeAdapter(GenerationQuery)
-_GUID: TypeAdapter[UUID] = TypeAdapter(UUID, config=ConfigDict(hide_input_in_errors=True))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pixyproxy.core.exceptions import AuthenticationError, DatabaseUnavailableError, LoginCodeError, NotFoundError
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import CONFIGURED_CALLER, ApiKey, Caller
 from pixyproxy.core.protocols import SessionRepository
 from pixyproxy.core.sessions import Pass, Session
-from pixyproxy.service.keys import CONFIGURED_CALLER, KeyService, digest
+from pixyproxy.service.keys import KeyService, digest
 
 SECRET_BYTES = 32
 """256 random bits, which need no slow hash."""
@@ -29,7 +29,7 @@ RENEW_AFTER = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class OpenSession:
-    """A session that is open. `expires_at`: when it ends if nobody uses it any more."""
+    """A session that is open. `expires_at`: when it ends if nobody uses it any more, or its key expires before."""
 
     caller: Caller
     expires_at: datetime
@@ -38,8 +38,9 @@ class OpenSession:
 class SessionService:
     """Makes login codes, begins sessions and ends them. A session acts as the caller whose key it stands for.
 
-    A session ends with its key: when the key is revoked, and when PIXYPROXY_API_KEY is changed or removed. `clock` is
-    that of this machine: replicas agree as far as their clocks do.
+    A session ends with its key: when the key is revoked or expires, when the secret ends with which it began, and when
+    PIXYPROXY_API_KEY is changed or removed. Its scopes are those that the key has now. `clock` is that of this machine:
+    replicas agree as far as their clocks do.
     """
 
     def __init__(
@@ -74,8 +75,12 @@ class SessionService:
             raise LoginCodeError
         return caller
 
-    async def begin(self, caller: Caller) -> tuple[str, OpenSession]:
-        """A new session of this caller, and its token; only this call returns the token."""
+    async def begin(self, caller: Caller, *, key: str | None = None) -> tuple[str, OpenSession]:
+        """A new session of this caller, and its token; only this call returns the token.
+
+        `key`: the API key with which the caller logs in; None: it came with a login code.
+        """
+        recorded = caller.api_key_id != CONFIGURED_CALLER.api_key_id
         token, now = secrets.token_urlsafe(SECRET_BYTES), self._clock()
         session = Session(
             api_key_id=caller.api_key_id,
@@ -83,6 +88,7 @@ class SessionService:
             seen_at=now,
             expires_at=now + IDLE,
             seal=self._seal_of(caller, token),
+            key_sha256=digest(key) if recorded and key is not None else None,
         )
         await self._sessions.add(session, sha256=digest(token))
         return token, OpenSession(caller, session.expires_at)
@@ -100,11 +106,11 @@ class SessionService:
         if caller is None or session.expires_at <= now:
             raise AuthenticationError
         if now - session.seen_at < RENEW_AFTER:
-            return OpenSession(caller, session.expires_at)
+            return OpenSession(caller, earliest(session.expires_at, session.key))
         expires_at = min(now + IDLE, session.created_at + LIFE)
         with suppress(DatabaseUnavailableError):  # one of the next requests renews it
             await self._sessions.renew(sha256=sha256, seen_at=now, expires_at=expires_at)
-        return OpenSession(caller, expires_at)
+        return OpenSession(caller, earliest(expires_at, session.key))
 
     async def end(self, token: str) -> None:
         """End the session with this token, if there is one. Other processes refuse it within a second."""
@@ -118,6 +124,12 @@ class SessionService:
         """Who holds the pass; None if its key is no longer in force."""
         if found.api_key_id == CONFIGURED_CALLER.api_key_id:
             return CONFIGURED_CALLER if self._keys.has_sealed(secret, found.seal) else None
-        if found.key is None or found.key.revoked_at is not None:
+        if found.key is None or not found.key.in_force(self._clock()):
             return None
-        return Caller(api_key_id=found.key.id, name=found.key.name)
+        return found.key.caller()
+
+
+def earliest(expires_at: datetime, key: ApiKey | None) -> datetime:
+    """When a session ends: with its own time, or with the key or the secret that it stands for."""
+    ends = () if key is None else (key.rights.expires_at, key.secret_expires_at)
+    return min((expires_at, *(end for end in ends if end is not None)))

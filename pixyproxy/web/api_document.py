@@ -10,12 +10,13 @@ TAGS = {
     "public": "For anyone with the guid.",
     "private": "For callers with an API key, or a session of the page.",
     "session": "Logging in to the page.",
+    "keys": "API keys: one's own, and with the scope `admin` all.",
     "openai": "As OpenAI's own API, for clients that speak it. Needs an API key.",
     "health": "For probes.",
 }
 OPEN_TAGS = ("public", "health")
 """Tags of operations that need no key."""
-COOKIE_TAGS = ("private", "session")
+COOKIE_TAGS = ("private", "session", "keys")
 """Tags of operations that take the cookie of a session instead of a key."""
 COOKIE = {
     "type": "apiKey",
@@ -24,6 +25,13 @@ COOKIE = {
     "description": "A session of the page. Over plain http the name is `pixyproxy-{port}`. Whatever is not GET or HEAD "
     "must come from the page itself: `Sec-Fetch-Site: same-origin`, or without it our own `Origin`.",
 }
+BODIES = {
+    "/session": "Who logs in.",
+    "/key": "The key's name, and what it may do.",
+    "/key/{name}": "What to change; what is left out stays as it is.",
+    "/key/{name}/rotate": "How long the former secret stays valid.",
+}
+"""What the bodies of requests are, but for those that draw."""
 HEADERS = {
     "X-Request-ID": "Names the request in the log.",
     "Cache-Control": "Whether caches may keep the answer, and how long.",
@@ -33,7 +41,7 @@ HEADERS = {
     "Vary": "The request headers on which the answer depends.",
     "Content-Range": "Which bytes these are, and the size of the picture; of a 416 the size alone.",
     "Content-Disposition": "The picture's file name, and whether it is shown or saved.",
-    "Location": "The URL of the image's details, or of the generation that is still running.",
+    "Location": "The URL of the image's details, of the generation that is still running, or of the new key.",
     "Retry-After": "Seconds to wait before the next request.",
     "Link": 'The next page, with `rel="next"` (RFC 8288).',
     "Preference-Applied": "The preferences that were applied (RFC 7240).",
@@ -74,6 +82,10 @@ OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("get", "/generation/{guid}", "200"): ("Retry-After", "X-Accel-Buffering", *BY_CALLER),
     ("get", "/generation/{guid}", "304"): ("Retry-After", *BY_CALLER),
     ("post", "/session", "201"): ("Set-Cookie",),
+    ("post", "/key", "201"): ("Location",),
+    **{("get", path, "200"): ("Cache-Control",) for path in ("/key", "/key/{name}", "/key/self")},
+    ("patch", "/key/{name}", "200"): ("Cache-Control",),
+    ("get", "/usage", "200"): ("Cache-Control", "Vary"),
     ("get", "/session", "200"): ("Cache-Control",),
     ("delete", "/session", "204"): ("Set-Cookie", "Clear-Site-Data", "Cache-Control"),
     ("get", "/image/{guid}", "200"): BY_CALLER,
@@ -124,7 +136,7 @@ def complete_operation(operation: dict[str, Any], *, method: str, path: str) -> 
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     if "requestBody" in operation:
-        what = "Who logs in." if path == "/session" else "What to draw."
+        what = BODIES.get(path, "What to draw.")
         operation["requestBody"]["description"] = what
     if any(tag in OPEN_TAGS for tag in operation.get("tags", ())):
         operation["security"] = []

@@ -20,6 +20,7 @@ from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
 from pixyproxy.web.images import private, public, thumbnails
+from pixyproxy.web.keys import routes as keys
 from pixyproxy.web.log.request_log import RequestLog, record_route
 from pixyproxy.web.mcp import routes as mcp
 from pixyproxy.web.mcp.errors import render_rpc_error
@@ -34,6 +35,7 @@ from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
 from pixyproxy.web.server.refusals import RENDER
 from pixyproxy.web.session import routes as session
+from pixyproxy.web.usage import routes as usage
 
 DESCRIPTION = """
 Every image you pay an image model for, kept in your own bucket, recorded in your own database, served at a URL that
@@ -51,6 +53,8 @@ OWN_DIALECT = Dialect(
         generations.router,
         session.router,
         session.open_router,
+        keys.router,
+        usage.router,
         health.router,
         documentation.router,
         page.router,

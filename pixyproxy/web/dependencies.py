@@ -11,8 +11,11 @@ from starlette.types import Scope
 from pixyproxy.core import limits
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
+from pixyproxy.service.key_administration import KeyAdministration
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.service.money.budgets import BudgetService
+from pixyproxy.service.money.usage import UsageService
 from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
@@ -38,8 +41,11 @@ class Services:
     private: PrivateImageService
     runner: GenerationRunner
     keys: KeyService
+    administration: KeyAdministration
+    budgets: BudgetService
     sessions: SessionService
     callers: Callers
+    usage: UsageService
     readiness: Readiness
     models: ModelCatalogue
     uploads: Uploads
@@ -64,6 +70,18 @@ async def _private(request: Request) -> PrivateImageService:
 
 async def _callers(request: Request) -> Callers:
     return services_of(request).callers
+
+
+async def _budgets(request: Request) -> BudgetService:
+    return services_of(request).budgets
+
+
+async def _administration(request: Request) -> KeyAdministration:
+    return services_of(request).administration
+
+
+async def _usage(request: Request) -> UsageService:
+    return services_of(request).usage
 
 
 async def _uploads(request: Request) -> Uploads:
@@ -99,6 +117,9 @@ async def _base_url(request: Request) -> str:
 
 Private = Annotated[PrivateImageService, Depends(_private)]
 Known = Annotated[Callers, Depends(_callers)]
+Budgeted = Annotated[BudgetService, Depends(_budgets)]
+Administered = Annotated[KeyAdministration, Depends(_administration)]
+Used = Annotated[UsageService, Depends(_usage)]
 Uploaded = Annotated[Uploads, Depends(_uploads)]
 Ready = Annotated[Readiness, Depends(_readiness)]
 BaseUrl = Annotated[str, Depends(_base_url)]

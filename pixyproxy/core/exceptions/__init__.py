@@ -15,14 +15,19 @@ PixyProxyException
  ├─ PayloadTooLargeError               413  the body is over the limit
  ├─ RangeNotSatisfiableError           416  the picture has none of the bytes that Range asks for
  ├─ HeaderTooLargeError                431  the request's head is over the limit
+ ├─ BudgetExhaustedError               402  a budget has less left than the generation is expected to cost
+ ├─ PriceUnknownError                  402  a key with a budget asks for a model without a price
+ ├─ RateLimitedError                   429  the key begins more generations than it may
  ├─ HttpNotImplementedError            501  the server does not know this method or transfer coding
  ├─ AuthenticationError                401  no API key, or not a valid one
  │   └─ LoginCodeError                401  a login code is wrong, was used before, or has expired
  ├─ CrossSiteError                     403  a page of another origin sent a request with the cookie of a session
  ├─ OriginNotAllowedError              403  a page of another origin sent the request to /mcp
+ ├─ NotAllowedError                    403  the API key lacks the scope that this request needs
  ├─ NotFoundError                      404  nothing is at this URL
  │   ├─ ImageNotFoundError             404  no image has this guid
- │   └─ GenerationNotFoundError        404  no generation has this guid
+ │   ├─ GenerationNotFoundError        404  no generation has this guid
+ │   └─ KeyNotFoundError               404  no API key has this name
  ├─ ImageDeletedError                  410  the image that this Idempotency-Key bought was deleted
  ├─ MethodNotAllowedError              405  the URL exists, the method does not
  ├─ ConflictError                      409  the change collides with what is recorded
@@ -37,6 +42,7 @@ PixyProxyException
  │   ├─ TooManyGenerationsError             this process runs as many generations as it may
  │   ├─ UploadsFullError                    there is no room for more uploads
  │   ├─ TooManyThumbnailsError              more thumbnails are waited for than may be
+ │   ├─ UsageNotReadyError                  days of the usage are left to be added up for the first time
  │   ├─ TooManyConnectionsError             this process has as many connections as it may
  │   ├─ ShuttingDownError                   this process ends
  │   └─ NotReadyError                       /readyz: names the parts that failed
@@ -60,6 +66,7 @@ Each class carries the HTTP status, the problem's name (the last part of its RFC
 where it can end a generation, what that cost.
 """
 
+from pixyproxy.core.exceptions.budgets import BudgetExhaustedError, PriceUnknownError, RateLimitedError
 from pixyproxy.core.exceptions.documents import error_from_document
 from pixyproxy.core.exceptions.idempotency import (
     GenerationRunningError,
@@ -89,6 +96,7 @@ from pixyproxy.core.exceptions.parts import (
     UnavailableError,
     UploadsFullError,
     UpstreamUnavailableError,
+    UsageNotReadyError,
 )
 from pixyproxy.core.exceptions.request import (
     AuthenticationError,
@@ -115,6 +123,7 @@ from pixyproxy.core.exceptions.request import (
     UnsupportedFileError,
     UnsupportedMediaTypeError,
 )
+from pixyproxy.core.exceptions.rights import KeyNotFoundError, NotAllowedError
 from pixyproxy.core.exceptions.root import RETRY_AFTER, TYPE_PREFIX, Cost, PixyProxyException
 from pixyproxy.core.exceptions.upstream import (
     GenerationInterruptedError,
@@ -131,6 +140,7 @@ __all__ = [
     "RETRY_AFTER",
     "TYPE_PREFIX",
     "AuthenticationError",
+    "BudgetExhaustedError",
     "ClientLeftError",
     "ConfigurationError",
     "ConflictError",
@@ -151,10 +161,12 @@ __all__ = [
     "InternalError",
     "InvalidIdempotencyKeyError",
     "InvalidRequestError",
+    "KeyNotFoundError",
     "LoginCodeError",
     "MalformedRequestError",
     "MethodNotAllowedError",
     "ModelNotFoundError",
+    "NotAllowedError",
     "NotFoundError",
     "NotReadyError",
     "ObjectNotFoundError",
@@ -163,7 +175,9 @@ __all__ = [
     "PayloadTooLargeError",
     "PixyProxyException",
     "PreconditionFailedError",
+    "PriceUnknownError",
     "RangeNotSatisfiableError",
+    "RateLimitedError",
     "RequestTimeoutError",
     "SearchTooSlowError",
     "ShuttingDownError",
@@ -186,5 +200,6 @@ __all__ = [
     "UpstreamRefusedError",
     "UpstreamUnavailableError",
     "UpstreamUnknownOutcomeError",
+    "UsageNotReadyError",
     "error_from_document",
 ]

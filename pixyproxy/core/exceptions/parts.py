@@ -66,6 +66,13 @@ class TooManyThumbnailsError(UnavailableError):
     default_detail = "Newer requests for thumbnails took the place of this one; try again soon."
 
 
+class UsageNotReadyError(UnavailableError):
+    """Days of the usage are left to be added up for the first time; each further request adds up some of them."""
+
+    name = "usage-not-ready"
+    title = "The usage is being added up"
+
+
 class TooManyConnectionsError(UnavailableError):
     """This process has as many connections as it may."""
 

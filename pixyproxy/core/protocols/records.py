@@ -1,4 +1,4 @@
-"""The records: what the database keeps of images, generations and keys."""
+"""The records: what the database keeps of images and generations."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -7,7 +7,8 @@ from uuid import UUID
 
 from pixyproxy.core.generations import Drawing, Generation, GenerationPage, GenerationState, Origin
 from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage
-from pixyproxy.core.keys import ApiKey
+from pixyproxy.core.keys import NO_LIMITS, KeyLimits
+from pixyproxy.core.money import Cost
 
 
 class Database(Protocol):
@@ -81,8 +82,18 @@ class ImageRepository(Protocol):
 class GenerationRepository(Protocol):
     """The records of generations. Leases are in seconds, by the database's clock."""
 
-    async def add(self, generation: Generation, *, lease: float, instead_of: UUID | None = None) -> None:
+    async def add(
+        self,
+        generation: Generation,
+        *,
+        lease: float,
+        instead_of: UUID | None = None,
+        limits: KeyLimits = NO_LIMITS,
+    ) -> None:
         """Record a running generation, durably; `ConflictError` if its guid, or its Idempotency-Key, exists.
+
+        It weighs the estimate of its quote from now on: see `BudgetRepository`. Nothing is recorded if it may not
+        begin: `BudgetExhaustedError`, `PriceUnknownError`, and `RateLimitedError` for the `limits` of its key.
 
         `instead_of`: a failed generation that gives its Idempotency-Key to this one in the same transaction;
         `ConflictError` if it no longer has it.
@@ -111,9 +122,14 @@ class GenerationRepository(Protocol):
         """Where these images come from, by their guids. An image that is no longer recorded is left out."""
 
     async def succeed(
-        self, generation: Generation, *, images: tuple[Image, ...], drawing: Drawing | None = None
+        self,
+        generation: Generation,
+        *,
+        images: tuple[Image, ...],
+        drawing: Drawing | None = None,
+        cost: Cost | None = None,
     ) -> bool:
-        """Record the images and the success, and remove what was parked, in one transaction.
+        """Record the images, the success and its cost, and remove what was parked, in one transaction.
 
         `drawing` has the usage and the upstream's request id, where they are known and not yet recorded.
         Returns whether this call recorded an image: a generation that has succeeded already gets only the images that
@@ -125,7 +141,10 @@ class GenerationRepository(Protocol):
         """Record how many images a running generation expects, now that they are drawn; nothing if it is settled."""
 
     async def fail(self, generation: Generation, *, error: dict[str, Any], claimed: datetime | None = None) -> None:
-        """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one."""
+        """Record the failure; `ConflictError` if the generation no longer runs, or its lease is not the claimed one.
+
+        Its cost is what the `cost` of the error says: nothing, or else the estimate of its quote.
+        """
 
     async def renew(self, guids: Collection[UUID], *, lease: float) -> None:
         """Renew the leases of running generations: `lease` seconds from now. 0 ends them."""
@@ -163,25 +182,3 @@ class ParkedImageRepository(Protocol):
 
     async def get(self, generation: UUID) -> tuple[bytes, ...]:
         """The parked pictures of a generation, in their order; none if there are none."""
-
-
-class ApiKeyRepository(Protocol):
-    """The records of API keys, found by the SHA-256 of the key."""
-
-    async def add(self, *, name: str, prefix: str, sha256: str) -> ApiKey:
-        """Record a key; `ConflictError` if any key, revoked or not, has this name or this digest."""
-
-    async def get(self, *, sha256: str) -> ApiKey:
-        """The key with this digest, revoked or not; `NotFoundError` if there is none."""
-
-    async def list(self) -> tuple[ApiKey, ...]:
-        """All keys, oldest first."""
-
-    async def names(self, ids: Collection[int]) -> dict[int, str]:
-        """The names of the keys with these ids, revoked or not. Ids of no key are left out."""
-
-    async def find(self, *, name: str) -> ApiKey:
-        """The key with this name, revoked or not; `NotFoundError` if there is none."""
-
-    async def revoke(self, *, name: str) -> None:
-        """End the key with this name; `NotFoundError` if no unrevoked key has it."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from pixyproxy.core.protocols.adoption import AdoptionRepository
+from pixyproxy.core.protocols.ledger import BudgetRepository, LedgerRepository
+from pixyproxy.core.protocols.money import PriceRepository
 from pixyproxy.core.protocols.records import (
     GenerationRepository,
     ImageRepository,
@@ -12,6 +14,7 @@ from pixyproxy.core.protocols.records import (
 from pixyproxy.core.protocols.search import ImageCompletion
 from pixyproxy.core.protocols.sessions import SessionRepository
 from pixyproxy.core.protocols.storage import ImageStorage, ParkingFolder
+from pixyproxy.core.protocols.usage import UsageRepository
 
 
 @dataclass(frozen=True)
@@ -25,5 +28,9 @@ class Stores:
     adoption: AdoptionRepository
     parked: ParkedImageRepository
     sessions: SessionRepository
+    prices: PriceRepository
+    budgets: BudgetRepository
+    ledger: LedgerRepository
+    usage: UsageRepository
     storage: ImageStorage
     folder: ParkingFolder

@@ -18,19 +18,20 @@ from pixyproxy.core.exceptions import (
     InternalError,
     PixyProxyException,
     StorageUnavailableError,
-    TooManyGenerationsError,
 )
 from pixyproxy.core.exceptions.costs import nothing_spent
 from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState, RecordedRequest
 from pixyproxy.core.inputs import InputFiles
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import Caller, KeyLimits
 from pixyproxy.core.protocols import GenerationRepository, ImageGenerator
 from pixyproxy.service.generating.failures import record_failure
 from pixyproxy.service.generating.finish_slots import FinishSlot, FinishSlots
 from pixyproxy.service.generating.partials import Partials
 from pixyproxy.service.generating.pictures import keep_valid
+from pixyproxy.service.generating.places import Places
 from pixyproxy.service.generating.store import Keeper, build_images
 from pixyproxy.service.generating.wait import NO_INPUTS, RunningGeneration, mark_retrieved
+from pixyproxy.service.money.quotes import Quotes
 from pixyproxy.service.readiness import Readiness
 
 RENEWALS = 3
@@ -54,6 +55,7 @@ class GenerationRunner:
         *,
         generations: GenerationRepository,
         generator: ImageGenerator,
+        quotes: Quotes,
         keeper: Keeper,
         readiness: Readiness,
         maximum: int,
@@ -63,13 +65,14 @@ class GenerationRunner:
     ) -> None:
         self._generations = generations
         self._generator = generator
+        self._quotes = quotes
         self._keeper = keeper
         self._readiness = readiness
         self.maximum = maximum
+        self._places = Places(maximum)
         self._finishing = FinishSlots(finish_slots)
         self._lease = lease
         self._patience = patience
-        self._admitted: set[UUID] = set()
         self._running: dict[UUID, RunningGeneration] = {}
         self._leased: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,9 +99,9 @@ class GenerationRunner:
         self._readiness.require_process()
         with nothing_spent():
             await self._readiness.require_parts()
+            quote = await self._quotes.quote(request)
         self._readiness.require_process()
-        if len(self._admitted) >= self.maximum:
-            raise TooManyGenerationsError(f"{self.maximum} generations are running here; try again soon.")
+        self._places.require(caller)
         if self._keeper.refused and len(self._running) >= TRIES:
             raise StorageUnavailableError("The storage takes no picture now.")
         now = datetime.now(UTC)
@@ -110,14 +113,15 @@ class GenerationRunner:
             request=RecordedRequest(values=request.values()),
             expected_images=request.n or 1,
             state=GenerationState.RUNNING,
+            quote=quote,
             created_at=now,
             updated_at=now,
         )
-        self._admitted.add(generation.guid)
+        self._places.take(generation.guid, caller)
         running = RunningGeneration(generation, request, inputs=inputs.share(), partials=partials)
         reserved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         reserved.add_done_callback(mark_retrieved)
-        task = asyncio.create_task(self._live(running, reserved, instead_of=instead_of))
+        task = asyncio.create_task(self._live(running, reserved, instead_of=instead_of, limits=caller.limits))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(reserved)
@@ -149,13 +153,18 @@ class GenerationRunner:
                 logger.exception("renewing leases failed")
 
     async def _live(
-        self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
+        self,
+        running: RunningGeneration,
+        reserved: "asyncio.Future[None]",
+        *,
+        instead_of: UUID | None,
+        limits: KeyLimits,
     ) -> None:
         generation = running.generation
         try:
             self._running[generation.guid] = running
             self._leased.add(generation.guid)
-            if await self._reserve(running, reserved, instead_of=instead_of):
+            if await self._reserve(running, reserved, instead_of=instead_of, limits=limits):
                 running.outcome.set_result(await self._run(running))
         except PixyProxyException as error:
             document = error.document()
@@ -173,17 +182,22 @@ class GenerationRunner:
             running.inputs.close()
             if running.partials is not None:
                 running.partials.end()
-            for known in (self._admitted, self._leased):
-                known.discard(generation.guid)
+            self._places.free(generation.guid)
+            self._leased.discard(generation.guid)
             del self._running[generation.guid]
             running.recorded.set()
 
     async def _reserve(
-        self, running: RunningGeneration, reserved: "asyncio.Future[None]", *, instead_of: UUID | None
+        self,
+        running: RunningGeneration,
+        reserved: "asyncio.Future[None]",
+        *,
+        instead_of: UUID | None,
+        limits: KeyLimits,
     ) -> bool:
         try:
             with nothing_spent():
-                await self._generations.add(running.generation, lease=self._lease, instead_of=instead_of)
+                await self._generations.add(running.generation, lease=self._lease, instead_of=instead_of, limits=limits)
         except Exception as error:  # noqa: BLE001 -- raised to the caller
             reserved.set_exception(error)
             running.outcome.set_exception(error)
@@ -207,7 +221,7 @@ class GenerationRunner:
         def on_failed_try() -> None:
             if running.partials is not None:
                 running.partials.forget()  # from now on it may take long: hold only the pictures
-            self._admitted.discard(generation.guid)
+            self._places.free(generation.guid)
             slot.give_back()
 
         started = anyio.current_time()
@@ -239,7 +253,7 @@ class GenerationRunner:
         return kept
 
     async def _record_failure(self, generation: Generation, document: dict[str, Any]) -> None:
-        self._admitted.discard(generation.guid)
+        self._places.free(generation.guid)
         await record_failure(
             self._generations, generation, document, ending=self._readiness.ending, patience=self._patience
         )

@@ -24,6 +24,7 @@ from pixyproxy.core.images import SUFFIXES, Image, Picture
 from pixyproxy.core.protocols import ParkedFile, Stores
 from pixyproxy.service.generating.pictures import PictureFacts
 from pixyproxy.service.generating.wait import mark_retrieved
+from pixyproxy.service.money.reckoning import reckon
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds between tries: they double from the first to the longest."""
@@ -84,6 +85,7 @@ class Keeper:
 
     def __init__(self, stores: Stores, *, ending: asyncio.Event, patience: float) -> None:
         self._generations = stores.generations
+        self._prices = stores.prices
         self._parked = stores.parked
         self._storage = stores.storage
         self._folder = stores.folder
@@ -175,8 +177,9 @@ class Keeper:
         putting.result()
 
     async def _commit(self, generation: Generation, drawing: Drawing, *, images: tuple[Image, ...]) -> Generation:
+        cost = await reckon(self._prices, generation, usage=drawing.usage, answer=drawing.answer, images=len(images))
         try:
-            settled = await self._generations.succeed(generation, images=images, drawing=drawing)
+            settled = await self._generations.succeed(generation, images=images, drawing=drawing, cost=cost)
         except ConflictError:
             settled = False
         if not settled:
@@ -189,6 +192,7 @@ class Keeper:
                 "usage": drawing.usage,
                 "upstream_request_id": drawing.upstream_request_id,
                 "answer": drawing.answer,
+                "cost": cost,
                 "updated_at": images[0].updated_at,
             }
         )

@@ -23,6 +23,7 @@ class Finding(StrEnum):
     THUMBNAIL = "thumbnail without its image"
     LOST = "row without an object"
     BROKEN = "row whose object has another size"
+    UNBALANCED = "sum of the ledger that does not add up"
 
 
 FIXED = {

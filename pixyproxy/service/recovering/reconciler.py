@@ -22,6 +22,7 @@ from pixyproxy.core.exceptions import (
 )
 from pixyproxy.core.generations import Generation
 from pixyproxy.core.protocols import Stores
+from pixyproxy.service.recovering.audit import Audit
 from pixyproxy.service.recovering.compare import Comparison
 from pixyproxy.service.recovering.completion import Completion
 from pixyproxy.service.recovering.findings import Finding, Findings, Found, log_finding
@@ -35,7 +36,8 @@ BATCH = 100
 SHORTEST_PAUSE = 0.1
 """Seconds between two runs, however long one takes."""
 COMPLETING = 5.0
-"""Seconds of a run in which records of older versions are completed; the next run goes on."""
+"""Seconds of a run in which records of older versions are completed, and again as many in which the usage of days that
+are over is added up; the next run goes on."""
 LOOK_AGAIN = 3600.0
 """Seconds for which each run looks in the storage for the pictures of a generation that was failed as interrupted."""
 FORGET_AFTER = timedelta(days=1)
@@ -70,6 +72,7 @@ class Reconciler:
         self._completion = Completion(stores.completion)
         comparison = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         self.compare, self.count_orphans = comparison.run, comparison.count_orphans
+        self.audit = Audit(stores, findings=self._findings).run
 
     async def run(self, *, interval: float) -> None:
         """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled.
@@ -93,8 +96,9 @@ class Reconciler:
     async def settle(self) -> None:
         """Finish what processes left behind: pictures in files, generations whose lease ran out, deletions.
 
-        Login codes and sessions that ended are removed, and for some seconds records that an older version wrote are
-        completed. What the storage cannot do now is left for the next run. Raises what the database raises.
+        Login codes and sessions that ended are removed. For some seconds records that an older version wrote are
+        completed, and the usage of days that are over is added up. What the storage cannot do now is left for the next
+        run. Raises what the database raises.
         """
         await self._parked_files.take_up()
         await self._finish_generations()
@@ -104,6 +108,7 @@ class Reconciler:
             before = datetime.now(UTC) - FORGET_AFTER
             await self._stores.sessions.delete_expired(before=before, limit=FORGET_AT_ONCE)
             await self._completion.finish(seconds=COMPLETING)
+            await self._stores.usage.store(seconds=COMPLETING)
 
     async def _finish_generations(self) -> None:
         cursor: str | None = None

@@ -11,6 +11,7 @@ from pixyproxy.core.images import SUFFIXES, Image, Picture
 from pixyproxy.core.protocols import Stores
 from pixyproxy.service.generating.pictures import PictureFacts, examine
 from pixyproxy.service.generating.store import build_images
+from pixyproxy.service.money.reckoning import reckon
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Recovery:
 
     def __init__(self, stores: Stores) -> None:
         self._generations = stores.generations
+        self._prices = stores.prices
         self._storage = stores.storage
 
     async def collect(
@@ -69,8 +71,15 @@ class Recovery:
         for index, picture in recovered.to_put.items():
             image = recovered.images[index]
             await self._storage.put(image.filename, picture.data, content_type=image.content_type)
+        cost = await reckon(
+            self._prices,
+            generation,
+            usage=generation.usage,
+            answer=generation.answer,
+            images=len(recovered.images),
+        )
         try:
-            await self._generations.succeed(generation, images=recovered.images, drawing=recovered.drawing)
+            await self._generations.succeed(generation, images=recovered.images, drawing=recovered.drawing, cost=cost)
         except ConflictError:
             known = await self._generations.get(generation.guid)
             logger.info("generation %s: it was settled elsewhere: %s", generation.guid, known.state)

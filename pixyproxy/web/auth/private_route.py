@@ -9,13 +9,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions.costs import nothing_spent
+from pixyproxy.core.keys import Scope
+from pixyproxy.service.rights import require
 from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
 from pixyproxy.web.http.body_limit import EDIT_BODY, EDIT_JSON, SMALL_BODY, BodyLimit, is_json, with_body_limit
 from pixyproxy.web.log.request_log import record_of
 
+SCOPE = "x-scope"
+"""The member of an operation in OpenAPI that names the scope which it needs."""
+
+
+def needs(scope: Scope) -> dict[str, Any]:
+    """The `openapi_extra` of a route that needs a scope."""
+    return {SCOPE: scope.value}
+
 
 class PrivateRoute(APIRoute):
-    """A route that finds its caller first: FastAPI reads and parses the body before its dependencies run."""
+    """A route that finds its caller first: FastAPI reads and parses the body before its dependencies run.
+
+    A caller without the scope that the route `needs` is refused before its body is read. Services ask for it again.
+    """
 
     def body_limit(self, request: Request) -> BodyLimit:  # noqa: ARG002 -- for the subclass
         """The limit of the body of this request."""
@@ -24,10 +37,13 @@ class PrivateRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind the authentication and the limit of the body."""
         handle = super().get_route_handler()
+        scope = (self.openapi_extra or {}).get(SCOPE)
 
         async def handle_authenticated(request: Request) -> Response:
             with nothing_spent():
-                await authenticate(request)
+                caller = await authenticate(request)
+            if scope is not None:
+                require(caller, Scope(scope))
             inner = with_body_limit(request, self.body_limit(request))
             response = await handle(inner)
             if await inner.is_disconnected():

@@ -9,6 +9,7 @@ from pixyproxy.core.exceptions import Cost
 from pixyproxy.core.generations import Generation, GenerationState, Origin
 from pixyproxy.core.keys import Caller
 from pixyproxy.service.callers import Names
+from pixyproxy.web.costs import CostDetails
 from pixyproxy.web.images.details import ImageDetails
 
 
@@ -34,7 +35,10 @@ class GenerationDetails(BaseModel):
         "After the last image was deleted the prompt is `[deleted]`."
     )
     images: list[ImageDetails] = Field(description="Those that exist; an image that was deleted is left out.")
-    usage: dict[str, Any] | None = Field(description="What it cost, in the upstream's own terms.")
+    usage: dict[str, Any] | None = Field(description="What it used, in the upstream's own terms.")
+    cost: CostDetails | None = Field(
+        description="What it cost; null while it runs, and if that is unknown, because the model has no price here."
+    )
     answer: dict[str, Any] | None = Field(
         description="What the upstream said about what it drew: `size`, `quality`, `background` and `output_format` as "
         "it resolved them, and `revised_prompt`, if it revised the prompt, until the last image is deleted.",
@@ -62,6 +66,7 @@ class GenerationDetails(BaseModel):
                 ImageDetails.of(image, base_url=base_url, origin=origin, names=names) for image in generation.images
             ],
             usage=generation.usage,
+            cost=CostDetails.of(generation.cost),
             answer=generation.answer,
             upstream_request_id=generation.upstream_request_id,
             error=None if generation.error is None else RecordedProblem.model_construct(**generation.error),

@@ -12,13 +12,15 @@ from pixyproxy.core.exceptions import (
     DatabaseUnavailableError,
     GenerationNotFoundError,
     InvalidRequestError,
+    NotAllowedError,
     PreconditionFailedError,
 )
 from pixyproxy.core.generations import GenerationState
+from pixyproxy.core.keys import Scope
 from pixyproxy.service.generating.begin import POLL_AFTER
 from pixyproxy.service.queries import GenerationQuery
 from pixyproxy.web.auth.authentication import Authenticated
-from pixyproxy.web.auth.private_route import private_router
+from pixyproxy.web.auth.private_route import needs, private_router
 from pixyproxy.web.dependencies import BaseUrl, Known, Private, services_of
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.generations.events import events_of
@@ -40,12 +42,23 @@ GENERATIONS = TypeAdapter(list[GenerationDetails])
     tags=["private"],
     responses={
         304: {"description": "The client has the page already."},
-        **responses_for(AuthenticationError, PreconditionFailedError, InvalidRequestError, DatabaseUnavailableError),
+        **responses_for(
+            AuthenticationError,
+            NotAllowedError,
+            PreconditionFailedError,
+            InvalidRequestError,
+            DatabaseUnavailableError,
+        ),
     },
-    openapi_extra={"parameters": TAGS},
+    openapi_extra={"parameters": TAGS, **needs(Scope.READ)},
     response_model=list[GenerationDetails],
 )
-@router.get("/generation/", include_in_schema=False, response_model=list[GenerationDetails])
+@router.get(
+    "/generation/",
+    include_in_schema=False,
+    response_model=list[GenerationDetails],
+    openapi_extra=needs(Scope.READ),
+)
 async def list_generations(
     query: Annotated[GenerationQuery, Query()],
     caller: Authenticated,
@@ -54,8 +67,10 @@ async def list_generations(
     base_url: BaseUrl,
     request: Request,
 ) -> Response:
-    """All generations, newest first. The next page is the `next` of the Link header (RFC 8288)."""
-    page = await images.generations(query)
+    """The caller's own generations, or with the scope `read-all` everybody's, newest first.
+
+    The next page is the `next` of the Link header (RFC 8288)."""
+    page = await images.generations(query, caller=caller)
     names = await callers.names_of(page.generations)
     details = [
         GenerationDetails.of(generation, base_url=base_url, viewer=caller, names=names)
@@ -82,10 +97,14 @@ stream ends without `end`, request it again."""
         },
         304: {"description": "The client has them already."},
         **responses_for(
-            AuthenticationError, GenerationNotFoundError, PreconditionFailedError, DatabaseUnavailableError
+            AuthenticationError,
+            NotAllowedError,
+            GenerationNotFoundError,
+            PreconditionFailedError,
+            DatabaseUnavailableError,
         ),
     },
-    openapi_extra={"parameters": TAGS},
+    openapi_extra={"parameters": TAGS, **needs(Scope.READ)},
 )
 async def get_generation(
     guid: GenerationGuid,
@@ -96,7 +115,7 @@ async def get_generation(
     request: Request,
 ) -> Response:
     """Where a generation stands, whichever replica runs it; `Retry-After` while it runs."""
-    generation = await images.generation(guid)
+    generation = await images.generation(guid, caller=caller)
     names = await callers.names_of([generation])
     if accepts_events(request):
         events = events_of(images.watch(generation), base_url=base_url, viewer=caller, names=names)

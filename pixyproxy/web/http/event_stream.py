@@ -1,7 +1,6 @@
 """Server-sent events (HTML standard, section 9.2), as an answer."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from starlette.requests import Request
@@ -9,6 +8,7 @@ from starlette.responses import Response
 
 from pixyproxy.core import limits
 from pixyproxy.service.generating.wait import mark_retrieved
+from pixyproxy.web.http.accepting import accepts
 from pixyproxy.web.http.content import ContentResponse, HeadResponse
 from pixyproxy.web.http.head import HEAD
 
@@ -20,16 +20,11 @@ HEADERS = {
 }
 KEEP_ALIVE = limits.STREAM_KEEP_ALIVE
 SILENCE = b": keep-alive\n\n"
-REFUSED = re.compile(r"q=0(\.0{0,3})?")
 
 
 def accepts_events(request: Request) -> bool:
     """Whether Accept names event streams. A client that accepts any type gets JSON."""
-    for part in ",".join(request.headers.getlist("accept")).lower().split(","):
-        media_type, *parameters = [piece.strip() for piece in part.split(";")]
-        if media_type == MEDIA_TYPE and not any(REFUSED.fullmatch(each) for each in parameters):
-            return True
-    return False
+    return accepts(request, MEDIA_TYPE)
 
 
 def event_of(name: str, data: str) -> bytes:

@@ -12,6 +12,7 @@ from pixyproxy.core.generations import Origin
 from pixyproxy.core.images import SUFFIXES, Image
 from pixyproxy.core.inputs import Input, Role
 from pixyproxy.service.callers import Callers, Names
+from pixyproxy.web.costs import COST, CostDetails
 
 THUMBNAIL = "/thumbnail?size=400"
 SOURCES = "What it was edited from; empty for an image that was drawn from its prompt alone."
@@ -84,6 +85,7 @@ class ImageDetails(ImageFacts):
         description="What was asked for besides prompt and inputs, with the defaults that were filled in.",
         examples=[{"model": "gpt-image-2.5-flare", "quality": "medium", "size": "1024x1024"}],
     )
+    cost: CostDetails | None = Field(description=COST)
 
     @classmethod
     def of(cls, image: Image, *, base_url: str, origin: Origin, names: Names) -> Self:
@@ -93,6 +95,7 @@ class ImageDetails(ImageFacts):
             generation=origin.generation,
             caller=names.get(origin.api_key_id),
             parameters=dict(origin.parameters),
+            cost=CostDetails.of(origin.cost),
         )
 
 

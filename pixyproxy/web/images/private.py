@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
     AuthenticationError,
+    BudgetExhaustedError,
     CrossSiteError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
@@ -22,8 +23,11 @@ from pixyproxy.core.exceptions import (
     InvalidRequestError,
     MalformedRequestError,
     ModelNotFoundError,
+    NotAllowedError,
     OutcomeUnknownError,
     PayloadTooLargeError,
+    PriceUnknownError,
+    RateLimitedError,
     RequestTimeoutError,
     SearchTooSlowError,
     ShuttingDownError,
@@ -43,12 +47,13 @@ from pixyproxy.core.exceptions import (
     UpstreamUnknownOutcomeError,
 )
 from pixyproxy.core.generations import Generation, Origin
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import Caller, Scope
 from pixyproxy.service.callers import own_name
 from pixyproxy.service.generating.begin import POLL_AFTER
 from pixyproxy.service.queries import ImageQuery
 from pixyproxy.web.auth.authentication import Authenticated
-from pixyproxy.web.auth.private_route import private_router
+from pixyproxy.web.auth.private_route import needs, private_router
+from pixyproxy.web.costs import cost_fact
 from pixyproxy.web.dependencies import BaseUrl, Known, Private, Uploaded
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.guids import Guid
@@ -72,6 +77,7 @@ CREATE = {
     },
     **responses_for(
         AuthenticationError,
+        NotAllowedError,
         CrossSiteError,
         MalformedRequestError,
         InvalidIdempotencyKeyError,
@@ -97,6 +103,9 @@ CREATE = {
         StorageMismatchError,
         StorageUnavailableError,
         UpstreamUnavailableError,
+        BudgetExhaustedError,
+        PriceUnknownError,
+        RateLimitedError,
         TooManyGenerationsError,
         UploadsFullError,
         ShuttingDownError,
@@ -112,8 +121,15 @@ CREATE = {
     tags=["private"],
     responses=CREATE,
     response_model=ImageDetails,
+    openapi_extra=needs(Scope.DRAW),
 )
-@router.post("/image/", status_code=201, include_in_schema=False, response_model=ImageDetails)
+@router.post(
+    "/image/",
+    status_code=201,
+    include_in_schema=False,
+    response_model=ImageDetails,
+    openapi_extra=needs(Scope.DRAW),
+)
 async def create_image(
     body: CreateImageBody,
     caller: Authenticated,
@@ -144,7 +160,7 @@ async def create_image(
         partial_images=body.partial_images or 0,
     )
     generation = answer.generation
-    add_facts(generation=str(generation.guid))
+    add_facts(generation=str(generation.guid), **cost_fact(generation, replayed=answer.replayed))
     headers = response.headers
     if preference.applied is not None:
         headers["Preference-Applied"] = preference.applied
@@ -174,22 +190,26 @@ def accepted_response(generation: Generation, *, base_url: str, caller: Caller, 
     "/image",
     summary="The list of images",
     tags=["private"],
-    responses=responses_for(AuthenticationError, InvalidRequestError, SearchTooSlowError, DatabaseUnavailableError),
+    responses=responses_for(
+        AuthenticationError, NotAllowedError, InvalidRequestError, SearchTooSlowError, DatabaseUnavailableError
+    ),
     response_model=list[ImageDetails],
+    openapi_extra=needs(Scope.READ),
 )
-@router.get("/image/", include_in_schema=False, response_model=list[ImageDetails])
+@router.get("/image/", include_in_schema=False, response_model=list[ImageDetails], openapi_extra=needs(Scope.READ))
 async def list_images(
     query: Annotated[ImageQuery, Query()],
-    _: Authenticated,
+    caller: Authenticated,
     images: Private,
     callers: Known,
     base_url: BaseUrl,
 ) -> Response:
-    """All images, newest first. The next page is the `next` of the Link header (RFC 8288).
+    """The caller's own images, or with the scope `read-all` everybody's, newest first.
 
-    A page of a search may have fewer than `limit` images, or none, and still a next one.
+    The next page is the `next` of the Link header (RFC 8288). A page of a search may have fewer than `limit` images, or
+    none, and still a next one.
     """
-    page = await images.list(query)
+    page = await images.list(query, caller=caller)
     details = await listed(page.images, callers=callers, base_url=base_url)
     return page_response(details, IMAGES, url=f"{base_url}/image", query=query, next_cursor=page.next_cursor)
 
@@ -200,11 +220,16 @@ async def list_images(
     response_class=Response,
     summary="Delete an image",
     tags=["private"],
-    responses=responses_for(AuthenticationError, CrossSiteError, ImageNotFoundError, DatabaseUnavailableError),
+    responses=responses_for(
+        AuthenticationError, NotAllowedError, CrossSiteError, ImageNotFoundError, DatabaseUnavailableError
+    ),
+    openapi_extra=needs(Scope.DELETE),
 )
-async def delete_image(guid: Guid, _: Authenticated, images: Private) -> None:
-    """From the 204 on this process no longer serves the image; all others stop within `PIXYPROXY_CACHE_TTL`.
+async def delete_image(guid: Guid, caller: Authenticated, images: Private) -> None:
+    """An image of the caller, or with the scope `delete-all` of anybody.
+
+    From the 204 on this process no longer serves the image; all others stop within `PIXYPROXY_CACHE_TTL`.
 
     Its bytes are removed too, by a reconciler if the storage is unavailable.
     """
-    await images.delete(guid)
+    await images.delete(guid, caller=caller)

@@ -18,6 +18,7 @@ from pixyproxy.core.exceptions import (
     RangeNotSatisfiableError,
     StorageUnavailableError,
 )
+from pixyproxy.core.generations import Origin
 from pixyproxy.core.images import SUFFIXES, Image
 from pixyproxy.web.auth.authentication import optional_caller
 from pixyproxy.web.dependencies import Services, base_url, services_of
@@ -45,16 +46,17 @@ async def get_image(request: Request) -> Response:
     """The details of an image, for whoever has its guid. Those for callers have more."""
     image = await services_of(request).public.get(guid_of(request))
     caller = await optional_caller(request)
-    if caller is not None:
-        return await details_for_callers(request, image)
+    origin = None if caller is None else await services_of(request).callers.origin_for(caller, image)
+    if origin is not None:
+        return await details_for_callers(request, image, origin)
     details = PublicImageDetails.of(image, base_url=base_url(request))
-    return json_with_tag(request, details.model_dump_json().encode(), headers=OF_EVERYBODY)
+    headers = OF_EVERYBODY if caller is None else OF_CALLERS
+    return json_with_tag(request, details.model_dump_json().encode(), headers=headers)
 
 
-async def details_for_callers(request: Request, image: Image) -> Response:
-    """The details of an image, for any caller."""
+async def details_for_callers(request: Request, image: Image, origin: Origin) -> Response:
+    """The details of an image of this origin, for a caller who may read it."""
     callers = services_of(request).callers
-    origin = await callers.origin_of(image)
     names = await callers.names_of([origin])
     details = ImageDetails.of(image, base_url=base_url(request), origin=origin, names=names)
     return json_with_tag(request, details.model_dump_json().encode(), headers=OF_CALLERS)

@@ -2,16 +2,20 @@
 
 import logging
 from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any, Self
+from uuid import UUID
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 from mcp.types.version import is_version_at_least
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from pixyproxy.core.generations import Generation, GenerationState
+from pixyproxy.core.generations import Generation, GenerationState, Origin
 from pixyproxy.core.images import Image
 from pixyproxy.service.callers import Names
+from pixyproxy.web.costs import COST, CostDetails
 from pixyproxy.web.generations.details import GenerationDetails
-from pixyproxy.web.images.details import ImageDetails, PublicImageDetails
+from pixyproxy.web.images.details import SOURCES, ImageDetails, ImageFacts, PublicImageDetails, SourceDetails
 from pixyproxy.web.mcp.call import Call
 from pixyproxy.web.mcp.failures import COSTS, sentences
 
@@ -29,6 +33,25 @@ class ImageList(BaseModel):
 
     images: list[ImageDetails]
     next_cursor: str | None
+
+
+class SeenImage(ImageFacts):
+    """An image's details. Of somebody else's image a caller without `read-all` knows what everybody may know."""
+
+    sources: Sequence[SourceDetails] = Field(description=SOURCES)
+    generation: UUID | None = Field(description="The generation that made it; null for somebody else's image.")
+    caller: str | None = Field(description="The name of the API key that asked for it, if it may be known.")
+    cost: CostDetails | None = Field(description=f"{COST} Also null for somebody else's image.")
+    parameters: dict[str, Any] | None = Field(description="What was asked for besides prompt and inputs.")
+
+    @classmethod
+    def of(cls, image: Image, *, base_url: str, origin: Origin | None, names: Names) -> Self:
+        """The details of an image; `origin` None: the caller may not know it."""
+        if origin is not None:
+            return cls(**ImageDetails.of(image, base_url=base_url, origin=origin, names=names).model_dump())
+        public = PublicImageDetails.of(image, base_url=base_url).model_dump()
+        sources = [{**source, "guid": None, "url": None} for source in public.pop("sources")]
+        return cls(**public, sources=sources, generation=None, caller=None, parameters=None, cost=None)
 
 
 async def about_image(call: Call, image: Image, *, text: str, document: BaseModel, preview: bool) -> CallToolResult:

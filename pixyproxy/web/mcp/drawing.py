@@ -16,6 +16,7 @@ from pixyproxy.core.inputs import InputFiles
 from pixyproxy.service.callers import own_name
 from pixyproxy.service.generating.created import Created, Streamed
 from pixyproxy.service.generating.wait import NO_INPUTS
+from pixyproxy.web.costs import cost_fact
 from pixyproxy.web.generations.details import GenerationDetails
 from pixyproxy.web.http.clients import client_of
 from pixyproxy.web.images.sources import inputs_of
@@ -73,10 +74,11 @@ async def draw(call: Call, asked: GenerateImage | EditImage, inputs: InputFiles)
 async def answer_of(call: Call, streamed: Streamed, *, preview: bool) -> CallToolResult:
     """The answer about a generation that has begun, when it ends."""
     try:
-        generation = await end_of(streamed.guid, streamed.events, progress=Progress(call))
+        created = await end_of(streamed.guid, streamed.events, progress=Progress(call))
     except ShuttingDownError:
-        generation = await continued(call, streamed.guid)
-    names = own_name(call.caller)
+        created = Created(await continued(call, streamed.guid), replayed=True)
+    generation, names = created.generation, own_name(call.caller)
+    record_of(call.request.scope).facts.update(cost_fact(generation, replayed=created.replayed))
     if not generation.images:
         return about_generation(call, generation, names=names)
     image = generation.images[0]
@@ -93,15 +95,13 @@ async def answer_of(call: Call, streamed: Streamed, *, preview: bool) -> CallToo
 async def continued(call: Call, guid: UUID) -> Generation:
     """A generation that continues in another replica. An error says that it may be billed."""
     try:
-        return await call.services.private.generation(guid)
+        return await call.services.private.begun(guid, caller=call.caller)
     except PixyProxyException as error:
         error.cost = "unknown"
         raise
 
 
-async def end_of(
-    guid: UUID, events: AsyncGenerator[PartialImage | Created, None], *, progress: "Progress"
-) -> Generation:
+async def end_of(guid: UUID, events: AsyncGenerator[PartialImage | Created, None], *, progress: "Progress") -> Created:
     """The generation at its end, or in its state when this process ends. Closes the events."""
     upcoming: asyncio.Future[PartialImage | Created] | None = None
     try:
@@ -114,7 +114,7 @@ async def end_of(
                 continue
             moment, upcoming = upcoming.result(), None
             if isinstance(moment, Created):
-                return moment.generation
+                return moment
             await progress.report(f"Generation {guid} has an unfinished picture, number {moment.index + 1}.")
     finally:
         with anyio.CancelScope(shield=True):

@@ -9,9 +9,16 @@ from pydantic import BaseModel
 
 from pixyproxy.service.queries import ImageQuery
 from pixyproxy.web.generations.details import GenerationDetails
-from pixyproxy.web.images.details import ImageDetails, listed
+from pixyproxy.web.images.details import listed
 from pixyproxy.web.log.request_log import record_of
-from pixyproxy.web.mcp.answers import ImageList, about_generation, about_image, about_images, describe_image
+from pixyproxy.web.mcp.answers import (
+    ImageList,
+    SeenImage,
+    about_generation,
+    about_image,
+    about_images,
+    describe_image,
+)
 from pixyproxy.web.mcp.arguments import EditImage, GenerateImage, GetGeneration, GetImage, ListImages, schema_of
 from pixyproxy.web.mcp.call import Call, parse_arguments
 from pixyproxy.web.mcp.drawing import edit_image, generate_image
@@ -33,7 +40,7 @@ class OwnTool:
 async def list_images(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     """A page of images."""
     asked = parse_arguments(ListImages, arguments)
-    page = await call.services.private.list(ImageQuery(**asked.model_dump()))
+    page = await call.services.private.list(ImageQuery(**asked.model_dump()), caller=call.caller)
     images = await listed(page.images, callers=call.services.callers, base_url=call.base_url)
     return about_images(ImageList(images=images, next_cursor=page.next_cursor))
 
@@ -44,12 +51,13 @@ async def get_image(call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
     record_of(call.request.scope).facts["guid"] = str(asked.guid)
     callers = call.services.callers
     image = await call.services.public.get(asked.guid)
-    origin = await callers.origin_of(image)
+    origin = await callers.origin_for(call.caller, image)
+    names = {} if origin is None else await callers.names_of([origin])
     return await about_image(
         call,
         image,
         text=describe_image(image, base_url=call.base_url),
-        document=ImageDetails.of(image, base_url=call.base_url, origin=origin, names=await callers.names_of([origin])),
+        document=SeenImage.of(image, base_url=call.base_url, origin=origin, names=names),
         preview=asked.inline_preview,
     )
 
@@ -58,7 +66,7 @@ async def get_generation(call: Call, arguments: Mapping[str, Any]) -> CallToolRe
     """A generation."""
     asked = parse_arguments(GetGeneration, arguments)
     record_of(call.request.scope).facts["generation"] = str(asked.guid)
-    generation = await call.services.private.generation(asked.guid)
+    generation = await call.services.private.generation(asked.guid, caller=call.caller)
     return about_generation(call, generation, names=await call.services.callers.names_of([generation]))
 
 
@@ -99,9 +107,9 @@ TOOLS = dict(
         ),
         tool(
             list_images,
-            "The images that are stored here, newest first, with prompt and permanent URL. q finds those whose prompt "
-            "has all of its words; a page may be empty and have a next_cursor. Look here before you draw "
-            "what may exist.",
+            "Your images that are stored here (everybody's, if your API key may read all), newest first, with prompt "
+            "and permanent URL. q finds those whose prompt has all of its words; a page may be empty and have a "
+            "next_cursor. Look here before you draw what may exist.",
             title="List images",
             takes=ListImages,
             answers=ImageList,
@@ -112,7 +120,7 @@ TOOLS = dict(
             "inline_preview you also see it.",
             title="Look at an image",
             takes=GetImage,
-            answers=ImageDetails,
+            answers=SeenImage,
         ),
         tool(
             get_generation,

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from pixyproxy.core.exceptions import ModelNotFoundError
 from pixyproxy.service.models import ModelCatalogue
+from pixyproxy.web.costs import COST, CostDetails
 
 
 class ModelDetails(BaseModel):
@@ -47,6 +48,7 @@ class OwnFacts(BaseModel):
     model: str = Field(description="Which model drew it.")
     generation: str = Field(description="The guid of its generation.")
     thumbnail_url: str = Field(description="Where a small copy of it is.")
+    cost: CostDetails | None = Field(description=COST)
 
 
 class AnsweredImage(BaseModel):

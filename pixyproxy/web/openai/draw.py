@@ -12,6 +12,7 @@ from pixyproxy.core.keys import Caller
 from pixyproxy.service.generating.begin import POLL_AFTER
 from pixyproxy.service.generating.created import Created
 from pixyproxy.service.generating.wait import NO_INPUTS
+from pixyproxy.web.costs import cost_fact
 from pixyproxy.web.dependencies import base_url, services_of
 from pixyproxy.web.http.clients import client_of
 from pixyproxy.web.http.event_stream import event_response
@@ -82,6 +83,7 @@ def drawn(created: Created, request: Request, *, key: str | None) -> Generation:
     generation = created.generation
     facts = record_of(request.scope).facts
     facts["generation"] = str(generation.guid)
+    facts |= cost_fact(generation, replayed=created.replayed)
     if generation.images:
         facts["guid"] = str(generation.images[0].guid)
         return generation

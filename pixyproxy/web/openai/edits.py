@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions import ImageContentLostError, PixyProxyException, UnsupportedFileError, UploadsFullError
 from pixyproxy.core.exceptions.costs import nothing_spent
+from pixyproxy.core.keys import Scope
 from pixyproxy.web.auth.authentication import Authenticated
-from pixyproxy.web.auth.private_route import PrivateUploadRoute, private_router
+from pixyproxy.web.auth.private_route import PrivateUploadRoute, needs, private_router
 from pixyproxy.web.dependencies import requested_url, services_of
 from pixyproxy.web.http.body_limit import skip_body
 from pixyproxy.web.http.idempotency import idempotency_key
@@ -59,7 +60,7 @@ def with_images(shared: dict[str, Any], images: dict[str, Any], *, required: str
         200: DRAWN[200],
         **responses_for(*DRAW_ERRORS, UnsupportedFileError, ImageContentLostError, UploadsFullError),
     },
-    openapi_extra={"requestBody": {"required": True, "content": body_schemas()}},
+    openapi_extra={"requestBody": {"required": True, "content": body_schemas()}, **needs(Scope.DRAW)},
 )
 async def edit_images(
     request: Request,

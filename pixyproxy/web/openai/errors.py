@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
     AuthenticationError,
+    BudgetExhaustedError,
     GenerationRunningError,
     IdempotencyKeyReusedError,
     ImageContentLostError,
@@ -22,6 +23,8 @@ from pixyproxy.core.exceptions import (
     NotFoundError,
     OutcomeUnknownError,
     PixyProxyException,
+    PriceUnknownError,
+    RateLimitedError,
     UnavailableError,
     UnsupportedFileError,
     UnsupportedMediaTypeError,
@@ -45,6 +48,8 @@ STATUSES: dict[type[PixyProxyException], int] = {
     IdempotencyKeyReusedError: 400,
     UpstreamRefusedError: 400,
     ModelNotFoundError: 404,
+    BudgetExhaustedError: 429,
+    PriceUnknownError: 429,
     OutcomeUnknownError: 424,
     InternalError: 500,
 }
@@ -135,6 +140,10 @@ def signals_of(
         case UpstreamUnavailableError() if problem.extra.get("upstream_status") == 429:
             code = problem.extra.get("upstream_code") or "rate_limit_exceeded"
             return 429, str(problem.extra.get("upstream_type") or "rate_limit_exceeded"), str(code), retry_after
+        case BudgetExhaustedError() | PriceUnknownError():
+            return 429, "insufficient_quota", "insufficient_quota", NEVER_AGAIN
+        case RateLimitedError():
+            return 429, "rate_limit_exceeded", "rate_limit_exceeded", retry_after
         case UnavailableError() | GenerationRunningError():
             return 503, SERVER, name, retry_after
         case UpstreamError() | ImageContentLostError():

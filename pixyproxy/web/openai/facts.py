@@ -4,6 +4,7 @@ from typing import Any
 
 from pixyproxy.core.generations import Generation
 from pixyproxy.core.images import Image
+from pixyproxy.web.costs import CostDetails
 from pixyproxy.web.images.details import content_url, thumbnail_url
 
 FORMATS = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpeg"}
@@ -67,14 +68,16 @@ def tokens(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def own_facts(generation: Generation, image: Image, *, base_url: str) -> dict[str, str]:
-    """PixyProxy's own member: the image's guid, its permanent URLs, the model that drew it, and its generation."""
+def own_facts(generation: Generation, image: Image, *, base_url: str) -> dict[str, Any]:
+    """PixyProxy's own member: the image's guid, its permanent URLs, the model that drew it, its generation and cost."""
+    cost = CostDetails.of(generation.cost)
     return {
         "guid": str(image.guid),
         "url": content_url(image, base_url=base_url),
         "model": image.model,
         "generation": str(generation.guid),
         "thumbnail_url": thumbnail_url(image, base_url=base_url),
+        "cost": None if cost is None else cost.model_dump(),
     }
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from pixyproxy.core.exceptions import (
     AuthenticationError,
+    BudgetExhaustedError,
     DatabaseUnavailableError,
     GenerationInterruptedError,
     IdempotencyKeyReusedError,
@@ -17,8 +18,11 @@ from pixyproxy.core.exceptions import (
     InvalidRequestError,
     MalformedRequestError,
     ModelNotFoundError,
+    NotAllowedError,
     OutcomeUnknownError,
     PayloadTooLargeError,
+    PriceUnknownError,
+    RateLimitedError,
     RequestTimeoutError,
     ShuttingDownError,
     StorageUnavailableError,
@@ -33,8 +37,9 @@ from pixyproxy.core.exceptions import (
     UpstreamUnavailableError,
     UpstreamUnknownOutcomeError,
 )
+from pixyproxy.core.keys import Scope
 from pixyproxy.web.auth.authentication import Authenticated
-from pixyproxy.web.auth.private_route import private_router
+from pixyproxy.web.auth.private_route import needs, private_router
 from pixyproxy.web.dependencies import services_of
 from pixyproxy.web.http.idempotency import idempotency_key
 from pixyproxy.web.openai.body import GenerationBody, generation_body
@@ -50,6 +55,7 @@ router = private_router()
 router.dependencies.append(AS_AZURE)
 DRAW_ERRORS = (
     AuthenticationError,
+    NotAllowedError,
     MalformedRequestError,
     InvalidRequestError,
     UnsupportedMediaTypeError,
@@ -71,6 +77,9 @@ DRAW_ERRORS = (
     DatabaseUnavailableError,
     StorageUnavailableError,
     UpstreamUnavailableError,
+    BudgetExhaustedError,
+    PriceUnknownError,
+    RateLimitedError,
     TooManyGenerationsError,
     ShuttingDownError,
 )
@@ -95,7 +104,8 @@ DRAWN = {
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": GenerationBody.model_json_schema()}},
-        }
+        },
+        **needs(Scope.DRAW),
     },
 )
 async def create_images(

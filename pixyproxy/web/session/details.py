@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import AwareDatetime, Field
 
 from pixyproxy.core import limits
-from pixyproxy.core.keys import Caller
+from pixyproxy.core.keys import Caller, Scope, in_order
 from pixyproxy.core.model import Model
 from pixyproxy.web.dependencies import Services
 
@@ -23,6 +23,7 @@ class SessionDetails(Model):
     """The caller, and what requests may ask for."""
 
     caller: str = Field(description="The name of the API key.")
+    scopes: tuple[Scope, ...] = Field(description="What the key may do now.")
     expires_at: AwareDatetime | None = Field(
         description="When the session ends if it is not used; null for a request with an API key."
     )
@@ -45,6 +46,7 @@ class SessionDetails(Model):
         """The details for this caller."""
         return cls(
             caller=caller.name,
+            scopes=in_order(caller.scopes),
             expires_at=expires_at,
             demo=services.demo,
             models=services.models.names,

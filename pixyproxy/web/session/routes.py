@@ -78,7 +78,7 @@ async def log_in(body: LogInBody, request: Request, response: Response) -> Sessi
     services = services_of(request)
     with nothing_spent():
         caller = await caller_of(body, services)
-        token, session = await services.sessions.begin(caller)
+        token, session = await services.sessions.begin(caller, key=key_in(body))
     add_facts(caller=caller.name)
     response.headers["Set-Cookie"] = set_cookie(request, token)
     response.headers["Cache-Control"] = "no-store"
@@ -89,7 +89,12 @@ async def caller_of(body: LogInBody, services: Services) -> Caller:
     """Who logs in."""
     if body.code is not None:
         return await services.sessions.spend_code(body.code)
-    return await services.keys.authenticate((body.key or "").strip())
+    return await services.keys.authenticate(key_in(body) or "")
+
+
+def key_in(body: LogInBody) -> str | None:
+    """The API key, if the body has one."""
+    return None if body.key is None else body.key.strip()
 
 
 @router.get(

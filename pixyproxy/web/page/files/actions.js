@@ -4,6 +4,7 @@ import { Problem, ask } from "./api.js";
 import { button, copy, el, say, tell } from "./dom.js";
 import { beginningOf } from "./format.js";
 import { bodyLike } from "./purchase.js";
+import { mayDelete, whyNotMake } from "./rights.js";
 
 /** @typedef {import("./api.js").Image} Image */
 /**
@@ -33,7 +34,7 @@ export class Actions {
             button("Copy URL", () => this.#copyUrl(), { class: "main" }),
             button("Copy prompt", () => this.#copyPrompt()),
             button("Download", () => this.#download()),
-            button("Use as input", () => this.#use()),
+            button("Use as input", () => this.#use(), { hidden: whyNotMake() !== "" }),
         );
         this.#showMore();
     }
@@ -44,6 +45,7 @@ export class Actions {
      * @returns {(() => unknown) | undefined}
      */
     ofKey(key) {
+        if ((key === "e" && whyNotMake()) || (key === "Delete" && !mayDelete(this.image))) return undefined;
         return {
             c: () => this.#copyUrl(),
             p: () => this.#copyPrompt(),
@@ -55,8 +57,8 @@ export class Actions {
 
     #showMore() {
         this.more.replaceChildren(
-            button("Make it again", () => this.#makeAgain(), { class: "quiet" }),
-            button("Delete…", () => this.#askDelete(), { class: "quiet danger" }),
+            button("Make it again", () => this.#makeAgain(), { class: "quiet", hidden: whyNotMake() !== "" }),
+            button("Delete…", () => this.#askDelete(), { class: "quiet danger", hidden: !mayDelete(this.image) }),
         );
     }
 
@@ -119,10 +121,13 @@ export class Actions {
 
 /**
  * Delete pictures until one cannot be deleted; what happened is said.
- * @param {Set<string>} guids
+ * @param {Set<string>} chosen
+ * @param {{guid: string, caller?: string}[]} images what is known of them
  * @param {(guid: string) => void} gone called for each that does not exist any more
  */
-export async function deleteImages(guids, gone) {
+export async function deleteImages(chosen, images, gone) {
+    const others = new Set(images.filter((image) => !mayDelete(image)).map(({ guid }) => guid));
+    const guids = new Set([...chosen].filter((guid) => !others.has(guid)));
     let count = 0;
     tell("");
     for (const guid of guids) {
@@ -138,5 +143,7 @@ export async function deleteImages(guids, gone) {
         count++;
         gone(guid);
     }
+    const kept = chosen.size - guids.size;
+    if (kept) tell(`${kept} of ${chosen.size} belong to others: your key may not delete them.`);
     say(count === 1 ? "The picture is deleted." : `${count} pictures are deleted.`);
 }

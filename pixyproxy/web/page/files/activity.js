@@ -3,6 +3,7 @@
 import { Problem, askPage, pathWith } from "./api.js";
 import { button, byId, el, say } from "./dom.js";
 import { Fresh } from "./head.js";
+import { seesEverybody } from "./rights.js";
 import { beginningOf, costOf, duration, momentOf, number, size, tokens } from "./format.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
@@ -50,7 +51,7 @@ export class Activity {
                 { class: "head" },
                 el("h2", {}, "Activity"),
                 el("label", {}, "State ", this.#state),
-                el("label", {}, "Key ", this.#key),
+                el("label", { hidden: !seesEverybody() }, "Key ", this.#key),
                 this.#keys,
             ),
             el("div", { class: "scrolls", tabIndex: 0, role: "region", "aria-label": "Generations" }, this.#table),

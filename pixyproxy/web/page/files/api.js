@@ -8,12 +8,13 @@
  *     created_at: string, generation?: string, caller?: string, parameters?: Record<string, any>}} Image
  * @typedef {{type?: string, title: string, status: number, detail: string, cost?: string | null}} RecordedProblem
  * @typedef {{guid: string, state: "running" | "succeeded" | "failed", request: Record<string, any>, images: Image[],
- *     usage: Record<string, any> | null, answer: Record<string, any> | null, upstream_request_id: string | null,
+ *     usage: Record<string, any> | null, cost: {amount: string, basis: string} | null,
+ *     answer: Record<string, any> | null, upstream_request_id: string | null,
  *     error: RecordedProblem | null, caller: string, duration: number | null, idempotency_key: string | null,
  *     created_at: string, updated_at: string}} Generation
- * @typedef {{caller: string, demo: boolean, models: string[], model: string, quality: string | null, sizes: string[],
- *     qualities: string[], formats: string[], backgrounds: string[], max_prompt: number, max_sources: number,
- *     partial_images: number, max_generations: number, expires_at: string | null}} Session
+ * @typedef {{caller: string, scopes: string[], demo: boolean, models: string[], model: string, quality: string | null,
+ *     sizes: string[], qualities: string[], formats: string[], backgrounds: string[], max_prompt: number,
+ *     max_sources: number, partial_images: number, max_generations: number, expires_at: string | null}} Session
  */
 
 /** A problem that the service answered with (RFC 9457), or that it did not answer. */

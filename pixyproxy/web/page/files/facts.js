@@ -31,11 +31,23 @@ export function factsOf(image, generation, show) {
         ["Made", [momentOf(image.created_at), generation ? ` in ${duration(generation.duration)}` : ""]],
         ["Key", [image.caller ?? ""]],
         ["Usage", [used === null ? "" : `${number(used)} tokens`]],
+        ["Cost", [money(generation)]],
         ["Edited from", image.sources.flatMap((source, index) => [index ? ", " : "", sourceLink(source, show)])],
         ["Revised to", [typeof answer?.revised_prompt === "string" ? answer.revised_prompt : ""]],
     ];
     const shown = facts.filter(([, values]) => values.some((value) => value !== ""));
     return shown.map(([name, values]) => el("div", {}, el("dt", {}, name), el("dd", {}, ...values)));
+}
+
+/**
+ * What a generation cost, with all of its pictures. Nothing was known of its price, or it cost nothing: no words.
+ * @param {Generation | null} generation
+ */
+function money(generation) {
+    const { amount, basis } = generation?.cost ?? { amount: "0", basis: "none" };
+    if (amount === "0") return "";
+    const count = generation?.images.length ?? 1;
+    return `$${amount}${count > 1 ? ` for ${count} pictures` : ""}${basis === "estimate" ? " (estimated)" : ""}`;
 }
 
 /**

@@ -1,6 +1,7 @@
 // What is above the pictures: what they are, and whose; and what is new, which waits until the person asks for it.
 
 import { button, el } from "./dom.js";
+import { seesEverybody } from "./rights.js";
 
 /** The top of the page, which stays where one scrolls, but for very low windows. */
 const top = /** @type {HTMLElement} */ (document.querySelector(".top"));
@@ -38,7 +39,7 @@ export class Head {
     constructor(filter, select) {
         this.#everybody = button("Everybody", () => filter(false));
         this.#own = button("Mine", () => filter(true));
-        const whose = { class: "switch", role: "group", "aria-label": "Whose pictures" };
+        const whose = { class: "switch", role: "group", "aria-label": "Whose pictures", hidden: !seesEverybody() };
         this.element = el("div", { class: "head" }, this.#title, el("div", whose, this.#everybody, this.#own), select);
     }
 
@@ -49,7 +50,7 @@ export class Head {
     show(query, mine) {
         this.#everybody.ariaPressed = String(!mine);
         this.#own.ariaPressed = String(mine);
-        this.#title.textContent = query ? "Found" : mine ? "Your pictures" : "All pictures";
+        this.#title.textContent = query ? "Found" : mine || !seesEverybody() ? "Your pictures" : "All pictures";
     }
 }
 

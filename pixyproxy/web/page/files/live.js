@@ -117,9 +117,9 @@ export class Live extends EventTarget {
             if (!this.#online) this.dispatchEvent(new Event("online"));
             this.#online = true;
         } catch (error) {
-            // Without a session somebody else asks for a key, and starts it again.
+            // Without a session somebody else asks for a key, and starts it again. A key may lack the scope.
             const known = error instanceof Problem ? error : new Problem({ detail: "The answer cannot be read." });
-            if (known.status === 401) this.#started = false;
+            if (known.status === 401 || known.status === 403) this.#started = false;
             else this.dispatchEvent(new CustomEvent("offline", { detail: known.message }));
             this.#online = false;
             this.#pause = Math.min(MOST, Math.max(BUSY, this.#pause * 2));

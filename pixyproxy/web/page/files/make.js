@@ -2,6 +2,7 @@
 
 import { button, byId, el } from "./dom.js";
 import { size } from "./format.js";
+import { whyNotMake } from "./rights.js";
 import { Sources } from "./sources.js";
 
 /** @typedef {import("./api.js").Session} Session */
@@ -64,6 +65,7 @@ export class Make {
             bar,
             this.#file,
         );
+        box.inert = whyNotMake() !== "";
         byId("make").replaceChildren(box, this.#hint);
         this.#restoreDraft();
         this.hint();
@@ -75,12 +77,12 @@ export class Make {
      */
     hint(words) {
         const demo = this.session.demo ? "This is the demo upstream: it costs nothing." : "";
-        this.#hint.textContent = words || `${PROMISE} ${demo}`;
+        this.#hint.textContent = words || whyNotMake() || `${PROMISE} ${demo}`;
     }
 
     /** A prompt for who sees the page for the first time. */
     suggest() {
-        if (this.#prompt.value || this.#sources.count) return;
+        if (this.#prompt.value || this.#sources.count || whyNotMake()) return;
         this.#prompt.value = FIRST_PROMPT;
     }
 

@@ -9,6 +9,7 @@ import { Arrivals, Live } from "./live.js";
 import { Make } from "./make.js";
 import { Now } from "./now.js";
 import { Places } from "./places.js";
+import { learnRights } from "./rights.js";
 
 /** @typedef {import("./api.js").Session} Session */
 
@@ -32,6 +33,7 @@ export class Page {
     /** @param {Session} session */
     constructor(session) {
         this.session = session;
+        learnRights(session);
         const remove = (/** @type {Set<string>} */ guids) => this.#remove(guids);
         this.make = new Make(session, (body, watched) => this.now.begin(body, watched));
         this.now = new Now(session.caller, this.#live, (prompt) => this.make.edit(prompt));
@@ -228,7 +230,7 @@ export class Page {
     /** @param {Set<string>} guids */
     async #remove(guids) {
         const actions = await load(import("./actions.js"));
-        await actions?.deleteImages(guids, (guid) => {
+        await actions?.deleteImages(guids, [...this.gallery.images, ...this.now.images], (guid) => {
             this.gallery.remove(guid);
             this.#live.forgetImage(guid);
         });

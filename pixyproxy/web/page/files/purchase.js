@@ -48,7 +48,7 @@ async function askPatiently(guid) {
             const response = await ask(`generation/${guid}`);
             return await response.json();
         } catch (error) {
-            if (error instanceof Problem && error.status === 404) throw error;
+            if (error instanceof Problem && [403, 404].includes(error.status)) throw error;
         }
         await pause(milliseconds);
     }

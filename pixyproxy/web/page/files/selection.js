@@ -1,6 +1,7 @@
 // Several pictures at once: to download them as they are, or to delete them.
 
 import { button, byId, el, pause, say } from "./dom.js";
+import { may } from "./rights.js";
 
 /** @typedef {import("./gallery.js").Gallery} Gallery */
 
@@ -15,7 +16,7 @@ export class Selection {
     /** The gallery, and what has just come. */
     #place = byId("main");
     #count = el("span", {});
-    #delete = button("Delete…", (event) => this.#onDelete(event), { class: "danger" });
+    #delete = button("Delete…", (event) => this.#onDelete(event), { class: "danger", hidden: !may("delete") });
     #sure = false;
     element = el("div", { class: "selected", role: "toolbar", "aria-label": "Selected pictures", hidden: true });
 

@@ -1,0 +1,1 @@
+"""What generations cost: expected before, reckoned after."""

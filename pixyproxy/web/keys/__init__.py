@@ -1,0 +1,1 @@
+"""The routes of API keys: one's own, and for administrators all."""

@@ -1,0 +1,1 @@
+"""The usage over HTTP: what generations add up to."""
