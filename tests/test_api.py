@@ -1058,6 +1058,7 @@ PRIVATE = {
     ("/key", "get"),
     ("/key", "post"),
     ("/key/self", "get"),
+    ("/usage", "get"),
     ("/key/{name}", "get"),
     ("/key/{name}", "patch"),
     ("/key/{name}", "delete"),
@@ -1074,7 +1075,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
     assert set(paths) == {
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/image/{guid}/thumbnail", "/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
-        *("/key", "/key/self", "/key/{name}", "/key/{name}/rotate"),
+        *("/key", "/key/self", "/key/{name}", "/key/{name}/rotate", "/usage"),
         *("/session", "/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():
