@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser
 
+from pixyproxy.data.init import migrate
 from pixyproxy.web.log.format import TextFormatter
 from tests import planted
 from tests.browsing import Browsers, chromium
@@ -123,6 +124,20 @@ def unique() -> Callable[[], str]:
     """Names that no other test has, of this run or of an earlier one, for databases and buckets."""
     run, counter = uuid4().hex[:8], iter(range(1, 1_000_000))
     return lambda: f"pixy{run}{next(counter):06d}"
+
+
+@pytest.fixture(scope="module")
+def migrated() -> dict[str, str]:
+    """The URL of a migrated database on each server: to migrate one for each test takes minutes in all."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file to copy, as `migrate` leaves it."""
+    file = tmp_path_factory.mktemp("migrated") / "pixyproxy.db"
+    migrate(f"sqlite:///{file}")
+    return file
 
 
 @pytest.fixture

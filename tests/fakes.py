@@ -37,7 +37,15 @@ from pixyproxy.core.generations import (
 )
 from pixyproxy.core.images import DeletedImage, DeletedImagePage, Image, ImagePage, ObjectFacts, Picture
 from pixyproxy.core.inputs import InputFile
-from pixyproxy.core.keys import CONFIGURED_NAME, EVERYTHING, NO_LIMITS, ApiKey, KeyLimits, KeyRights
+from pixyproxy.core.keys import (
+    CONFIGURED_NAME,
+    EVERYTHING,
+    NO_LIMITS,
+    RIGHTS_OF_A_NEW_KEY,
+    ApiKey,
+    KeyLimits,
+    KeyRights,
+)
 from pixyproxy.core.ledger import AuditPage, Imbalance, Kind, cost_of_failure, difference
 from pixyproxy.core.limits import ANSWERED_WITHIN
 from pixyproxy.core.money import Cost
@@ -770,7 +778,7 @@ class FakeApiKeyRepository:
         name: str,
         prefix: str,
         sha256: str,
-        rights: KeyRights = KeyRights(),  # noqa: B008
+        rights: KeyRights = RIGHTS_OF_A_NEW_KEY,
         budgets: BudgetLimits = NO_CHANGE,
     ) -> ApiKey:
         if sha256 in (*self.keys, *self.former) or any(key.name == name for key in self.everything()):

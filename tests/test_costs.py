@@ -295,17 +295,6 @@ async def test_a_wrong_budget_makes_no_key(budgets: dict[str, Any], detail: str)
         assert (await admin.get("/key/shop")).status_code == 404
 
 
-async def test_a_key_whose_budget_cannot_be_recorded_is_not_made() -> None:
-    stage = Stage()
-
-    def fail(*_: Any) -> None:
-        raise DatabaseUnavailableError
-
-    stage.key_records._change_budgets = fail  # type: ignore[assignment]
-    async with stage.client() as admin:
-        assert (await admin.post("/key", json={"name": "shop", "budgets": {"day": "1"}})).status_code == 503
-
-
 async def test_an_mcp_call_that_is_repeated_is_logged_without_its_cost(caplog: pytest.LogCaptureFixture) -> None:
     stage = await priced()
     with caplog.at_level(logging.INFO), listening(stage.app) as url:

@@ -19,13 +19,14 @@ from pixyproxy.core.exceptions import (
     BudgetExhaustedError,
     ConflictError,
     GenerationInterruptedError,
+    NotFoundError,
     PriceUnknownError,
     RateLimitedError,
     UpstreamAnswerError,
     UpstreamRefusedError,
 )
 from pixyproxy.core.generations import Generation
-from pixyproxy.core.keys import KeyLimits
+from pixyproxy.core.keys import KeyLimits, KeyRights, Scope
 from pixyproxy.core.ledger import Kind, Quote
 from pixyproxy.core.limits import DatabaseLimits
 from pixyproxy.core.money import Cost
@@ -121,20 +122,6 @@ class Books:
         """Entries, generations and windows agree."""
         assert (await self.ledger.audit(after=0, limit=10_000)).imbalances == ()
         assert await self.ledger.audit_windows() == ()
-
-
-@pytest.fixture(scope="module")
-def migrated() -> dict[str, str]:
-    """The URL of a migrated database on each server."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file to copy, migrated and empty."""
-    file = tmp_path_factory.mktemp("migrated") / "pixyproxy.db"
-    migrate(f"sqlite:///{file}")
-    return file
 
 
 @pytest.fixture
@@ -551,7 +538,7 @@ async def test_the_audit_finds_what_was_changed_by_hand(url: str) -> None:
     close()
 
 
-class Killed(Exception):  # noqa: N818 -- what a process that is killed leaves behind
+class KilledError(Exception):
     """The connection is gone, and with it the transaction."""
 
 
@@ -564,7 +551,7 @@ def killed_after(statement: int) -> Iterator[list[str]]:
         if connection.get_execution_options().get("writes"):
             ran.append(" ".join(sql.split()))
             if len(ran) == statement:
-                raise Killed
+                raise KilledError
 
     event.listen(Engine, "after_cursor_execute", executed)
     try:
@@ -579,7 +566,7 @@ async def killed_everywhere(work: Callable[[], Awaitable[Any]], after_each: Call
         with killed_after(statement) as ran:
             try:
                 await work()
-            except Killed:
+            except KilledError:
                 pass
             else:
                 return ran
@@ -616,4 +603,35 @@ async def test_whatever_is_killed_between_two_statements_leaves_the_books_balanc
     assert await books.used() == [("day", 5 * CENT), ("month", 5 * CENT)]
     assert await books.used(EVERYBODY) == [("total", 5 * CENT)]
     await books.require_balance()
+    close()
+
+
+async def test_a_key_and_its_budgets_are_recorded_together_or_not_at_all(url: str) -> None:
+    books, close = open_books(url)
+    budgets = {Period.DAY: CENT, Period.TOTAL: 2 * CENT}
+
+    async def make() -> None:
+        await books.keys.add(name="shop", prefix="pxp_0000", sha256="ab" * 32, budgets=budgets)
+
+    async def is_not_there() -> None:
+        with pytest.raises(NotFoundError):
+            await books.keys.find(name="shop")
+
+    await killed_everywhere(make, is_not_there)
+    key = await books.keys.find(name="shop")
+    assert await books.used(key.id) == [("day", 0), ("total", 0)]
+
+    async def narrow() -> None:
+        narrowed = KeyRights(scopes=frozenset({Scope.READ}))
+        await books.keys.change(
+            name="shop", change=lambda known: known.changed(rights=narrowed), budgets={Period.DAY: None}
+        )
+
+    async def is_as_it_was() -> None:
+        assert await books.keys.find(name="shop") == key
+        assert len(await books.used(key.id)) == 2
+
+    await killed_everywhere(narrow, is_as_it_was)
+    assert (await books.keys.find(name="shop")).rights.scopes == {Scope.READ}
+    assert await books.used(key.id) == [("total", 0)]
     close()

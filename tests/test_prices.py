@@ -60,14 +60,6 @@ def urls() -> dict[str, str]:
     return {}
 
 
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file to copy, as `migrate` leaves it."""
-    file = tmp_path_factory.mktemp("migrated") / "pixyproxy.db"
-    migrate(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture(params=["fake", "sqlite", "mysql", "mariadb"])
 def stage(
     request: pytest.FixtureRequest,

@@ -117,20 +117,6 @@ class Repositories:
         return [generation.guid for generation in (await self.generations.expired(limit=100)).generations]
 
 
-@pytest.fixture(scope="module")
-def migrated() -> dict[str, str]:
-    """The URL of a migrated database on each server: to migrate one for each test takes minutes in all."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file to copy, migrated and empty."""
-    file = tmp_path_factory.mktemp("migrated") / "pixyproxy.db"
-    migrate(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture(params=["fake", "cached", "sqlite", "mysql", "mariadb"])
 def repositories(
     request: pytest.FixtureRequest,

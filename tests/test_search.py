@@ -87,20 +87,6 @@ class Searched:
         return number
 
 
-@pytest.fixture(scope="module")
-def migrated() -> dict[str, str]:
-    """The URL of a migrated database on each server."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file to copy."""
-    file = tmp_path_factory.mktemp("migrated") / "pixyproxy.db"
-    migrate(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture(params=["fake", "sqlite", "mysql", "mariadb"])
 def searched(
     request: pytest.FixtureRequest,

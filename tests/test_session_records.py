@@ -54,20 +54,6 @@ class Records:
         return sha256
 
 
-@pytest.fixture(scope="module")
-def migrated() -> dict[str, str]:
-    """The URL of a migrated database on each server."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file to copy, migrated and empty."""
-    file = tmp_path_factory.mktemp("migrated") / "pixyproxy.db"
-    migrate(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture(params=["fake", "cached", "sqlite", "mysql", "mariadb"])
 def records(
     request: pytest.FixtureRequest,

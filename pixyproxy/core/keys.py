@@ -66,6 +66,9 @@ class KeyRights(Model):
     note: Note | None = None
 
 
+RIGHTS_OF_A_NEW_KEY = KeyRights()
+
+
 class Caller(Model):
     """Who makes a private request: an API key, by its record's id and its name, and what it may do."""
 
@@ -99,7 +102,7 @@ class ApiKey(Model):
     prefix: str
     created_at: AwareDatetime
     revoked_at: AwareDatetime | None = None
-    rights: KeyRights = KeyRights()
+    rights: KeyRights = RIGHTS_OF_A_NEW_KEY
     secret_expires_at: AwareDatetime | None = None
     """Of a key that was found by a former secret: when that one ends."""
     former_until: AwareDatetime | None = None

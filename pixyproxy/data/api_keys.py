@@ -6,7 +6,7 @@ from typing import Any
 
 from pixyproxy.core.budgets import NO_CHANGE, BudgetLimits
 from pixyproxy.core.exceptions import DatabaseError, NotFoundError
-from pixyproxy.core.keys import ApiKey, KeyRights
+from pixyproxy.core.keys import RIGHTS_OF_A_NEW_KEY, ApiKey, KeyRights
 from pixyproxy.core.protocols import AllowChange, Change
 from pixyproxy.data.budgets import change_budgets
 from pixyproxy.data.conversions import column_to_time, time_to_column
@@ -87,7 +87,7 @@ class SqlApiKeyRepository:
         name: str,
         prefix: str,
         sha256: str,
-        rights: KeyRights = KeyRights(),  # noqa: B008 -- it is frozen
+        rights: KeyRights = RIGHTS_OF_A_NEW_KEY,
         budgets: BudgetLimits = NO_CHANGE,
     ) -> ApiKey:
         """Record a key and its budgets; `ConflictError` if any key, revoked or not, has this name or this digest."""

@@ -8,7 +8,7 @@ from cachetools import TTLCache
 
 from pixyproxy.core.budgets import NO_CHANGE, BudgetLimits
 from pixyproxy.core.exceptions import NotFoundError
-from pixyproxy.core.keys import ApiKey, KeyRights
+from pixyproxy.core.keys import RIGHTS_OF_A_NEW_KEY, ApiKey, KeyRights
 from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import AllowChange, ApiKeyRepository, Change
 from pixyproxy.core.threads import Gate
@@ -62,7 +62,7 @@ class CachedApiKeyRepository:
         name: str,
         prefix: str,
         sha256: str,
-        rights: KeyRights = KeyRights(),  # noqa: B008 -- it is frozen
+        rights: KeyRights = RIGHTS_OF_A_NEW_KEY,
         budgets: BudgetLimits = NO_CHANGE,
     ) -> ApiKey:
         """Record a key and its budgets; `ConflictError` if any key, revoked or not, has this name or this digest."""

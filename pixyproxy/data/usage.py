@@ -101,7 +101,7 @@ class SqlUsageRepository:
         unsettled = await self._database.search(lambda each: open_ids(each, parts.stored))
         for first in range(0, len(unsettled), ROWS):
             ids = unsettled[first : first + ROWS]
-            entries = await self._database.search(lambda each, ids=ids: entries_of(each, ids))  # type: ignore[misc]
+            entries = await self._database.search(partial(entries_of, ids=ids))
             add_entries(groups, (each for each in entries if api_key_id in (None, each.api_key_id)), by=dimensions)
         async for page in self._pages(parts.live, api_key_id=api_key_id):
             add_entries(groups, page, by=dimensions)

@@ -11,7 +11,15 @@ from datetime import UTC, datetime
 
 from pixyproxy.core.budgets import NO_CHANGE, BudgetLimits
 from pixyproxy.core.exceptions import AuthenticationError, ConfigurationError, ConflictError, NotFoundError
-from pixyproxy.core.keys import CONFIGURED_CALLER, CONFIGURED_NAME, KEY_NAME, ApiKey, Caller, KeyRights
+from pixyproxy.core.keys import (
+    CONFIGURED_CALLER,
+    CONFIGURED_NAME,
+    KEY_NAME,
+    RIGHTS_OF_A_NEW_KEY,
+    ApiKey,
+    Caller,
+    KeyRights,
+)
 from pixyproxy.core.protocols import ApiKeyRepository
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -107,7 +115,7 @@ class KeyService:
     async def create(
         self,
         name: str,
-        rights: KeyRights = KeyRights(),  # noqa: B008 -- it is frozen
+        rights: KeyRights = RIGHTS_OF_A_NEW_KEY,
         *,
         budgets: BudgetLimits = NO_CHANGE,
     ) -> str:
@@ -121,7 +129,7 @@ class KeyService:
         name: str,
         *,
         key: str,
-        rights: KeyRights = KeyRights(),  # noqa: B008 -- it is frozen
+        rights: KeyRights = RIGHTS_OF_A_NEW_KEY,
         budgets: BudgetLimits = NO_CHANGE,
     ) -> ApiKey:
         """Record a key that was made before; `ConfigurationError` for a name that no key may have."""
