@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -105,7 +106,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def browsers(browser: Browser) -> Iterator[Browsers]:
+def servers() -> Iterator[ExitStack]:
+    """Servers of a test. They end after its browsers: a page complains of a server that is gone."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def browsers(browser: Browser, servers: ExitStack) -> Iterator[Browsers]:
     """Makes browsers of people. At the end of the test a complaint of one of their pages is a failure."""
     made = Browsers(browser)
     yield made
@@ -113,10 +121,9 @@ def browsers(browser: Browser) -> Iterator[Browsers]:
 
 
 @pytest.fixture
-def page_service(tmp_path: Path) -> Iterator[PageService]:
+def page_service(tmp_path: Path, servers: ExitStack) -> PageService:
     """The service with its page, over SQLite and a folder, and an upstream that the test can make misbehave."""
-    with serve_page(tmp_path) as service:
-        yield service
+    return servers.enter_context(serve_page(tmp_path))
 
 
 @pytest.fixture(scope="session")

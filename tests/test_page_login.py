@@ -1,6 +1,7 @@
 """Logging in to the page, by code and by key, and what a session is good for."""
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -261,14 +262,13 @@ def test_a_page_of_another_origin_can_neither_buy_nor_delete_with_the_cookie(
 
 
 def test_two_services_on_one_machine_do_not_log_each_other_out(
-    page_service: PageService, browsers: Browsers, tmp_path: Path
+    page_service: PageService, servers: ExitStack, browsers: Browsers, tmp_path: Path
 ) -> None:
-
-    with serve_page(tmp_path / "other") as other:
-        person = someone(browsers, page_service)
-        second = browsers.tab(person.page.context, other.url)
-        second.page.goto(other.login_url())
-        expect(Person(second).account).to_be_visible()
-        person.reload()
-        expect(person.account).to_be_visible()
-        assert len(cookies(person.watched)) == 2
+    other = servers.enter_context(serve_page(tmp_path / "other"))
+    person = someone(browsers, page_service)
+    second = browsers.tab(person.page.context, other.url)
+    second.page.goto(other.login_url())
+    expect(Person(second).account).to_be_visible()
+    person.reload()
+    expect(person.account).to_be_visible()
+    assert len(cookies(person.watched)) == 2

@@ -1,6 +1,7 @@
 """Making pictures on the page: what is seen from the click to the picture, or to its failure."""
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -15,23 +16,21 @@ NOTHING_BILLED = "Nothing was billed."
 OVERLOADED = Fault("status", status=429, type="requests", code="rate_limit_exceeded", message="Slow down.")
 
 
-def test_the_first_minute_needs_no_word_of_explanation(tmp_path: Path, browsers: Browsers) -> None:
+def test_the_first_minute_needs_no_word_of_explanation(tmp_path: Path, servers: ExitStack, browsers: Browsers) -> None:
     replica = PixyProxy(tmp_path, {}).start()  # as `make run`: the demo upstream inside, a key of its own
-    try:
-        watched = browsers.new(replica.url)
-        watched.page.goto(run_cli(tmp_path, "login", "--port", str(replica.port)).stdout.strip())
-        person = Person(watched)
-        expect(person.prompt).to_be_focused()
-        expect(person.prompt).to_have_value("a lighthouse at dawn, woodcut")
-        expect(person.page.locator("#make")).to_contain_text("demo upstream: it costs nothing")
-        person.page.keyboard.press("Control+Enter")
-        picture = person.page.get_by_role("link", name="a lighthouse at dawn, woodcut")
-        expect(picture).to_be_visible()
-        picture.click()
-        expect(person.dialog).to_contain_text("1024 × 1024")
-        expect(person.dialog.get_by_role("button", name="Copy URL")).to_be_visible()
-    finally:
-        replica.process.stop()
+    servers.callback(replica.process.stop)
+    watched = browsers.new(replica.url)
+    watched.page.goto(run_cli(tmp_path, "login", "--port", str(replica.port)).stdout.strip())
+    person = Person(watched)
+    expect(person.prompt).to_be_focused()
+    expect(person.prompt).to_have_value("a lighthouse at dawn, woodcut")
+    expect(person.page.locator("#make")).to_contain_text("demo upstream: it costs nothing")
+    person.page.keyboard.press("Control+Enter")
+    picture = person.page.get_by_role("link", name="a lighthouse at dawn, woodcut")
+    expect(picture).to_be_visible()
+    picture.click()
+    expect(person.dialog).to_contain_text("1024 × 1024")
+    expect(person.dialog.get_by_role("button", name="Copy URL")).to_be_visible()
 
 
 def test_a_picture_is_asked_for_as_it_was_chosen(page_service: PageService, browsers: Browsers) -> None:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -103,21 +105,20 @@ def test_what_the_browser_does_not_let_the_page_copy_is_shown(three: PageService
     expect(copy).to_be_focused()
 
 
-def test_a_copied_url_begins_with_the_public_one(tmp_path_factory: pytest.TempPathFactory, browsers: Browsers) -> None:
+def test_a_copied_url_begins_with_the_public_one(tmp_path: Path, servers: ExitStack, browsers: Browsers) -> None:
     settings = {"PIXYPROXY_PUBLIC_URL": "https://pictures.example/base"}
-    with serve_page(tmp_path_factory.mktemp("public"), settings) as service:
-        service.post("a fox")
-        watched = browsers.new(service.url, **MAY_COPY)
-        watched.expect(401, "/session")
-        watched.open()
-        person = Person(watched)
-        person.page.get_by_label("API key").fill(planted.API_KEY)
-        person.page.get_by_role("button", name="Log in").click()
-        open_picture(person, "a fox")
-        person.dialog.get_by_role("button", name="Copy URL").click()
-        expect(person.dialog).to_contain_text("It does not expire.")
-        assert copied(person).startswith("https://pictures.example/base/image/")
-        person.page.close()
+    service = servers.enter_context(serve_page(tmp_path, settings))
+    service.post("a fox")
+    watched = browsers.new(service.url, **MAY_COPY)
+    watched.expect(401, "/session")
+    watched.open()
+    person = Person(watched)
+    person.page.get_by_label("API key").fill(planted.API_KEY)
+    person.page.get_by_role("button", name="Log in").click()
+    open_picture(person, "a fox")
+    person.dialog.get_by_role("button", name="Copy URL").click()
+    expect(person.dialog).to_contain_text("It does not expire.")
+    assert copied(person).startswith("https://pictures.example/base/image/")
 
 
 def test_it_is_downloaded_under_its_name(three: PageService, browsers: Browsers) -> None:
