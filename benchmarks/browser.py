@@ -1,6 +1,5 @@
 """Chromium before the page, for what is measured there."""
 
-import re
 from typing import Any
 
 from playwright.sync_api import Browser, CDPSession, Page
@@ -8,7 +7,6 @@ from playwright.sync_api import Browser, CDPSession, Page
 from tests import planted
 from tests.servers import PixyProxy
 
-PICTURES = re.compile(r"/image/[0-9a-f-]{36}/(thumbnail|content)")
 WINDOW = {"width": 1440, "height": 900}
 PATIENCE_MS = 300_000
 WATCH = """
@@ -50,15 +48,13 @@ class Network:
             self.thumbnail_bytes += event["encodedDataLength"]
 
 
-def open_page(browser: Browser, ours: PixyProxy, *, pictures: Any = None) -> tuple[Page, Network]:
-    """The page as somebody sees it who has logged in before; `pictures` answers requests for them."""
+def open_page(browser: Browser, ours: PixyProxy) -> tuple[Page, Network]:
+    """The page as somebody sees it who has logged in before."""
     context = browser.new_context(viewport=WINDOW)  # type: ignore[arg-type]
     context.request.post(f"{ours.url}/session", data={"key": planted.API_KEY})
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.add_init_script(WATCH)
-    if pictures is not None:
-        page.route(PICTURES, pictures)
     network = Network(context.new_cdp_session(page))
     page.goto(ours.url)
     page.locator("#gallery a.tile").first.wait_for()

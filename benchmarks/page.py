@@ -1,7 +1,9 @@
 """The page in Chromium: its first view, a scroll through 500 pictures, and 10,000 tiles."""
 
+import io
 import json
 
+from PIL import Image as Pillow
 from playwright.sync_api import Browser
 
 from benchmarks import names
@@ -46,6 +48,7 @@ def run(run: Run) -> None:
                     run.progress.step(f"round {number}/{run.rounds} {case}: {json.dumps(found)}")
     with run.store(f"{PART}-tiles") as store, chromium() as browser:
         fill(store, tiles)
+        store.plant_thumbnails(small_webp())
         ours = store.serve("ours")
         with stopping(ours):
             for case in (names.MANY_TILES, names.MANY_DAYS):
@@ -64,6 +67,13 @@ def plant(store: Store, count: int) -> float:
         picture, width, height = shapes[number % len(shapes)]
         store.plant_picture(picture, width=width, height=height)
     return median([len(picture) / 1000 for picture, _, _ in shapes])
+
+
+def small_webp() -> bytes:
+    """What stands for every thumbnail: a WebP of 400 pixels."""
+    file = io.BytesIO()
+    Pillow.open(io.BytesIO(picture_of(400, 267, depth=2))).save(file, "WEBP")
+    return file.getvalue()
 
 
 def make_thumbnails(store: Store, ours: PixyProxy) -> None:

@@ -4,10 +4,12 @@ import hashlib
 import subprocess
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.pictures import png
+from pixyproxy.core.thumbnails import CONTENT_TYPE, thumbnail_keys
 from pixyproxy.settings import Settings
 from tests import planted
 from tests.servers import BIN, WITHOUT_DELAY, MariaDB, PixyProxy, SeaweedFS, clean_environment
@@ -87,6 +89,17 @@ class Store:
         self._client.put_object(Bucket=self.name, Key=PREFIX + image.filename, Body=picture, ContentType="image/png")
         self._record(image, width=width, height=height)
         return image
+
+    def plant_thumbnails(self, webp: bytes) -> None:
+        """These bytes as both thumbnails of every image that is recorded, as if they had been made before."""
+        guids = [str(guid) for (guid,) in self.query("SELECT guid FROM images")]
+        keys = [PREFIX + key for guid in guids for key in thumbnail_keys(uuid.UUID(guid))]
+
+        def put(key: str) -> None:
+            self._client.put_object(Bucket=self.name, Key=key, Body=webp, ContentType=CONTENT_TYPE)
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(put, keys))
 
     def _record(self, image: Planted, *, width: int, height: int) -> None:
         generation = str(uuid.uuid4())

@@ -40,9 +40,9 @@ class MadeUp:
         """All guids, newest first."""
         return [image["guid"] for image in self._images]
 
-    def open(self, browsers: Browsers, service: PageService, *, script: str = "") -> Person:
+    def open(self, browsers: Browsers, service: PageService, *, script: str = "", **options: Any) -> Person:
         """Somebody who sees them as the pictures of this service; `script` runs before the page's own."""
-        watched = browsers.new(service.url)
+        watched = browsers.new(service.url, **options)
         watched.page.add_init_script(script)
         watched.page.route(LISTS, self._list)
         watched.page.route(ONE, self._delete)

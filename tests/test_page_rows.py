@@ -34,6 +34,9 @@ window.IntersectionObserver = class extends Observer {
         }, options);
     }
 };"""
+THUMBNAILS = (
+    """(images) => images.map(({ src, width, height }) => [new URL(src).searchParams.get("size"), width, height])"""
+)
 FIRST_IN_SIGHT = """() => {
     const top = document.querySelector(".top").getBoundingClientRect().bottom;
     return [...document.querySelectorAll("#gallery li")]
@@ -119,6 +122,20 @@ def test_at_another_width_rows_are_complete_and_place_and_focus_stay(
         expect(tile(person, focused)).to_be_focused()
         shown = person.page.eval_on_selector_all("#gallery li", "all => all.map((each) => each.dataset.guid)")
         assert shown == made_up.guids
+
+
+def test_a_thumbnail_has_the_pixels_of_its_screen(page_service: PageService, browsers: Browsers) -> None:
+    for pixels, wanted in ((1, {"400"}), (2, {"400", "800"})):
+        made_up = MadeUp(40)
+        person = made_up.open(browsers, page_service, device_scale_factor=pixels)
+        read_all(person, made_up)
+        shown = person.page.eval_on_selector_all("#gallery li img", THUMBNAILS)
+        assert len(shown) == 40
+        whole = [each for each in shown if 0.5 < each[1] / each[2] < 2.1]  # the others are cropped
+        assert {size for size, _, _ in whole} == wanted
+        for size, width, height in whole:
+            small = 400 * min(1, width / height)
+            assert size == ("800" if width * pixels > small * 2**0.5 else "400"), (size, width, height, pixels)
 
 
 def test_a_deleted_picture_leaves_a_frame_until_rows_are_packed_anew(

@@ -125,7 +125,7 @@ export class GenerationTile {
         const size = String(this.asked?.body.size ?? this.generation?.request.size ?? "");
         const [, width = 1, height = 1] = /^(\d+)x(\d+)$/.exec(size) ?? [];
         if (state !== "succeeded" || !this.element.className) {
-            this.element.style.setProperty("--ratio", String(proportions(Number(width), Number(height)).ratio));
+            this.element.style.setProperty("--ratio", String(proportions(Number(width), Number(height))));
         }
         this.element.className = state;
         const focused = this.element.contains(document.activeElement);

@@ -5,8 +5,8 @@ import { el } from "./dom.js";
 /**
  * @typedef {{gap: number, height: number, square: number}} Layout
  *     CSS pixels between tiles and of a row; `square`: so many squares make a row, 0: tiles have their own proportions.
- * @typedef {{element: HTMLElement, link: HTMLElement, image: HTMLImageElement, ratio: number, widest: number}} Tile
- *     `widest`: the width of the picture in pixels, divided by its longest side.
+ * @typedef {{element: HTMLElement, link: HTMLElement, ratio: number, show: (width: number) => void}} Tile
+ *     `show` has its picture loaded for a width in CSS pixels.
  * @typedef {{tiles: Tile[], gaps: number, sum: number, complete: boolean, place: (() => void) | null}} Row
  *     `gaps`: CSS pixels; the rest of the width divided by `sum` is the height; `place` sizes tiles without a size.
  */
@@ -56,12 +56,12 @@ export function rowsOf(tiles, width) {
  * @param {boolean} square
  */
 function place({ tiles, gaps, sum }, width, square) {
-    for (const { element, image, ratio } of tiles) {
+    for (const { element, ratio, show } of tiles) {
         const shown = square ? 1 : ratio;
         // A hundredth of a pixel less: the sum of rounded widths must not exceed the row.
         element.style.flexBasis = `calc((100% - ${gaps}px) * ${(shown / sum).toFixed(6)} - 0.01px)`;
         element.style.aspectRatio = String(shown);
-        image.sizes = `${Math.ceil(((width - gaps) / sum) * Math.max(shown, ratio))}px`;
+        show(((width - gaps) / sum) * Math.max(shown, ratio));
     }
 }
 
@@ -123,5 +123,5 @@ export class List {
  * @param {number} height
  */
 export function proportions(width, height) {
-    return { ratio: Math.min(3, Math.max(0.4, width / height)), widest: width / Math.max(width, height) };
+    return Math.min(3, Math.max(0.4, width / height));
 }

@@ -11,6 +11,8 @@ import { proportions } from "./rows.js";
 const STEPS = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 };
 /** Milliseconds before an image that failed is asked for again. */
 const RETRIES = [3_000, 10_000, 30_000];
+/** The longest sides of the thumbnails, in pixels. */
+const [SMALL, LARGE] = [400, 800];
 /** CSS pixels: tops of one row may differ by fractions. */
 const SAME_ROW = 4;
 
@@ -20,21 +22,30 @@ const SAME_ROW = 4;
  * @returns {Tile}
  */
 export function tileOf(image) {
-    const { ratio, widest } = proportions(image.width, image.height);
-    const longest = Math.max(image.width, image.height);
-    const [small, large] = [400, 800].map((most) => Math.round(Math.min(most, longest) * widest));
-    const at = `image/${image.guid}/thumbnail?size=`;
-    const picture = el("img", {
-        alt: beginningOf(image.prompt),
-        loading: "lazy",
-        decoding: "async",
-        srcset: `${at}400 ${small}w${longest > 400 ? `, ${at}800 ${large}w` : ""}`,
-    });
+    const picture = el("img", { alt: beginningOf(image.prompt), loading: "lazy", decoding: "async" });
     retryImage(picture);
     const link = el("a", { href: `#p=${image.guid}`, class: "tile", tabIndex: -1 }, picture);
     const element = el("li", { "data-guid": image.guid }, link);
     element.style.backgroundColor = averageColour(image.thumbhash);
-    return { element, link, image: picture, ratio, widest };
+    return { element, link, ratio: proportions(image.width, image.height), show: thumbnails(image, picture) };
+}
+
+/**
+ * Shows an image's thumbnail: the small one, or the large one if that is nearer to the pixels of the screen. `srcset`
+ * would do the same, but costs milliseconds for each thousand images whenever the window changes its width.
+ * @param {Image} image
+ * @param {HTMLImageElement} picture
+ */
+function thumbnails({ guid, width, height }, picture) {
+    const longest = Math.max(width, height);
+    const small = (width / longest) * SMALL;
+    let shown = 0;
+    return (/** @type {number} */ wide) => {
+        const size = longest > SMALL && wide * devicePixelRatio > small * Math.SQRT2 ? LARGE : SMALL;
+        if (size <= shown) return;
+        shown = size;
+        picture.src = `image/${guid}/thumbnail?size=${size}`;
+    };
 }
 
 /**
@@ -55,12 +66,10 @@ export function retryImage(image) {
         image.classList.add("lost");
         if (wait === undefined) image.after(words);
         if (wait === undefined) return;
-        const [src, srcset] = [image.getAttribute("src"), image.getAttribute("srcset")];
+        const { src } = image;
         await pause(wait);
         // A list that is read anew has other tiles, and another picture may be here by now.
-        if (!image.isConnected || image.getAttribute("src") !== src || image.getAttribute("srcset") !== srcset) return;
-        if (srcset) image.srcset = srcset;
-        else if (src) image.src = src;
+        if (src && image.isConnected && image.src === src) image.src = src;
     });
 }
 
