@@ -65,13 +65,15 @@ def axe() -> str:
 class Watched:
     """A page, and what it complained about: errors, what its policy forbids, requests to another host.
 
-    `expected`: the status and the path of answers that a test causes; Chromium reports them as errors.
+    `expected`: the status and the path of answers that a test causes; Chromium reports them as errors. `deleted`: paths
+    of what a page has deleted: its thumbnail may still be asked for by a slow browser, or by another page.
     """
 
     page: Page
     origin: str
     complaints: list[str] = field(default_factory=list)
     expected: list[tuple[int, re.Pattern[str]]] = field(default_factory=lambda: [NO_ICON])
+    deleted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(PATIENCE_MS)
@@ -86,13 +88,17 @@ class Watched:
             return
         url = message.location["url"]
         failed = FAILED.match(message.text)
-        if failed and any(
-            int(failed[1]) == status and path.fullmatch(urlsplit(url).path) for status, path in self.expected
-        ):
-            return
-        self.complaints.append(f"{message.type}: {message.text} ({url})")
+        if not (failed and self._is_expected(int(failed[1]), urlsplit(url).path)):
+            self.complaints.append(f"{message.type}: {message.text} ({url})")
+
+    def _is_expected(self, status: int, path: str) -> bool:
+        if status == 404 and path.endswith("/thumbnail") and path.removesuffix("/thumbnail") in self.deleted:
+            return True
+        return any(status == known and pattern.fullmatch(path) for known, pattern in self.expected)
 
     def _on_request(self, request: Request) -> None:
+        if request.method == "DELETE":
+            self.deleted.add(urlsplit(request.url).path)
         if not request.url.startswith((f"{self.origin}/", f"blob:{self.origin}/")):
             self.complaints.append(f"a request to {request.url}")
 
@@ -193,6 +199,7 @@ class Browsers:
         self._browser = browser
         self._contexts: list[BrowserContext] = []
         self._watched: list[Watched] = []
+        self._deleted: set[str] = set()
 
     def new(self, origin: str, **options: Any) -> Watched:
         """A page in a browser of its own that watches a service. `options` are those of Playwright's contexts."""
@@ -202,7 +209,7 @@ class Browsers:
 
     def tab(self, context: BrowserContext, origin: str) -> Watched:
         """Another page in the same browser."""
-        watched = Watched(context.new_page(), origin)
+        watched = Watched(context.new_page(), origin, deleted=self._deleted)
         self._watched.append(watched)
         return watched
 
