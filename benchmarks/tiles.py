@@ -1,11 +1,12 @@
 """A gallery of 10,000 tiles in Chromium: the longest task of its main thread, as time on the clock and on a CPU."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page
 
 from benchmarks.browser import SCROLL_TO_END, WINDOW, open_page
 from benchmarks.lists import BEGUN
@@ -19,6 +20,7 @@ TASKS = "disabled-by-default-devtools.timeline"
 TASK, MAIN = "RunTask", "CrRendererMain"
 OPENED = 3
 """Pictures that are opened and closed, here and there."""
+PATIENCE_S = 60
 SIZED_MS = 3000
 """After this the rows far from the window are sized for its width as well."""
 
@@ -55,7 +57,10 @@ def many_tiles(browser: Browser, ours: PixyProxy, count: int) -> dict[str, float
 
 
 def open_and_close(page: Page, number: int) -> None:
-    """Open a picture of the gallery, and close it. Playwright itself would look at all tiles, in the page's thread."""
+    """Open a picture of the gallery, and close it.
+
+    Playwright's locators would look at every element, with a script of their own in the page's thread.
+    """
     page.evaluate(
         """(number) => {
             const tile = document.querySelectorAll("#gallery a.tile")[number];
@@ -64,10 +69,18 @@ def open_and_close(page: Page, number: int) -> None:
         }""",
         number,
     )
-    dialog = page.locator("dialog.picture[open]")
-    expect(dialog).to_be_visible()
+    wait_for(page, "document.querySelector('dialog.picture[open] img')?.complete")
     page.keyboard.press("Escape")
-    expect(dialog).to_be_hidden()
+    wait_for(page, "!document.querySelector('dialog.picture[open]') && !location.hash.startsWith('#p=')")
+
+
+def wait_for(page: Page, condition: str) -> None:
+    """Wait until an expression is true; `WrongAnswerError` if it does not become true."""
+    end = time.monotonic() + PATIENCE_S
+    while not page.evaluate(condition):
+        if time.monotonic() > end:
+            raise WrongAnswerError(f"it does not become true: {condition}")
+        page.wait_for_timeout(20)
 
 
 @contextmanager
