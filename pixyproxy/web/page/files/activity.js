@@ -12,7 +12,7 @@ const PAGE = 50;
 const STATES = { "": "All", running: "Running", succeeded: "Succeeded", failed: "Failed" };
 const COLUMNS = ["When", "State", "Key", "Prompt", "Model", "Size", "Duration", "Tokens", "Problem", "Request"];
 
-export class Activity {
+class Activity {
     #state = el(
         "select",
         { onchange: () => this.load() },
@@ -177,6 +177,11 @@ export class Activity {
         this.#table.style.tableLayout = "";
         for (const column of this.#table.querySelectorAll("th")) column.style.width = "";
     }
+}
+
+/** @param {import("./live.js").Live} live */
+export function open(live) {
+    return new Activity(live);
 }
 
 /** @param {Generation} generation */

@@ -113,13 +113,26 @@ export function pause(milliseconds = 0) {
     });
 }
 
+/** The style of what is loaded when it is used. @type {Promise<Event> | undefined} */
+let late;
+
+/** @returns {Promise<Event>} */
+function loadStyle() {
+    return new Promise((onload, onerror) => {
+        const { href } = new URL("late.css", import.meta.url);
+        document.head.append(el("link", { rel: "stylesheet", href, onload, onerror }));
+    });
+}
+
 /**
- * A module that is loaded when it is used; undefined if the service has another version of it by now, which is told.
+ * A module that is loaded when it is used, with its style; undefined if the service has another version of it by now,
+ * which is told.
  * @template Module
  * @param {Promise<Module>} module
  */
 export async function load(module) {
     try {
+        await (late ??= loadStyle());
         return await module;
     } catch {
         tell("This page is of another version than the service. Load it again.");

@@ -20,10 +20,6 @@ export class Page {
     #live = new Live();
     /** @type {import("./picture.js").Picture | null} */
     #picture = null;
-    /** @type {import("./activity.js").Activity | null} */
-    #activity = null;
-    /** Whether the table was only covered by a picture: it is not read again. */
-    #stayed = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #typing;
     #arrivals = new Arrivals();
@@ -34,6 +30,7 @@ export class Page {
     constructor(session) {
         this.session = session;
         learnRights(session);
+        this.#places.offer();
         const remove = (/** @type {Set<string>} */ guids) => this.#remove(guids);
         this.make = new Make(session, (body, watched) => this.now.begin(body, watched));
         this.now = new Now(session.caller, this.#live, (prompt) => this.make.edit(prompt));
@@ -119,7 +116,7 @@ export class Page {
     }
 
     async #route() {
-        const { guid, isActivity } = this.#places;
+        const { guid } = this.#places;
         if (guid) {
             await this.#showPicture(guid);
             return;
@@ -128,23 +125,12 @@ export class Page {
         const changed = this.#places.show();
         if (changed) clearTimeout(this.#typing); // what was typed last does not lead back
         this.#entitle();
-        if (isActivity) await this.#showActivity();
-        else this.#stayed = false;
+        await this.#places.fill(this.#live);
         if (changed) this.#places.keepFocus();
     }
 
     #entitle() {
         this.#places.entitle(this.#picture?.name ?? "", this.#search.value.trim());
-    }
-
-    async #showActivity() {
-        const loaded = await load(import("./activity.js"));
-        if (!loaded) return;
-        const { Activity } = loaded;
-        const known = this.#activity !== null;
-        this.#activity ??= new Activity(this.#live);
-        if (!known || !this.#stayed) await this.#activity.load();
-        this.#stayed = true;
     }
 
     /** @param {string} guid */
@@ -184,7 +170,7 @@ export class Page {
     /** To the gallery, from wherever. */
     async #home() {
         await this.#places.settled;
-        if (this.#places.isActivity) {
+        if (!this.#places.isGallery) {
             history.pushState(null, "", "#");
             await this.#route();
         }

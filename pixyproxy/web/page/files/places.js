@@ -1,8 +1,22 @@
-// The places of the page, one of which is shown: the gallery or the activity, and a picture before either.
+// The places of the page, one of which is shown: the gallery or one of the table below, and a picture before either.
 
-import { byId } from "./dom.js";
+import { byId, el, load } from "./dom.js";
 import { beginningOf } from "./format.js";
 
+/**
+ * @typedef {{load: () => unknown}} Opened what fills a place; `load` reads it when somebody comes to it
+ * @typedef {{title: string, isOffered: () => boolean,
+ *     module: () => Promise<{open: (live: import("./live.js").Live) => Opened}>}} Place
+ */
+
+/**
+ * Those beside the gallery. The name is the hash of the address, and the id of the section that `open` fills.
+ * @type {Map<string, Place>}
+ */
+const PLACES = new Map([
+    ["activity", { title: "Activity", isOffered: () => true, module: () => import("./activity.js") }],
+]);
+const GALLERY = "gallery";
 const NAME = "PixyProxy";
 /** Characters of a prompt or a query in the title of the window. */
 const TITLE = 60;
@@ -13,6 +27,11 @@ export class Places {
     /** Whether a picture was opened from here: closing it goes back. */
     #opened = false;
     #returning = false;
+    #shown = GALLERY;
+    /** The place that has been read since somebody came to it. */
+    #filled = "";
+    /** @type {Map<string, Opened>} */
+    #contents = new Map();
     /** What goes on before the page has gone back in the history would be undone by that. */
     settled = Promise.resolve();
 
@@ -21,22 +40,54 @@ export class Places {
         return /^#p=([0-9a-f-]{36})$/.exec(location.hash)?.[1];
     }
 
-    get isActivity() {
-        return location.hash === "#activity";
+    /** The name of the place that the address names, or of the gallery. */
+    get #named() {
+        const name = location.hash.slice(1);
+        return PLACES.get(name)?.isOffered() ? name : GALLERY;
+    }
+
+    get isGallery() {
+        return this.#named === GALLERY;
+    }
+
+    /** Offer the places that the person's key may see. */
+    offer() {
+        for (const [id, { title, isOffered }] of PLACES) {
+            if (!isOffered()) continue;
+            byId("places").append(el("a", { href: `#${id}`, id: `to-${id}` }, title));
+            byId("main").append(el("section", { id, class: "place", "aria-label": title, hidden: true }));
+        }
     }
 
     /** Show the place of the address; whether it is another one. */
     show() {
-        const activity = this.isActivity;
-        if (byId("activity").hidden !== activity) return false;
-        if (activity) this.#top = scrollY;
-        for (const id of ["make", "gallery"]) byId(id).hidden = activity;
-        byId("activity").hidden = !activity;
-        byId("now").classList.toggle("away", activity);
-        byId(activity ? "to-activity" : "to-gallery").ariaCurrent = "page";
-        byId(activity ? "to-gallery" : "to-activity").ariaCurrent = null;
-        scrollTo(0, activity ? 0 : this.#top);
+        const [name, { isGallery }] = [this.#named, this];
+        if (this.#shown === name) return false;
+        if (this.#shown === GALLERY) this.#top = scrollY;
+        this.#shown = name;
+        for (const place of document.querySelectorAll(".place")) place.toggleAttribute("hidden", place.id !== name);
+        for (const link of byId("places").children) link.ariaCurrent = link.id === `to-${name}` ? "page" : null;
+        byId("make").hidden = !isGallery;
+        byId("now").classList.toggle("away", !isGallery);
+        scrollTo(0, isGallery ? this.#top : 0);
         return true;
+    }
+
+    /**
+     * Fill the place that is shown. One that was only covered by a picture stays as it is.
+     * @param {import("./live.js").Live} live
+     */
+    async fill(live) {
+        const name = this.#shown;
+        const place = PLACES.get(name);
+        if (place) {
+            const loaded = await load(place.module());
+            if (!loaded || this.#shown !== name) return;
+            if (!this.#contents.has(name)) this.#contents.set(name, loaded.open(live));
+        }
+        if (this.#filled === name) return;
+        this.#filled = name;
+        await this.#contents.get(name)?.load();
     }
 
     /** Give the focus to the heading of what is shown, if what had it is gone. */
@@ -55,7 +106,7 @@ export class Places {
      * @param {string} query what is searched for
      */
     entitle(picture, query) {
-        const words = picture || (this.isActivity ? "Activity" : query && `“${query}”`);
+        const words = picture || PLACES.get(this.#shown)?.title || (query && `“${query}”`);
         document.title = words ? `${beginningOf(words, TITLE)} · ${NAME}` : NAME;
     }
 

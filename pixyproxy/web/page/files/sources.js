@@ -1,6 +1,6 @@
 // The pictures that are to be edited, and the mask of the first one.
 
-import { button, byId, el, say } from "./dom.js";
+import { button, byId, el, load, say } from "./dom.js";
 
 /**
  * @typedef {{name: string, source: string, preview: string, width: number, height: number}} SourceOfEdit
@@ -120,8 +120,8 @@ export class Sources {
     /** @param {SourceOfEdit} source */
     async #paint(source) {
         try {
-            const { paintMask } = await import("./mask.js");
-            const painted = await paintMask(source, this.#mask !== null);
+            const mask = await load(import("./mask.js"));
+            const painted = await mask?.paintMask(source, this.#mask !== null);
             if (painted !== undefined) this.#mask = painted;
             this.#show();
             this.element.querySelector("button")?.focus(); // that of the mask
