@@ -9,7 +9,7 @@ import { Arrivals, Live } from "./live.js";
 import { Make } from "./make.js";
 import { Now } from "./now.js";
 import { Places } from "./places.js";
-import { learnRights } from "./rights.js";
+import { learnRights, seesUsage } from "./rights.js";
 
 /** @typedef {import("./api.js").Session} Session */
 
@@ -64,6 +64,7 @@ export class Page {
         if (location.hash.length <= 1 && document.activeElement === document.body) {
             this.make.focus({ preventScroll: true });
         }
+        this.#sumUp();
         await this.#route();
     }
 
@@ -83,6 +84,12 @@ export class Page {
         ]);
         actions.get(key)?.();
         return actions.has(key);
+    }
+
+    /** Begin to follow what today costs. */
+    async #sumUp() {
+        const today = seesUsage() && (await import("./today.js").catch(() => null));
+        if (today) this.today = new today.Today(this.#live);
     }
 
     /** Show the list of keys. */

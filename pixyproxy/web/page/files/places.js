@@ -2,6 +2,7 @@
 
 import { byId, el, load } from "./dom.js";
 import { beginningOf } from "./format.js";
+import { seesUsage } from "./rights.js";
 
 /**
  * @typedef {{load: () => unknown}} Opened what fills a place; `load` reads it when somebody comes to it
@@ -15,6 +16,7 @@ import { beginningOf } from "./format.js";
  */
 const PLACES = new Map([
     ["activity", { title: "Activity", isOffered: () => true, module: () => import("./activity.js") }],
+    ["usage", { title: "Usage", isOffered: seesUsage, module: () => import("./usage.js") }],
 ]);
 const GALLERY = "gallery";
 const NAME = "PixyProxy";

@@ -21,6 +21,11 @@ export function seesEverybody() {
     return known.scopes.includes("read-all");
 }
 
+/** Whether the page has anything of what was spent. */
+export function seesUsage() {
+    return may("read") || may("admin");
+}
+
 /** @param {{caller?: string}} image */
 export function mayDelete(image) {
     return known.scopes.includes("delete-all") || (may("delete") && image.caller === known.caller);

@@ -1,0 +1,177 @@
+// Usage: what generations cost, and how many there were, by day and by key or model.
+
+import { Problem, ask, askJson, pathWith, serverNow } from "./api.js";
+import { button, byId, el, say, tell } from "./dom.js";
+import { may, seesEverybody } from "./rights.js";
+import { costInWords } from "./money.js";
+import { Chart } from "./usage-chart.js";
+import { MEASURES, RANGES, daysOf, seriesOf, spanOf, sumsOf, toldApart } from "./usage-sums.js";
+import { dayTable, inWords, seriesTable } from "./usage-tables.js";
+
+/** @typedef {keyof typeof MEASURES} MeasureName */
+
+/** Whether the service says what all keys have used. */
+function seesAllKeys() {
+    return seesEverybody() || may("admin");
+}
+
+class Usage {
+    #section = byId("usage");
+    #range = el(
+        "select",
+        { onchange: () => this.load() },
+        ...Object.entries(RANGES).map(([value, words]) => el("option", { value }, words)),
+    );
+    /** What was chosen; nothing: the cost, if there is one. @type {MeasureName | null} */
+    #measure = null;
+    /** @type {"key" | "model"} */
+    #by = seesAllKeys() ? "key" : "model";
+    #measures = choice("What the bars show", { cost: "Cost", images: "Pictures" }, (name) => {
+        this.#measure = /** @type {MeasureName} */ (name);
+        this.#show();
+    });
+    #series = choice("What a bar is made of", { key: "By key", model: "By model" }, (name) => {
+        this.#by = name === "key" ? "key" : "model";
+        return this.load();
+    });
+    #csv = el("a", { onclick: (/** @type {Event} */ event) => this.#download(event) }, "Download CSV");
+    #chart = new Chart();
+    #spent = el("div", { class: "spent" });
+    #tables = el("div", { class: "tables" });
+    #below = el("p", { class: "end", tabIndex: -1 });
+    #asked = new AbortController();
+    #span = spanOf("month", serverNow());
+    /** @type {Record<string, any> | null} */
+    #report = null;
+
+    constructor() {
+        this.#series.hidden = !seesAllKeys();
+        const head = el(
+            "div",
+            { class: "head" },
+            el("h2", {}, "Usage"),
+            el("label", {}, el("span", {}, "Days"), this.#range),
+            this.#measures,
+            this.#series,
+            this.#csv,
+        );
+        this.#section.replaceChildren(head, this.#spent, this.#tables, this.#below);
+        addEventListener("spent", () => this.#follow());
+    }
+
+    /** Read what the range has. */
+    async load() {
+        this.#span = spanOf(this.#range.value, serverNow());
+        this.#csv.href = this.#path;
+        try {
+            await this.#read();
+            if (this.#report) say(`${costInWords(this.#report.total)} ${this.#span.words}`);
+        } catch (error) {
+            if (!(error instanceof Problem)) throw error;
+            const named = error.requestId ? ` Request ${error.requestId}.` : "";
+            this.#report = null;
+            this.#show();
+            this.#showEnd(
+                `${error.message}${named} `,
+                button("Try again", () => this.load()),
+            );
+            say(error.message);
+        }
+    }
+
+    get #path() {
+        const { from, to } = this.#span;
+        return pathWith("usage", { from, to, by: `day,${this.#by}` });
+    }
+
+    /** Something has ended: the numbers follow, and say nothing. */
+    async #follow() {
+        if (this.#section.hidden || !this.#report || this.#span.to <= new Date(serverNow()).toISOString()) return;
+        this.#span = spanOf(this.#range.value, serverNow());
+        await this.#read().catch(() => undefined); // what is shown was true
+    }
+
+    /** An error if the service has one; nothing if another question has come between. */
+    async #read() {
+        this.#asked.abort();
+        this.#asked = new AbortController();
+        const { signal } = this.#asked;
+        this.#spent.ariaBusy = "true";
+        try {
+            const report = await askJson(this.#path, { signal });
+            signal.throwIfAborted();
+            this.#report = report;
+            this.#show();
+        } catch (error) {
+            if (!signal.aborted) throw error;
+        } finally {
+            if (!signal.aborted) this.#spent.ariaBusy = null;
+        }
+    }
+
+    #show() {
+        const [report, by] = [this.#report, this.#by];
+        const total = report && sumsOf(report.total);
+        const chosen = this.#measure ?? (total?.cost || total?.unpriced === total?.generations ? "cost" : "images");
+        const measure = MEASURES[chosen];
+        press(this.#measures, chosen);
+        press(this.#series, by);
+        const drawn = Boolean(report?.groups.length);
+        for (const part of [this.#spent, this.#tables, this.#csv]) part.hidden = !drawn;
+        if (!report || !total || !drawn) {
+            this.#showEnd(`Nothing was drawn ${this.#span.words}.`);
+            return;
+        }
+        const [days, all] = [daysOf(this.#span), seriesOf(report.groups, by, measure)];
+        const several = toldApart(all);
+        this.#spent.replaceChildren(inWords(total, this.#span.words, seesAllKeys()), this.#chart.element);
+        this.#chart.show(days, several, measure);
+        this.#tables.replaceChildren(
+            seriesTable(all, total, by, (style) => this.#chart.point(style)),
+            dayTable(days, several, measure),
+        );
+        this.#showEnd("Days are those of UTC. The CSV has every amount in full.");
+    }
+
+    /** Who pressed the button there keeps the focus. @param {...(Node | string)} nodes */
+    #showEnd(...nodes) {
+        const pressed = this.#below.contains(document.activeElement);
+        this.#below.replaceChildren(...nodes);
+        if (pressed) (this.#below.querySelector("button") ?? this.#below).focus();
+    }
+
+    /** The service answers with CSV to whoever asks for it, which a link cannot. @param {Event} event */
+    async #download(event) {
+        event.preventDefault();
+        try {
+            const answer = await ask(this.#path, { headers: { Accept: "text/csv" } });
+            const href = URL.createObjectURL(await answer.blob());
+            el("a", { href, download: `usage-${this.#span.from}-by-day-and-${this.#by}.csv` }).click();
+            setTimeout(() => URL.revokeObjectURL(href), 60_000);
+        } catch (error) {
+            tell(error instanceof Problem ? error.message : "The answer was cut off. Try again.");
+        }
+    }
+}
+
+/**
+ * A choice of one.
+ * @param {string} label
+ * @param {Record<string, string>} words by name
+ * @param {(name: string) => unknown} choose
+ */
+function choice(label, words, choose) {
+    const buttons = Object.entries(words).map(([name, word]) =>
+        button(word, () => choose(name), { "data-name": name }),
+    );
+    return el("div", { class: "switch", role: "group", "aria-label": label }, ...buttons);
+}
+
+/** @param {HTMLElement} buttons @param {string} name of the one that is chosen */
+function press(buttons, name) {
+    for (const each of buttons.querySelectorAll("button")) each.ariaPressed = String(each.dataset.name === name);
+}
+
+export function open() {
+    return new Usage();
+}
