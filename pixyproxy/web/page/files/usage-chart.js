@@ -90,7 +90,8 @@ export class Chart {
         const totals = days.map((day) => dayIn(series, day)).map((sums) => (sums ? measure.of(sums) : 0));
         const steps = stepsTo(Math.max(...totals) || 1, measure.title === "Pictures");
         const most = steps.at(-1) ?? 1;
-        const labels = steps.map((step) => measure.words(step));
+        const digits = Math.max(2, -Math.floor(Math.log10(steps[1] ?? 1)));
+        const labels = steps.map((step) => measure.words(step, digits));
         const left = Math.max(...labels.map((label) => label.length)) * 7 + 10;
         const band = Math.min(BAND, (width - left) / days.length);
         const right = left + band * days.length;

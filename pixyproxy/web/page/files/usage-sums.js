@@ -9,7 +9,7 @@ import { dayAt } from "./today.js";
  *     cost: number, estimated: number, reserved: number}} Sums amounts in dollars
  * @typedef {{name: string, style: string, total: Sums, days: Map<string, Sums>}} Series
  * @typedef {{from: string, to: string, words: string}} Span `to`: the day after the last one
- * @typedef {{title: string, of: (sums: Sums) => number, words: (value: number) => string}} Measure
+ * @typedef {{title: string, of: (sums: Sums) => number, words: (value: number, digits?: number) => string}} Measure
  */
 
 export const RANGES = { month: "This month", days: "Last 30 days", before: "Last month", today: "Today" };

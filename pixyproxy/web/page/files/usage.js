@@ -65,7 +65,8 @@ class Usage {
         this.#csv.href = this.#path;
         try {
             await this.#read();
-            if (this.#report) say(`${costInWords(this.#report.total)} ${this.#span.words}`);
+            const { total } = this.#report ?? {};
+            if (total) say(total.generations ? `${costInWords(total)} ${this.#span.words}` : this.#nothing);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
             const named = error.requestId ? ` Request ${error.requestId}.` : "";
@@ -82,6 +83,10 @@ class Usage {
     get #path() {
         const { from, to } = this.#span;
         return pathWith("usage", { from, to, by: `day,${this.#by}` });
+    }
+
+    get #nothing() {
+        return `Nothing was drawn ${this.#span.words}.`;
     }
 
     /** Something has ended: the numbers follow, and say nothing. */
@@ -112,14 +117,14 @@ class Usage {
     #show() {
         const [report, by] = [this.#report, this.#by];
         const total = report && sumsOf(report.total);
-        const chosen = this.#measure ?? (total?.cost || total?.unpriced === total?.generations ? "cost" : "images");
+        const chosen = this.#measure ?? (total?.cost ? "cost" : "images");
         const measure = MEASURES[chosen];
         press(this.#measures, chosen);
         press(this.#series, by);
         const drawn = Boolean(report?.groups.length);
         for (const part of [this.#spent, this.#tables, this.#csv]) part.hidden = !drawn;
         if (!report || !total || !drawn) {
-            this.#showEnd(`Nothing was drawn ${this.#span.words}.`);
+            this.#showEnd(this.#nothing);
             return;
         }
         const [days, all] = [daysOf(this.#span), seriesOf(report.groups, by, measure)];
