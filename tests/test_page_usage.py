@@ -372,10 +372,15 @@ def test_an_open_place_follows_without_a_word(page_service: PageService, browser
     expect(today(person)).to_have_text("$0.05 today")
     to_usage(person)
     expect(person.said).to_have_text("$0.05 in the last 30 days")
+    region = person.page.get_by_role("region", name="Cost by day")
+    region.focus()
+    region.evaluate("(it) => { window.table = it.firstChild; }")
     page_service.post("a wolf", model=PRICED)
     ask_now(person)
     expect(today(person)).to_have_text("$0.11 today")
     expect(place(person).locator(".sum")).to_have_text("$0.11")
+    expect(region).to_be_focused()
+    assert region.evaluate("(it) => window.table !== it.firstChild"), "it was read again"
     expect(person.said).to_have_text("$0.05 in the last 30 days")
 
 

@@ -3,6 +3,7 @@
 import { askJson, pathWith, serverNow } from "./api.js";
 import { byId, el } from "./dom.js";
 import { costInWords, dollars } from "./money.js";
+import { may, seesEverybody } from "./rights.js";
 
 /** Milliseconds from one question to the next; after one that failed. */
 const PAUSE = 5_000;
@@ -11,6 +12,11 @@ const TROUBLE = 60_000;
 /** The day of a moment, UTC, as "2026-11-30". @param {number} moment milliseconds since 1970 */
 export function dayAt(moment) {
     return new Date(moment).toISOString().slice(0, 10);
+}
+
+/** Whether the service says what all keys have used. */
+export function seesAllKeys() {
+    return seesEverybody() || may("admin");
 }
 
 /** The sum in the header. The window hears "spent" when it may be another one. */
@@ -66,7 +72,7 @@ export class Today {
             el("span", { class: "when" }, " today"),
             el("span", { class: "unseen" }, guessed),
         );
-        this.#link.title = `What today’s generations cost (UTC)${guessed}`;
+        this.#link.title = `What ${seesAllKeys() ? "all keys" : "your key"} spent today (UTC)${guessed}`;
         this.#link.hidden = false;
     }
 }

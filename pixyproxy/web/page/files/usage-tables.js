@@ -57,7 +57,7 @@ export function inWords(total, when, everybody) {
  */
 function table(title, columns, rows, last = []) {
     const head = columns.map((name) => el("th", { scope: "col" }, name));
-    const whole = el(
+    return el(
         "table",
         {},
         el("caption", {}, title),
@@ -65,7 +65,6 @@ function table(title, columns, rows, last = []) {
         el("tbody", {}, ...rows),
         el("tfoot", {}, ...last),
     );
-    return el("div", { class: "scrolls", tabIndex: 0, role: "region", "aria-label": title }, whole);
 }
 
 /**

@@ -2,18 +2,13 @@
 
 import { Problem, ask, askJson, pathWith, serverNow } from "./api.js";
 import { button, byId, el, say, tell } from "./dom.js";
-import { may, seesEverybody } from "./rights.js";
+import { seesAllKeys } from "./today.js";
 import { costInWords } from "./money.js";
 import { Chart } from "./usage-chart.js";
 import { MEASURES, RANGES, daysOf, seriesOf, spanOf, sumsOf, toldApart } from "./usage-sums.js";
 import { dayTable, inWords, seriesTable } from "./usage-tables.js";
 
 /** @typedef {keyof typeof MEASURES} MeasureName */
-
-/** Whether the service says what all keys have used. */
-function seesAllKeys() {
-    return seesEverybody() || may("admin");
-}
 
 class Usage {
     #section = byId("usage");
@@ -37,7 +32,9 @@ class Usage {
     #csv = el("a", { onclick: (/** @type {Event} */ event) => this.#download(event) }, "Download CSV");
     #chart = new Chart();
     #spent = el("div", { class: "spent" });
-    #tables = el("div", { class: "tables" });
+    /** They stay, and what is in them is replaced: who is there is not sent away. */
+    #regions = [0, 1].map(() => el("div", { class: "scrolls", tabIndex: 0, role: "region" }));
+    #tables = el("div", { class: "tables" }, ...this.#regions);
     #below = el("p", { class: "end", tabIndex: -1 });
     #asked = new AbortController();
     #span = spanOf("month", serverNow());
@@ -62,7 +59,6 @@ class Usage {
     /** Read what the range has. */
     async load() {
         this.#span = spanOf(this.#range.value, serverNow());
-        this.#csv.href = this.#path;
         try {
             await this.#read();
             const { total } = this.#report ?? {};
@@ -102,6 +98,7 @@ class Usage {
         this.#asked = new AbortController();
         const { signal } = this.#asked;
         this.#spent.ariaBusy = "true";
+        this.#csv.href = this.#path;
         try {
             const report = await askJson(this.#path, { signal });
             signal.throwIfAborted();
@@ -131,10 +128,15 @@ class Usage {
         const several = toldApart(all);
         this.#spent.replaceChildren(inWords(total, this.#span.words, seesAllKeys()), this.#chart.element);
         this.#chart.show(days, several, measure);
-        this.#tables.replaceChildren(
+        const tables = [
             seriesTable(all, total, by, (style) => this.#chart.point(style)),
             dayTable(days, several, measure),
-        );
+        ];
+        for (const [index, region] of this.#regions.entries()) {
+            const table = /** @type {HTMLTableElement} */ (tables[index]);
+            region.ariaLabel = table.caption?.textContent ?? "";
+            region.replaceChildren(table);
+        }
         this.#showEnd("Days are those of UTC. The CSV has every amount in full.");
     }
 
