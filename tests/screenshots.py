@@ -2,10 +2,12 @@
 
 import io
 import itertools
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +26,8 @@ SUBJECTS = (
     "a glass teapot", "a mountain railway", "the moon over rice fields", "a greenhouse in the rain",
     "a violin on a chair",
 )  # fmt: skip
+OTHERS = {"shop": 38, "newsletter": 26, "intern": 9}
+"""Pictures of other keys."""
 MANNERS = ("woodcut", "watercolour", "linocut in two colours", "pencil and wash")
 SIZES = ("1536x1024", "1024x1024", "1024x1536", "1536x1024", "1024x1024", "1536x1024", "1024x1536")
 DELAY = 8
@@ -38,11 +42,11 @@ def main() -> int:
         environment = {"PIXYPROXY_DATA_DIR": str(folder / "data")}
         service = PixyProxy(folder / "service", environment).start()
         try:
-            key = run_cli(folder, "keys", "create", KEY_NAME, "--scope", "all", environment=environment).stdout.split()[
-                -1
-            ]
+            key = create_key(folder, KEY_NAME, "all", environment)
             draw_all(service.url, key)
             take_still(browser, service.url, key)
+            spend(service.url, key, folder, environment)
+            with_page(browser, service.url, key, take_usage)
         finally:
             service.process.stop()
         upstream = PixyProxy(folder / "upstream", {}, arguments=("demo-upstream", "--delay", str(DELAY))).start(
@@ -59,9 +63,14 @@ def main() -> int:
     return 0
 
 
-def draw_all(url: str, key: str) -> None:
-    """Have enough pictures drawn for some rows."""
-    prompts = [f"{subject}, {manner}" for manner, subject in itertools.product(MANNERS, SUBJECTS)]
+def create_key(folder: Path, name: str, scope: str, environment: dict[str, str]) -> str:
+    """A new API key."""
+    return run_cli(folder, "keys", "create", name, "--scope", scope, environment=environment).stdout.split()[-1]
+
+
+def draw_all(url: str, key: str, *, count: int | None = None) -> None:
+    """Have enough pictures drawn for some rows, or so many."""
+    prompts = [f"{subject}, {manner}" for manner, subject in itertools.product(MANNERS, SUBJECTS)][:count]
 
     def draw(prompt: str, size: str) -> None:
         body = {"prompt": prompt, "size": size}
@@ -91,6 +100,27 @@ def take_still(browser: Browser, url: str, key: str) -> None:
     with_page(browser, url, key, open_picture, permissions=["clipboard-write"])
     with_page(browser, url, key, open_activity)
     with_page(browser, url, key, partial(take, name="phone"), viewport=PHONE, device_scale_factor=2, is_mobile=True)
+
+
+def spend(url: str, key: str, folder: Path, environment: dict[str, str]) -> None:
+    """Let pictures cost something, and several keys draw some; then let all of them be of many days."""
+    run_cli(folder, "prices", "set", "*", "--upstream", "demo", "--per-image", "0.053", environment=environment)
+    draw_all(url, key)
+    for name, count in OTHERS.items():
+        draw_all(url, create_key(folder, name, "draw", environment), count=count)
+    with closing(sqlite3.connect(folder / "data/pixyproxy.db")) as database, database:
+        moved = "strftime('%Y-%m-%d %H:%M:%f000', created_at, '-' || ((id * id * id + id * 11) % 29) || ' days')"
+        database.execute(f"UPDATE generations SET created_at = {moved}")
+        for table in ("usage_days", "usage_sums", "usage_open"):
+            database.execute(f"DELETE FROM {table}")
+
+
+def take_usage(page: Page) -> None:
+    """What the keys have spent in 30 days."""
+    page.get_by_role("link", name="Usage", exact=True).click()
+    page.get_by_label("Days").select_option("Last 30 days")
+    page.locator("#usage .chart svg").wait_for()
+    take(page, "usage")
 
 
 def take_running(browser: Browser, url: str, key: str) -> None:
