@@ -21,6 +21,7 @@ from pixyproxy.service.key_administration import KeyAdministration
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.money.budgets import BudgetService
+from pixyproxy.service.money.prices import PriceService
 from pixyproxy.service.money.quotes import Quotes
 from pixyproxy.service.money.usage import UsageService
 from pixyproxy.service.previews import Previews
@@ -181,6 +182,7 @@ class Stage:
             keys=self.keys,
             administration=self.administration,
             budgets=BudgetService(self.budgets, key_records, clock=self.now),
+            prices=PriceService(self.prices, clock=self.now),
             sessions=self.sessions,
             callers=self.callers,
             usage=UsageService(self.usage, self.callers, clock=self.now),

@@ -1059,6 +1059,10 @@ PRIVATE = {
     ("/key", "post"),
     ("/key/self", "get"),
     ("/usage", "get"),
+    ("/budget", "get"),
+    ("/budget/{period}", "put"),
+    ("/budget/{period}", "delete"),
+    ("/price", "get"),
     ("/key/{name}", "get"),
     ("/key/{name}", "patch"),
     ("/key/{name}", "delete"),
@@ -1076,6 +1080,7 @@ def test_the_openapi_document_is_valid_and_describes_auth_and_every_error() -> N
         *("/image", "/image/{guid}", "/image/{guid}/content", "/image/{guid}.{extension}"),
         *("/image/{guid}/thumbnail", "/generation", "/generation/{guid}", "/healthz", "/readyz", "/readyz/process"),
         *("/key", "/key/self", "/key/{name}", "/key/{name}/rotate", "/usage"),
+        *("/budget", "/budget/{period}", "/price"),
         *("/session", "/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/{model}"),
     }
     for path, operations in paths.items():

@@ -388,6 +388,48 @@ async def test_windows_begin_and_end_at_midnight_in_utc(books: Books) -> None:
     await books.require_balance()
 
 
+@contextmanager
+def counted(statements: list[str]) -> Iterator[None]:
+    """While it is entered, the SELECTs of every database are noted."""
+
+    def note(*arguments: object) -> None:
+        statement = str(arguments[2])
+        if statement.lstrip().startswith("SELECT"):
+            statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_the_budgets_of_many_keys_are_read_with_few_statements(books: Books) -> None:
+    owners = [EVERYBODY, *range(1, 31)]
+    for owner in owners:
+        for period in Period:
+            await books.budgets.set(Budget(owner=owner, period=period, limit=100 * CENT))
+    await books.reserve(CENT, api_key_id=2)  # opens the windows of one key, and of everybody
+    await books.reserve(2 * CENT, api_key_id=3, created_at=NOW - timedelta(days=1))
+    statements: list[str] = []
+    with counted(statements):
+        known = await books.budgets.spending(owners, at=NOW)
+    if books.database is not None:
+        # Budgets, windows, and for each period the windows that were never used.
+        assert len(statements) <= 2 + 2 * len(Period), statements
+    used = {(each.budget.owner, each.budget.period.word): each.used // CENT for each in known if each.used}
+    yesterday = {"month", "total"} if NOW.day > 1 else {"total"}
+    assert used == {
+        **dict.fromkeys([(2, "day"), (2, "month"), (2, "total"), (EVERYBODY, "day")], 1),
+        **{(3, word): 2 for word in yesterday},
+        **{(EVERYBODY, word): 3 if word in yesterday else 1 for word in ("month", "total")},
+    }
+    assert [each.budget for each in known] == [
+        Budget(owner=owner, period=period, limit=100 * CENT) for period in Period for owner in owners
+    ]
+    assert await books.budgets.spending([99], at=NOW) == ()
+
+
 def test_the_ends_of_windows() -> None:
     assert resets_at(Period.DAY, date(2028, 2, 28)) == datetime(2028, 2, 29, tzinfo=UTC)
     assert resets_at(Period.MONTH, date(2028, 12, 1)) == datetime(2029, 1, 1, tzinfo=UTC)

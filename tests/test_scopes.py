@@ -3,15 +3,18 @@
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from pixyproxy.core.budgets import EVERYBODY, MOST, Budget, Period
 from pixyproxy.core.generations import GenerationRequest
 from pixyproxy.core.keys import EVERYTHING, OF_A_NEW_KEY, WIDER, KeyRights, Scope
 from pixyproxy.web.app import create_api
+from tests.examples import a_price
 from tests.fakes import tiny_picture
 from tests.mcp_client import call, request
 from tests.stage import Stage
@@ -110,6 +113,10 @@ ROWS = (
     Row("PATCH /key/{name}", path="/key/somebody", sent={"json": {"note": "changed"}}),
     Row("POST /key/{name}/rotate", path="/key/somebody/rotate"),
     Row("DELETE /key/{name}", path="/key/{fresh_key}"),
+    Row("GET /budget"),
+    Row("PUT /budget/{period}", path="/budget/month", sent={"json": {"limit": "500"}}),
+    Row("DELETE /budget/{period}", path="/budget/total"),
+    Row("GET /price"),
     Row("GET /usage", "one's own", "/usage?by=key", {"expects": "{owner}"}),
     Row("GET /usage", "everybody's", "/usage?by=key", {"expects": "somebody"}),
     Row("GET /usage", "`caller=` of somebody else", "/usage?by=key&caller=somebody", {"expects": "somebody"}),
@@ -138,7 +145,9 @@ class World:
         self.counter = 0
 
     async def prepare(self) -> None:
-        """Make the keys. Somebody else may do everything."""
+        """Make the keys, and a price, so that a budget refuses nothing. Somebody else may do everything."""
+        price = a_price(per_image={"*": {"*": 40_000_000}}, model="*")
+        await self.stage.prices.add([price], recorded_at=datetime.now(UTC))
         await self.stage.keys.create("somebody", KeyRights(scopes=EVERYTHING))
         self.somebody = (await self.stage.key_records.find(name="somebody")).caller()
         if self.scopes is None:
@@ -157,6 +166,7 @@ class World:
             "owner": self.owner.name,
         }
         await self.stage.keys.create(words["fresh_key"])
+        await self.stage.budgets.set(Budget(owner=EVERYBODY, period=Period.TOTAL, limit=MOST))
         for whose, caller in (("own", self.owner), ("foreign", self.somebody)):
             drawn = (await self.stage.private.create(GenerationRequest(prompt="a dot"), caller=caller)).generation
             words |= {whose: str(drawn.images[0].guid), f"{whose}_generation": str(drawn.guid)}

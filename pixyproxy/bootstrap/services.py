@@ -120,6 +120,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         keys=keys,
         administration=KeyAdministration(key_records, keys=keys),
         budgets=BudgetService(stores.budgets, key_records),
+        prices=PriceService(stores.prices),
         sessions=SessionService(cached.sessions, keys=keys),
         callers=callers,
         usage=UsageService(stores.usage, callers),

@@ -9,7 +9,7 @@ from pixyproxy.core.ledger import AuditPage, Imbalance
 from pixyproxy.core.money import Nano
 from pixyproxy.data.conversions import time_to_column
 from pixyproxy.data.database import SqlDatabase, Transaction
-from pixyproxy.data.windows import BUDGETS, audit_window, row_to_budget, spending
+from pixyproxy.data.windows import audit_window, spending
 
 DEAREST = """
     SELECT image_nano FROM generations
@@ -79,12 +79,7 @@ class SqlBudgetRepository:
         """The budgets of these owners, and what the windows of this moment have; day before month before total."""
         if not owners:
             return ()
-
-        def read(transaction: Transaction) -> tuple[Spending, ...]:
-            budgets = map(row_to_budget, transaction.all(BUDGETS, owners=tuple(owners)))
-            return tuple(spending(transaction, each, starts_on=each.period.starts_on(at)) for each in budgets)
-
-        return await self._database.search(read)
+        return await self._database.search(partial(spending, owners=owners, at=at))
 
 
 class SqlLedgerRepository:

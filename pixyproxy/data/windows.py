@@ -4,7 +4,8 @@ A window has what all generations of its owner that began in it weigh. It is ope
 is no job that resets it: the next day or month is another row.
 """
 
-from datetime import date, timedelta
+from collections.abc import Collection, Set
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from pixyproxy.core.budgets import EVERYBODY, Budget, Period, Spending, exhausted, resets_at
@@ -24,6 +25,10 @@ TAKE = """
     UPDATE windows
     SET used_nano = used_nano + :estimate
     WHERE period = :period AND owner = :owner AND starts_on = :starts_on AND used_nano + :estimate <= :limit
+"""
+PRESENT = """
+    SELECT period, owner, starts_on, used_nano FROM windows
+    WHERE period IN :periods AND owner IN :owners AND starts_on IN :days
 """
 USED = "SELECT used_nano FROM windows WHERE period = :period AND owner = :owner AND starts_on = :starts_on"
 WEIGHTS = "SELECT id, counted_nano FROM generations"
@@ -146,18 +151,75 @@ def generations_in(budget: Budget, *, starts_on: date) -> tuple[str, dict[str, A
     if budget.owner != EVERYBODY:
         conditions += " AND api_key_id = :owner"
         parameters["owner"] = budget.owner
-    ends_on = budget.period.ends_on(starts_on)
-    if ends_on is not None:
-        conditions += " AND created_at >= :since AND created_at < :until"
-        parameters |= {"since": starts_on.isoformat() + " 00:00:00", "until": ends_on.isoformat() + " 00:00:00"}
-    return conditions, parameters
+    of_span, times = in_span(budget.period, starts_on)
+    return conditions + of_span, parameters | times
 
 
-def spending(transaction: Transaction, budget: Budget, *, starts_on: date) -> Spending:
-    """What the present window of a budget has. A window that nothing used yet is added up."""
-    row = transaction.one(USED, **key_of(budget, starts_on=starts_on))
-    used = weight(transaction, budget, starts_on=starts_on) if row is None else row["used_nano"]
-    return Spending(budget=budget, used=used, resets_at=resets_at(budget.period, starts_on))
+def in_span(period: Period, starts_on: date) -> tuple[str, dict[str, Any]]:
+    """The conditions, each after AND, of the generations that began in a window, and their parameters."""
+    ends_on = period.ends_on(starts_on)
+    if ends_on is None:
+        return "", {}
+    since, until = (f"{day.isoformat()} 00:00:00" for day in (starts_on, ends_on))
+    return " AND created_at >= :since AND created_at < :until", {"since": since, "until": until}
+
+
+def spending(transaction: Transaction, owners: Collection[int], *, at: datetime) -> tuple[Spending, ...]:
+    """The budgets of these owners, and what their windows of this moment have, day before month before total.
+
+    However many there are, budgets and windows are a statement each. The windows that nothing used yet are added up:
+    a statement for each period that has some, and one more for everybody's.
+    """
+    budgets = [row_to_budget(row) for row in transaction.all(BUDGETS, owners=tuple(owners))]
+    if not budgets:
+        return ()
+    days = {period: period.starts_on(at) for period in {budget.period for budget in budgets}}
+    rows = transaction.all(
+        PRESENT,
+        periods=tuple(period.value for period in days),
+        owners=tuple({budget.owner for budget in budgets}),
+        days=tuple({day.isoformat() for day in days.values()}),
+    )
+    used: dict[tuple[int, int], Nano] = {
+        (row["period"], row["owner"]): row["used_nano"]
+        for row in rows
+        if day_of(row["starts_on"]) == days[Period(row["period"])]
+    }
+    for period, day in days.items():
+        missing = {each.owner for each in budgets if each.period is period} - {
+            owner for known, owner in used if known == period
+        }
+        used |= {(period.value, owner): nano for owner, nano in weights(transaction, missing, period, day).items()}
+    return tuple(
+        Spending(
+            budget=each, used=used[each.period.value, each.owner], resets_at=resets_at(each.period, days[each.period])
+        )
+        for each in budgets
+    )
+
+
+def weights(transaction: Transaction, owners: Set[int], period: Period, starts_on: date) -> dict[int, Nano]:
+    """What the generations of a window weigh by their own rows, for each of these owners."""
+    found = dict.fromkeys(owners, 0)
+    if EVERYBODY in owners:
+        found[EVERYBODY] = weight(transaction, Budget(owner=EVERYBODY, period=period, limit=0), starts_on=starts_on)
+    if keys := tuple(owner for owner in owners if owner != EVERYBODY):
+        conditions, parameters = in_span(period, starts_on)
+        for row in transaction.all(
+            f"""
+            SELECT api_key_id, COALESCE(SUM(counted_nano), 0) AS weight FROM generations
+            WHERE api_key_id IN :keys{conditions} GROUP BY api_key_id
+            """,
+            keys=keys,
+            **parameters,
+        ):
+            found[row["api_key_id"]] = int(row["weight"])
+    return found
+
+
+def day_of(value: date | str) -> date:
+    """The day of a column; SQLite has texts."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
 
 
 def audit_window(transaction: Transaction, window: Row) -> Imbalance | None:
@@ -166,9 +228,7 @@ def audit_window(transaction: Transaction, window: Row) -> Imbalance | None:
     A window that was removed meanwhile agrees.
     """
     budget = Budget(owner=window["owner"], period=Period(window["period"]), limit=0)
-    starts_on = window["starts_on"]
-    if isinstance(starts_on, str):  # SQLite
-        starts_on = date.fromisoformat(starts_on)
+    starts_on = day_of(window["starts_on"])
     hold(transaction, budget, starts_on=starts_on)
     rows = transaction.lock_all(USED, **key_of(budget, starts_on=starts_on))
     expected = weight(transaction, budget, starts_on=starts_on)

@@ -20,6 +20,7 @@ from pixyproxy.web.http.compression import Gzip
 from pixyproxy.web.http.cors import PublicCors
 from pixyproxy.web.http.head import HeadAsGet
 from pixyproxy.web.images import private, public, thumbnails
+from pixyproxy.web.keys import everybody
 from pixyproxy.web.keys import routes as keys
 from pixyproxy.web.log.request_log import RequestLog, record_route
 from pixyproxy.web.mcp import routes as mcp
@@ -31,6 +32,7 @@ from pixyproxy.web.openai.paths import PREFIX, SinglePaths
 from pixyproxy.web.page import routes as page
 from pixyproxy.web.page.contents import load_page
 from pixyproxy.web.plain_route import PlainRoutes
+from pixyproxy.web.prices import routes as prices
 from pixyproxy.web.problems import handle_exception, render_problem
 from pixyproxy.web.server.draining import STEPS, DrainingSteps
 from pixyproxy.web.server.refusals import RENDER
@@ -54,6 +56,8 @@ OWN_DIALECT = Dialect(
         session.router,
         session.open_router,
         keys.router,
+        everybody.router,
+        prices.router,
         usage.router,
         health.router,
         documentation.router,

@@ -15,6 +15,7 @@ from pixyproxy.service.key_administration import KeyAdministration
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.money.budgets import BudgetService
+from pixyproxy.service.money.prices import PriceService
 from pixyproxy.service.money.usage import UsageService
 from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
@@ -43,6 +44,7 @@ class Services:
     keys: KeyService
     administration: KeyAdministration
     budgets: BudgetService
+    prices: PriceService
     sessions: SessionService
     callers: Callers
     usage: UsageService
@@ -74,6 +76,10 @@ async def _callers(request: Request) -> Callers:
 
 async def _budgets(request: Request) -> BudgetService:
     return services_of(request).budgets
+
+
+async def _prices(request: Request) -> PriceService:
+    return services_of(request).prices
 
 
 async def _administration(request: Request) -> KeyAdministration:
@@ -118,6 +124,7 @@ async def _base_url(request: Request) -> str:
 Private = Annotated[PrivateImageService, Depends(_private)]
 Known = Annotated[Callers, Depends(_callers)]
 Budgeted = Annotated[BudgetService, Depends(_budgets)]
+Priced = Annotated[PriceService, Depends(_prices)]
 Administered = Annotated[KeyAdministration, Depends(_administration)]
 Used = Annotated[UsageService, Depends(_usage)]
 Uploaded = Annotated[Uploads, Depends(_uploads)]

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 from pixyproxy.core.budgets import EVERYBODY, Budget, Period, Spending
 from pixyproxy.core.exceptions import NotFoundError
-from pixyproxy.core.keys import CONFIGURED_CALLER, ApiKey
+from pixyproxy.core.keys import CONFIGURED_CALLER, ApiKey, Caller, Scope
 from pixyproxy.core.money import Nano
 from pixyproxy.core.protocols import ApiKeyRepository, BudgetRepository
 from pixyproxy.service.keys import ALL_KEYS
+from pixyproxy.service.rights import require
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,25 @@ class BudgetService:
         """Take an owner's budget away; `NotFoundError` if there is none."""
         if not await self._budgets.remove(owner=await self._id_of(owner), period=period):
             raise NotFoundError(f"{owner} has no budget of this period: {period.word}.")
+
+    async def of_everybody(self, *, caller: Caller) -> Sequence[Spending]:
+        """What all keys together may spend, and have spent; `NotAllowedError` for a caller without `admin`."""
+        require(caller, Scope.ADMIN)
+        return await self._budgets.spending([EVERYBODY], at=self._clock())
+
+    async def set_for_everybody(self, period: Period, *, limit: Nano, caller: Caller) -> Spending:
+        """Give all keys together a budget, which is returned; `NotAllowedError` for a caller without `admin`."""
+        require(caller, Scope.ADMIN)
+        await self.set(ALL_KEYS, limit=limit, period=period)
+        for each in await self.of_everybody(caller=caller):
+            if each.budget.period is period:
+                return each
+        raise NotFoundError("The budget was set, and removed by somebody else at the same moment.")
+
+    async def remove_for_everybody(self, period: Period, *, caller: Caller) -> None:
+        """Take a budget of all keys away; `NotFoundError` if there is none, `NotAllowedError` as above."""
+        require(caller, Scope.ADMIN)
+        await self.remove(ALL_KEYS, period=period)
 
     async def list(self) -> Sequence[NamedSpending]:
         """All budgets and what they have: that of everybody first, then by the age of the keys."""

@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pixyproxy.core.exceptions import ConfigurationError
+from pixyproxy.core.keys import Caller, Scope
 from pixyproxy.core.price_files import parse_prices, terms_of
 from pixyproxy.core.prices import DEMO, Price, PriceTerms, best_price
 from pixyproxy.core.protocols import PriceRepository
+from pixyproxy.service.rights import require
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class PriceService:
         """The prices that hold or are to come; `ended`: all that were ever recorded."""
         now = self._clock()
         return tuple(price for price in await self._prices.list() if ended or _lasts(price, now))
+
+    async def list_for(self, caller: Caller) -> tuple[Price, ...]:
+        """The prices that hold or are to come; `NotAllowedError` for a caller without `admin`."""
+        require(caller, Scope.ADMIN)
+        return await self.list()
 
     async def set(self, values: Mapping[str, Any]) -> Price:
         """Set the price with these values, as options have them.
