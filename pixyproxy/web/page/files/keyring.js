@@ -1,0 +1,169 @@
+// The place "Keys", for who may administer: everybody's budgets, all keys, and what can be done with them.
+
+import { Problem, askJson } from "./api.js";
+import { meterOf } from "./budgets.js";
+import { button, byId, el, say } from "./dom.js";
+import { changeBudgets, changeKey, makeKey, revokeKey, rotateKey } from "./key-forms.js";
+import { COLUMNS, keyRow } from "./key-row.js";
+
+/** @typedef {import("./key-fields.js").Key} Key */
+/** @typedef {import("./key-row.js").Action} Action */
+/** @typedef {import("./budgets.js").Budget} Budget */
+
+/** Its style, which nobody needs who does not come here. */
+const styled = new Promise((resolve) => {
+    const href = new URL("keyring.css", import.meta.url).href;
+    document.head.append(el("link", { rel: "stylesheet", href, onload: resolve, onerror: resolve }));
+});
+
+export class Keyring {
+    /** @type {Key[]} */
+    #keys = [];
+    #everybody = el("div", { class: "everybody" });
+    #rows = el("tbody", { role: "rowgroup" });
+    #table;
+    #revoked = el("input", { type: "checkbox", onchange: () => this.#showRows() });
+    #revokedLabel = el("label", { hidden: true }, this.#revoked, el("span", {}));
+    #words = el("p", { class: "end", hidden: true });
+    #make = button("Make a key", () => makeKey((key) => this.#add(key)), { class: "main" });
+
+    /** @param {string} caller the name of the session's key */
+    constructor(caller) {
+        this.caller = caller;
+        const head = COLUMNS.map((name) => el("th", { scope: "col", role: "columnheader" }, name));
+        this.#table = el(
+            "table",
+            { role: "table", "aria-label": "Keys" },
+            el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...head)),
+            this.#rows,
+        );
+        byId("keys").replaceChildren(
+            el("div", { class: "head" }, el("h2", {}, "Keys"), this.#revokedLabel, this.#make),
+            this.#everybody,
+            this.#table,
+            this.#words,
+        );
+        byId("keys").ariaBusy = "true";
+    }
+
+    /** Read everything. */
+    async load() {
+        try {
+            const [keys, budgets] = await Promise.all([askJson("key"), askJson("budget"), styled]);
+            this.#keys = keys;
+            this.#showRows();
+            this.#showEverybody(budgets);
+            this.#tell();
+            say(`${this.#rows.rows.length} keys`);
+        } catch (error) {
+            if (!(error instanceof Problem)) throw error;
+            this.#tell(
+                `${error.message} `,
+                button("Try again", () => this.load()),
+            );
+        }
+        byId("keys").ariaBusy = null;
+    }
+
+    /** @param {...(Node | string)} nodes */
+    #tell(...nodes) {
+        this.#words.replaceChildren(...nodes);
+        this.#words.hidden = nodes.length === 0;
+        this.#table.hidden = this.#keys.length === 0;
+    }
+
+    /** @param {Budget[]} budgets */
+    #showEverybody(budgets) {
+        const words = budgets.length
+            ? el("ul", { class: "meters" }, ...budgets.map(meterOf))
+            : el("p", { class: "facts" }, "Nothing limits what all keys together may spend.");
+        const change = button(budgets.length ? "Change" : "Set a limit", () =>
+            changeBudgets(budgets, async () => {
+                this.#showEverybody(await askJson("budget"));
+                this.#everybody.querySelector("button")?.focus();
+            }),
+        );
+        change.ariaLabel = `${change.textContent} for all keys together`;
+        this.#everybody.replaceChildren(el("h3", {}, "All keys together"), words, change);
+    }
+
+    #showRows() {
+        const gone = this.#keys.filter(({ state }) => state === "revoked").length;
+        this.#revokedLabel.hidden = gone === 0;
+        this.#revokedLabel.lastElementChild?.replaceChildren(`Show ${gone} revoked`);
+        const shown = this.#keys.filter(({ state }) => this.#revoked.checked || state !== "revoked");
+        this.#rows.replaceChildren(...shown.map((key) => this.#rowOf(key)));
+    }
+
+    /** @param {Key} key */
+    #rowOf(key) {
+        return keyRow(key, key.name === this.caller, (action) => this.#act(key, action));
+    }
+
+    /**
+     * @param {Key} key
+     * @param {Action} action
+     */
+    #act(key, action) {
+        const replace = (/** @type {Key} */ changed) => this.#replace(key, changed, action);
+        if (action === "change") changeKey(key, replace);
+        else if (action === "rotate") rotateKey(key, replace);
+        else revokeKey(key, key.name === this.caller, () => this.#forget(key));
+    }
+
+    /** @param {Key} key that was made */
+    #add(key) {
+        this.#keys.push(key);
+        this.#tell();
+        this.#rows.append(this.#rowOf(key));
+    }
+
+    /**
+     * Show a key as it is now. The button that was pressed keeps the focus, which the dialog gives back to it.
+     * @param {Key} before
+     * @param {Key} key
+     * @param {Action} action
+     */
+    #replace(before, key, action) {
+        const own = before.name === this.caller;
+        if (own && !(key.name === before.name && key.scopes.includes("admin"))) {
+            location.replace(location.pathname); // the page offers what the key may do, and names it
+            return;
+        }
+        this.#keys = this.#keys.map((each) => (each.name === before.name ? key : each));
+        const row = this.#rowOf(key);
+        this.#row(before)?.replaceWith(row);
+        const pressed = row.querySelector(`[data-action="${action}"]`);
+        this.#focusAfterwards(pressed instanceof HTMLElement ? pressed : this.#make);
+    }
+
+    /** @param {Key} key that is revoked */
+    #forget(key) {
+        if (key.name === this.caller) {
+            location.replace(location.pathname);
+            return;
+        }
+        const next = this.#row(key)?.nextElementSibling ?? this.#row(key)?.previousElementSibling;
+        const name = next instanceof HTMLElement ? (next.dataset.name ?? "") : "";
+        const now = new Date().toISOString();
+        this.#keys = this.#keys.map((each) =>
+            each.name === key.name ? { ...each, state: "revoked", revoked_at: now } : each,
+        );
+        this.#showRows();
+        const focused = this.#rows.querySelector(`[data-name="${CSS.escape(name)}"] button`);
+        this.#focusAfterwards(focused instanceof HTMLElement ? focused : this.#make);
+    }
+
+    /** @param {Key} key */
+    #row({ name }) {
+        return this.#rows.querySelector(`[data-name="${CSS.escape(name)}"]`);
+    }
+
+    /**
+     * What has the focus when the dialog is closed: what opened it is gone.
+     * @param {HTMLElement} element
+     */
+    #focusAfterwards(element) {
+        document.querySelector("dialog[open]")?.addEventListener("close", () => element.focus(), { once: true });
+    }
+}
