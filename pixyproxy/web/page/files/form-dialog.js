@@ -32,6 +32,14 @@ export function group(name, legend, ...content) {
     return el("fieldset", { "data-field": name, ...described }, el("legend", {}, legend), ...content, wrong);
 }
 
+/** What the service says of types and lengths. */
+const FOR_PROGRAMMERS = /^(Input|String|Tuple|Dictionary) should|^must be one word/;
+
+/** @param {string} words */
+function sentence(words) {
+    return `${words.charAt(0).toUpperCase()}${words.slice(1)}`.replace(/([^.!?])$/, "$1.");
+}
+
 export class FormDialog {
     #wrong = el("p", { class: "wrong", tabIndex: -1 });
     #busy = false;
@@ -138,8 +146,10 @@ export class FormDialog {
         for (const { pointer, detail } of rules) {
             const place = this.#fieldOf(pointer.replace(/^#\/?/, ""));
             const wrong = place?.querySelector(":scope > .wrong") ?? this.#wrong;
-            wrong.textContent = `${detail.charAt(0).toUpperCase()}${detail.slice(1)}`.replace(/([^.!?])$/, "$1.");
-            if (place?.matches(".field")) place.querySelector("input, select, textarea")?.setAttribute("aria-invalid", "true");
+            const rule = place instanceof HTMLElement && FOR_PROGRAMMERS.test(detail) ? place.dataset.rule : "";
+            wrong.textContent = rule || sentence(detail);
+            if (place?.matches(".field"))
+                place.querySelector("input, select, textarea")?.setAttribute("aria-invalid", "true");
         }
         const first = this.#form.querySelector('[aria-invalid="true"], fieldset:has(> .wrong:not(:empty)) input');
         (first instanceof HTMLElement ? first : this.#wrong).focus();

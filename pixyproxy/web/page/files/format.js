@@ -38,7 +38,12 @@ export function momentOf(moment) {
  * @param {string} moment
  */
 export function elapsedSince(moment) {
-    const seconds = Math.max(0, Math.floor((serverNow() - Date.parse(moment)) / 1000));
+    return clockOf(serverNow() - Date.parse(moment));
+}
+
+/** Milliseconds as minutes and seconds. @param {number} milliseconds */
+export function clockOf(milliseconds) {
+    const seconds = Math.max(0, Math.floor(milliseconds / 1000));
     return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 

@@ -1,8 +1,9 @@
 // The tile of one generation, from the click to its picture or its failure.
 
+import { serverNow } from "./api.js";
 import { button, el, randomName } from "./dom.js";
 import { bodyLike } from "./purchase.js";
-import { beginningOf, costOf, elapsedSince } from "./format.js";
+import { beginningOf, clockOf, costOf, elapsedSince } from "./format.js";
 import { proportions } from "./rows.js";
 import { retryImage } from "./tiles.js";
 
@@ -35,6 +36,7 @@ export class GenerationTile {
     /** The failed generation that is asked for again. @type {string | null} */
     replaced = null;
     watched = false;
+    #waitsUntil = 0;
     /** The newest unfinished picture. @type {string | null} */
     #partial = null;
     #shown = "";
@@ -86,10 +88,11 @@ export class GenerationTile {
     }
 
     /**
-     * Begin anew.
+     * Begin anew. Returns in how many milliseconds: a limit may say when it lets the key draw again.
      * @param {Asked} asked
      */
     askAgain(asked) {
+        this.#waitsUntil = this.problem?.mayRepeatAt ?? 0;
         this.replaced = this.guid ?? this.replaced;
         this.asked = asked;
         this.generation = null;
@@ -97,6 +100,12 @@ export class GenerationTile {
         this.watched = false;
         this.forgetPartial();
         this.show();
+        return this.#waits;
+    }
+
+    /** Milliseconds until a limit lets the key ask again; not more than 0: now. */
+    get #waits() {
+        return this.#waitsUntil - serverNow();
     }
 
     /** @param {Blob} picture that is not finished */
@@ -114,12 +123,18 @@ export class GenerationTile {
 
     tick() {
         const time = this.element.querySelector(".time");
-        if (time && this.generation) time.textContent = elapsedSince(this.generation.created_at);
+        if (time && this.#waits > 0) time.textContent = clockOf(this.#waits);
+        else if (time && this.generation) time.textContent = elapsedSince(this.generation.created_at);
     }
 
     show() {
         const { state } = this;
-        const shown = [state, this.problem?.message, this.generation?.images.map(({ guid }) => guid)].join();
+        const shown = [
+            state,
+            this.#waits > 0,
+            this.problem?.message,
+            this.generation?.images.map(({ guid }) => guid),
+        ].join();
         if (shown === this.#shown) return;
         this.#shown = shown;
         const size = String(this.asked?.body.size ?? this.generation?.request.size ?? "");
@@ -139,7 +154,7 @@ export class GenerationTile {
 
     #progress() {
         const picture = el("img", { class: "partial", alt: "", hidden: !this.#partial, src: this.#partial });
-        const words = this.generation === null ? "Sending" : "Drawing";
+        const words = this.generation ? "Drawing" : this.#waits > 0 ? "Waiting to ask again" : "Sending";
         const who = this.mine ? "" : ` for ${this.generation?.caller}`;
         const time = el("span", { class: "time", "aria-hidden": "true" });
         const facts = el("p", { class: "facts" }, time, el("span", {}, `${words}${who}`));

@@ -23,6 +23,15 @@ export const SCOPES = {
 };
 const OF_A_NEW_KEY = ["draw", "read", "delete"];
 const PERIODS = { day: "a day", month: "a month", total: "in total" };
+const NUMBER = "A whole number from 1 on, or nothing.";
+/** What is wrong with a field, for people. @type {Record<string, string>} */
+const RULES = {
+    name: "1 to 64 letters, digits and . _ @ - without spaces.",
+    scopes: "Choose at least one. A key that may do nothing is to be revoked.",
+    rate_per_minute: NUMBER,
+    running_limit: NUMBER,
+    replica_share: "A whole number from 1 to 100, or nothing.",
+};
 /** Whole numbers, and what they limit. */
 const LIMITS = {
     rate_per_minute: ["Pictures a minute", ""],
@@ -44,13 +53,23 @@ export class BudgetFields {
     constructor(budgets, prefix) {
         for (const { period, limit } of budgets) this.#before[period] = limit;
         this.#inputs = Object.keys(PERIODS).map((period) =>
-            el("input", { type: "text", inputMode: "decimal", placeholder: "no limit", value: this.#before[period] ?? "" }),
+            el("input", {
+                type: "text",
+                inputMode: "decimal",
+                placeholder: "no limit",
+                value: this.#before[period] ?? "",
+            }),
         );
         const fields = Object.entries(PERIODS).map(([period, words], index) =>
             field(`${prefix}${period}`, `Dollars ${words}`, /** @type {HTMLInputElement} */ (this.#inputs[index])),
         );
         const hint = "Days and months are UTC. What was spent before counts too.";
-        this.element = group("budgets", "May spend", el("div", { class: "row" }, ...fields), el("p", { class: "facts" }, hint));
+        this.element = group(
+            "budgets",
+            prefix ? "May spend" : "Dollars",
+            el("div", { class: "row" }, ...fields),
+            el("p", { class: "facts" }, hint),
+        );
     }
 
     /** What is different now, by period; null: no limit. @returns {Record<string, string | null>} */
@@ -75,7 +94,7 @@ export class KeyFields {
     #expires;
     #note;
     #before;
-    /** @type {Node[]} */
+    /** @type {HTMLElement[]} */
     elements;
 
     /** @param {Key | null} key null: a new one */
@@ -102,6 +121,12 @@ export class KeyFields {
             field("note", "Note", this.#note),
         ];
         this.#before = this.#all;
+        for (const element of this.elements) {
+            for (const each of [element, ...element.querySelectorAll("[data-field]")]) {
+                const rule = RULES[each.dataset.field ?? ""];
+                if (rule) each.dataset.rule = rule;
+            }
+        }
     }
 
     /** What all fields say. @returns {Values} */

@@ -111,6 +111,7 @@ export function revokeKey(key, own, revoked) {
  */
 export function changeBudgets(budgets, changed) {
     const fields = new BudgetFields(budgets, "");
+    fields.element.classList.add("only");
     new FormDialog("What all keys together may spend", "Save", [fields.element], async () => {
         for (const [period, limit] of Object.entries(fields.changes)) {
             await sendBudget(period, limit);
@@ -144,7 +145,13 @@ async function sendBudget(period, limit) {
  * @param {string} words
  */
 function showSecret(dialog, made, title, words) {
-    const secret = el("input", { type: "text", class: "secret", readOnly: true, value: made.key, "aria-label": "The key" });
+    const secret = el("input", {
+        type: "text",
+        class: "secret",
+        readOnly: true,
+        value: made.key,
+        "aria-label": "The key",
+    });
     secret.addEventListener("focus", () => secret.select());
     secret.addEventListener("copy", () => dialog.release());
     const told = el("p", { class: "told" });
@@ -155,7 +162,9 @@ function showSecret(dialog, made, title, words) {
         );
         if (copied) dialog.release();
         else secret.focus();
-        told.textContent = copied ? "Copied." : "The browser does not let this page copy: it is selected, copy it yourself.";
+        told.textContent = copied
+            ? "Copied."
+            : "The browser does not let this page copy: it is selected, copy it yourself.";
         say(told.textContent);
     });
     dialog.keep(title, [

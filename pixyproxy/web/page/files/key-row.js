@@ -2,7 +2,7 @@
 
 import { meterOf } from "./budgets.js";
 import { button, el } from "./dom.js";
-import { dayOf, momentOf } from "./format.js";
+import { dayOf } from "./format.js";
 import { SCOPES } from "./key-fields.js";
 
 /** @typedef {import("./key-fields.js").Key} Key */
@@ -10,6 +10,14 @@ import { SCOPES } from "./key-fields.js";
 
 export const COLUMNS = ["Name", "May", "Budget", "Limits", "State", "Actions"];
 const STATES = { "in-force": "Valid", expired: "Expired", revoked: "Revoked" };
+const MOMENT = new Intl.DateTimeFormat("en", {
+    month: "short",
+    day: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    hourCycle: "h23",
+});
+const DAY_OF_YEAR = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
 /** @type {[Action, string][]} */
 const ACTIONS = [
     ["change", "Change"],
@@ -74,6 +82,13 @@ function limitsOf({ rate_per_minute: rate, running_limit: running, replica_share
     );
 }
 
+/** A moment of these months, or of other years. @param {string} moment */
+function momentOf(moment) {
+    const date = new Date(moment);
+    const near = Math.abs(date.getTime() - Date.now()) < 180 * 86_400_000;
+    return (near ? MOMENT : DAY_OF_YEAR).format(date);
+}
+
 /** @param {Key} key */
 function stateOf(key) {
     const word = el("span", { class: "state" }, STATES[key.state]);
@@ -81,6 +96,6 @@ function stateOf(key) {
     const more = (words) => el("p", { class: "facts" }, words);
     if (key.state === "revoked") return [word, key.revoked_at ? more(dayOf(key.revoked_at)) : null];
     const ends = key.expires_at && more(`${key.state === "expired" ? "" : "until "}${momentOf(key.expires_at)}`);
-    const former = key.former_until && more(`rotated; the former secret works until ${momentOf(key.former_until)}`);
+    const former = key.former_until && more(`former secret until ${momentOf(key.former_until)}`);
     return [word, ends || null, former || null];
 }

@@ -5,6 +5,7 @@ import { meterOf } from "./budgets.js";
 import { button, byId, el, say } from "./dom.js";
 import { changeBudgets, changeKey, makeKey, revokeKey, rotateKey } from "./key-forms.js";
 import { COLUMNS, keyRow } from "./key-row.js";
+import { isOwnKey } from "./rights.js";
 
 /** @typedef {import("./key-fields.js").Key} Key */
 /** @typedef {import("./key-row.js").Action} Action */
@@ -16,7 +17,7 @@ const styled = new Promise((resolve) => {
     document.head.append(el("link", { rel: "stylesheet", href, onload: resolve, onerror: resolve }));
 });
 
-export class Keyring {
+class Keyring {
     /** @type {Key[]} */
     #keys = [];
     #everybody = el("div", { class: "everybody" });
@@ -27,9 +28,7 @@ export class Keyring {
     #words = el("p", { class: "end", hidden: true });
     #make = button("Make a key", () => makeKey((key) => this.#add(key)), { class: "main" });
 
-    /** @param {string} caller the name of the session's key */
-    constructor(caller) {
-        this.caller = caller;
+    constructor() {
         const head = COLUMNS.map((name) => el("th", { scope: "col", role: "columnheader" }, name));
         this.#table = el(
             "table",
@@ -97,7 +96,7 @@ export class Keyring {
 
     /** @param {Key} key */
     #rowOf(key) {
-        return keyRow(key, key.name === this.caller, (action) => this.#act(key, action));
+        return keyRow(key, isOwnKey(key.name), (action) => this.#act(key, action));
     }
 
     /**
@@ -108,7 +107,7 @@ export class Keyring {
         const replace = (/** @type {Key} */ changed) => this.#replace(key, changed, action);
         if (action === "change") changeKey(key, replace);
         else if (action === "rotate") rotateKey(key, replace);
-        else revokeKey(key, key.name === this.caller, () => this.#forget(key));
+        else revokeKey(key, isOwnKey(key.name), () => this.#forget(key));
     }
 
     /** @param {Key} key that was made */
@@ -125,7 +124,7 @@ export class Keyring {
      * @param {Action} action
      */
     #replace(before, key, action) {
-        const own = before.name === this.caller;
+        const own = isOwnKey(before.name);
         if (own && !(key.name === before.name && key.scopes.includes("admin"))) {
             location.replace(location.pathname); // the page offers what the key may do, and names it
             return;
@@ -139,7 +138,7 @@ export class Keyring {
 
     /** @param {Key} key that is revoked */
     #forget(key) {
-        if (key.name === this.caller) {
+        if (isOwnKey(key.name)) {
             location.replace(location.pathname);
             return;
         }
@@ -166,4 +165,8 @@ export class Keyring {
     #focusAfterwards(element) {
         document.querySelector("dialog[open]")?.addEventListener("close", () => element.focus(), { once: true });
     }
+}
+
+export function open() {
+    return new Keyring();
 }

@@ -16,6 +16,8 @@ const DOUBLE_CLICK = 600; // milliseconds
 
 export class Make {
     #sources;
+    /** What is said under the box while there is nothing else to say. */
+    promise = PROMISE;
     #last = { asked: "", moment: 0 };
     #options = el("div", { class: "options" });
     #hint = el("p", { class: "hint" });
@@ -45,6 +47,7 @@ export class Make {
         this.session = session;
         this.begin = begin;
         this.#prompt.maxLength = 2 * session.max_prompt; // it counts halves of characters; see #onSubmit
+        if (session.demo) this.promise += " This is the demo upstream: it costs nothing.";
         this.#sources = new Sources(
             session.max_sources,
             () => this.#onSources(),
@@ -76,8 +79,7 @@ export class Make {
      * @param {string} [words]
      */
     hint(words) {
-        const demo = this.session.demo ? "This is the demo upstream: it costs nothing." : "";
-        this.#hint.textContent = words || whyNotMake() || `${PROMISE} ${demo}`;
+        this.#hint.textContent = words || whyNotMake() || this.promise;
     }
 
     /** A prompt for who sees the page for the first time. */

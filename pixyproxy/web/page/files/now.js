@@ -1,7 +1,7 @@
 // "Just now": what runs, what failed, and what has just come, whoever began it. A picture appears where its tile was.
 
 import { Problem } from "./api.js";
-import { byId, el, motionReduced, randomName, say } from "./dom.js";
+import { byId, el, load, motionReduced, pause, randomName, say } from "./dom.js";
 import { beginningOf, costOf } from "./format.js";
 import { GenerationTile } from "./generation-tile.js";
 import { Partials, purchase } from "./purchase.js";
@@ -110,8 +110,9 @@ export class Now {
      * @param {GenerationTile} tile that failed
      * @param {Asked} asked
      */
-    repeat(tile, asked) {
-        tile.askAgain(asked);
+    async repeat(tile, asked) {
+        await pause(tile.askAgain(asked));
+        tile.show();
         return this.#send(tile);
     }
 
@@ -181,6 +182,10 @@ export class Now {
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
             if (tile.generation) return; // polling has found it
+            if ([402, 429].includes(error.status)) {
+                const refusals = await load(import("./refusals.js"));
+                error.message = refusals?.explain(error, this.caller) ?? error.message;
+            }
             tile.fail(error);
             say(`Failed: ${error.message} ${costOf(error.cost)}`);
         }

@@ -2,6 +2,7 @@
 
 import { askJson } from "./api.js";
 import { leftOf, tightest } from "./budgets.js";
+import { byId } from "./dom.js";
 
 /** Milliseconds: what is asked for more often is the same. */
 const PAUSE = 2_000;
@@ -9,9 +10,17 @@ const PAUSE = 2_000;
 /**
  * Ask once; if the key has a budget, show what is left of it, and again whenever something was drawn.
  * @param {import("./live.js").Live} live
- * @param {(words: string) => void} show
+ * @param {import("./make.js").Make} make
  */
-export async function showOwnBudget(live, show) {
+export async function showOwnBudget(live, make) {
+    const hint = /** @type {HTMLElement} */ (byId("make").querySelector(".hint"));
+    const { promise } = make;
+    const show = (/** @type {string} */ words) => {
+        hint.style.minHeight = `${hint.offsetHeight}px`; // nothing moves
+        const isShown = hint.textContent?.trim() === make.promise;
+        make.promise = words || promise;
+        if (isShown) make.hint();
+    };
     let waiting = false;
     /** Of the generations that were known. */
     let seen = "";

@@ -66,6 +66,8 @@ export class Page {
         }
         this.#sumUp();
         await this.#route();
+        const budget = await import("./own-budget.js").catch(() => null); // of another version: it is not missed
+        budget?.showOwnBudget(this.#live, this.make);
     }
 
     /**

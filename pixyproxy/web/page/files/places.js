@@ -2,7 +2,7 @@
 
 import { byId, el, load } from "./dom.js";
 import { beginningOf } from "./format.js";
-import { seesUsage } from "./rights.js";
+import { may, seesUsage } from "./rights.js";
 
 /**
  * @typedef {{load: () => unknown}} Opened what fills a place; `load` reads it when somebody comes to it
@@ -17,6 +17,7 @@ import { seesUsage } from "./rights.js";
 const PLACES = new Map([
     ["activity", { title: "Activity", isOffered: () => true, module: () => import("./activity.js") }],
     ["usage", { title: "Usage", isOffered: seesUsage, module: () => import("./usage.js") }],
+    ["keys", { title: "Keys", isOffered: () => may("admin"), module: () => import("./keyring.js") }],
 ]);
 const GALLERY = "gallery";
 const NAME = "PixyProxy";

@@ -16,6 +16,11 @@ export function may(scope) {
     return known.scopes.includes(scope) || known.scopes.includes(`${scope}-all`);
 }
 
+/** Whether this is the name of the person's key. @param {string} name */
+export function isOwnKey(name) {
+    return name === known.caller;
+}
+
 /** Whether the key may read what others have drawn. */
 export function seesEverybody() {
     return known.scopes.includes("read-all");
