@@ -80,8 +80,9 @@ def running_taken(limit: int) -> RateLimitedError:
 
 def rate_exceeded(rate: int, *, seconds: int) -> RateLimitedError:
     """The refusal of a key that has begun a minute's generations. `seconds`: until it may begin the next."""
+    many = "1 generation" if rate == 1 else f"{rate} generations"
     return RateLimitedError(
-        f"This key may begin {rate} generations a minute. The next one may begin in {seconds} s.",
+        f"This key may begin {many} a minute. The next one may begin in {seconds} s.",
         retry_after=seconds,
         policy=f'"minute";q={rate};w=60',
         state=f'"minute";r=0;t={seconds}',

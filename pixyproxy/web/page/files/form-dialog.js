@@ -55,8 +55,8 @@ export class FormDialog {
      * @param {string} title
      * @param {string} action the words of the button
      * @param {(Node | null)[]} content
-     * @param {() => Promise<unknown>} send `Problem` if the service refuses; afterwards the dialog is closed, unless it
-     *     shows something else by then
+     * @param {() => Promise<string | void>} send `Problem` if the service refuses; afterwards the dialog is closed,
+     *     unless it shows something else by then, and the words are said
      */
     constructor(title, action, content, send) {
         this.send = send;
@@ -67,7 +67,10 @@ export class FormDialog {
         const form = { onsubmit, noValidate: true, autocomplete: "off" };
         this.#form = el("form", form, this.#title, ...content, this.#wrong, buttons);
         const oncancel = (/** @type {Event} */ event) => this.#onCancel(event);
-        const onclose = () => this.element.remove();
+        const onclose = () => {
+            document.body.append(...this.element.querySelectorAll("#said")); // it is where a dialog is open
+            this.element.remove();
+        };
         this.element = el("dialog", { class: "form", "aria-labelledby": "form-title", oncancel, onclose }, this.#form);
     }
 
@@ -124,8 +127,9 @@ export class FormDialog {
         this.#main.ariaDisabled = "true";
         this.#clear();
         try {
-            await this.send();
+            const words = await this.send();
             if (this.#main.isConnected) this.close();
+            if (words) say(words);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
             this.#show(error);

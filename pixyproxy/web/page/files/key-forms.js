@@ -59,9 +59,9 @@ export function changeKey(key, changed) {
     const fields = new KeyFields(key);
     new FormDialog(`Change “${key.name}”`, "Save", fields.elements, async () => {
         const { changes } = fields;
-        if (Object.keys(changes).length === 0) return;
+        if (Object.keys(changes).length === 0) return "Nothing is different.";
         changed(await sendKey(pathOf(key.name), "PATCH", changes));
-        say("Saved. Every replica follows within a second or so.");
+        return "Saved. Every replica follows within a second or so.";
     }).open();
 }
 
@@ -100,7 +100,7 @@ export function revokeKey(key, own, revoked) {
     const dialog = new FormDialog(`Revoke “${key.name}”?`, "Revoke for good", content, async () => {
         await ask(pathOf(key.name), { method: "DELETE" });
         revoked();
-        say(`${key.name} is revoked.`);
+        return `${key.name} is revoked.`;
     });
     dialog.dangerous.open();
 }
@@ -117,7 +117,7 @@ export function changeBudgets(budgets, changed) {
             await sendBudget(period, limit);
         }
         await changed();
-        say("Saved. It holds at once, everywhere.");
+        return "Saved. It holds at once, everywhere.";
     }).open();
 }
 

@@ -79,7 +79,7 @@ class Keyring {
         const change = button(budgets.length ? "Change" : "Set a limit", () =>
             changeBudgets(budgets, async () => {
                 this.#showEverybody(await askJson("budget"));
-                this.#everybody.querySelector("button")?.focus();
+                this.#focusAfterwards(this.#everybody.querySelector("button") ?? this.#make);
             }),
         );
         change.ariaLabel = `${change.textContent} for all keys together`;
