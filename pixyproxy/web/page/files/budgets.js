@@ -63,7 +63,7 @@ export function meterOf({ period, limit, used, left, resets_at: resets }) {
     const title = resets ? `It begins anew on ${momentOfReset(resets)}.` : "It does not begin anew.";
     return el(
         "li",
-        { class: `meter${spent ? " spent" : share > 0.8 ? " low" : ""}`, title },
+        { class: `meter${spent ? " over" : share > 0.8 ? " low" : ""}`, title },
         words,
         spent ? el("span", { class: "said" }, "spent") : null,
         bar,
