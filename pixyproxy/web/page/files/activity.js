@@ -4,7 +4,8 @@ import { Problem, askPage, pathWith } from "./api.js";
 import { button, byId, el, say } from "./dom.js";
 import { Fresh } from "./head.js";
 import { seesEverybody } from "./rights.js";
-import { beginningOf, costOf, duration, momentOf, number, size, tokens } from "./format.js";
+import { beginningOf, costOf, number, size } from "./format.js";
+import { duration, momentOf, tokens } from "./measures.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
 

@@ -1,7 +1,7 @@
 // Budgets in words and as bars: what may be spent, what is left, and when it begins anew.
 
-import { serverNow } from "./api.js";
 import { el } from "./dom.js";
+import { dollars as exact } from "./money.js";
 
 /**
  * @typedef {{period: "day" | "month" | "total", limit: string, used: string, left: string, resets_at: string | null}}
@@ -15,17 +15,11 @@ const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit"
 const LOCAL_DAY = new Intl.DateTimeFormat("en", { month: "long", day: "numeric" });
 
 /**
- * An amount of dollars: to the cent, or, below one, to the hundredth of it.
+ * An amount of dollars, without cents if it is whole.
  * @param {string} amount as a decimal number
  */
 export function dollars(amount) {
-    const value = Math.abs(Number(amount));
-    const sign = Number(amount) < 0 ? "−" : "";
-    if (value === 0) return "$0";
-    if (value < 0.0001) return `less than ${sign}$0.0001`;
-    if (value < 0.01) return `${sign}$${String(Number(value.toFixed(4)))}`;
-    const text = value.toFixed(2).replace(/\.00$/, "");
-    return `${sign}$${text.replace(/\B(?=(\d{3})+(?!\d))/g, ",")}`;
+    return exact(amount).replace(/\.00$/, "");
 }
 
 /**
@@ -77,9 +71,4 @@ export function meterOf({ period, limit, used, left, resets_at: resets }) {
  */
 export function tightest(budgets) {
     return [...budgets].sort((one, other) => Number(one.left) - Number(other.left))[0];
-}
-
-/** Whether a moment is over by the service's clock. @param {string} moment */
-export function isOver(moment) {
-    return Date.parse(moment) <= serverNow();
 }

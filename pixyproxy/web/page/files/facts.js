@@ -1,7 +1,8 @@
 // What is known of a picture, in words.
 
 import { el } from "./dom.js";
-import { bytes, duration, momentOf, number, size, tokens, typeName } from "./format.js";
+import { number, size } from "./format.js";
+import { bytes, duration, momentOf, tokens, typeName } from "./measures.js";
 
 /** @typedef {import("./api.js").Image} Image */
 /** @typedef {import("./api.js").Generation} Generation */

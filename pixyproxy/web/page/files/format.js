@@ -1,10 +1,9 @@
-// Facts in words: times, sizes, colours, and what a problem means for the person who asked.
+// Facts in words: days, numbers, colours, and what a problem means for the person who asked.
 
 import { serverNow } from "./api.js";
 
 const DAY = new Intl.DateTimeFormat("en", { weekday: "long", day: "numeric", month: "long" });
 const DAY_OF_YEAR = new Intl.DateTimeFormat("en", { day: "numeric", month: "long", year: "numeric" });
-const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const NUMBER = new Intl.NumberFormat("en");
 
 /**
@@ -26,14 +25,6 @@ function startOfDay(date) {
 }
 
 /**
- * Day and time of day.
- * @param {string} moment
- */
-export function momentOf(moment) {
-    return `${dayOf(moment)}, ${CLOCK.format(new Date(moment))}`;
-}
-
-/**
  * Seconds since a moment by the service's clock, as minutes and seconds.
  * @param {string} moment
  */
@@ -47,43 +38,14 @@ export function clockOf(milliseconds) {
     return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 
-/** @param {number | null} seconds */
-export function duration(seconds) {
-    if (seconds === null || seconds === undefined) return "–";
-    return seconds < 10
-        ? `${seconds.toFixed(1)} s`
-        : seconds < 120
-          ? `${Math.round(seconds)} s`
-          : `${Math.round(seconds / 60)} min`;
-}
-
-/** @param {number} count */
-export function bytes(count) {
-    if (count < 1000) return `${count} B`;
-    return count < 1e6 ? `${Math.round(count / 1000)} KB` : `${(count / 1e6).toFixed(1)} MB`;
-}
-
 /** @param {number} count */
 export function number(count) {
     return NUMBER.format(count);
 }
 
-/**
- * The tokens of an upstream's usage; null if it says none.
- * @param {Record<string, any> | null} usage
- */
-export function tokens(usage) {
-    return typeof usage?.total_tokens === "number" ? usage.total_tokens : null;
-}
-
 /** "1024x1536" as people write it. @param {string} value */
 export function size(value) {
     return value.replace("x", " × ");
-}
-
-/** "image/png" as people call it. @param {string} contentType */
-export function typeName(contentType) {
-    return contentType.split("/").at(-1)?.toUpperCase().replace("WEBP", "WebP") ?? contentType;
 }
 
 /**

@@ -4,7 +4,7 @@ import { Problem, ask, askJson } from "./api.js";
 import { button, copy, el, say } from "./dom.js";
 import { FormDialog, field } from "./form-dialog.js";
 import { BudgetFields, KeyFields } from "./key-fields.js";
-import { momentOf } from "./format.js";
+import { momentOf } from "./measures.js";
 
 /** @typedef {import("./key-fields.js").Key} Key */
 /** @typedef {import("./budgets.js").Budget} Budget */
