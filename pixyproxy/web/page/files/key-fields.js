@@ -121,12 +121,14 @@ export class KeyFields {
             field("note", "Note", this.#note),
         ];
         this.#before = this.#all;
-        for (const element of this.elements) {
-            for (const each of [element, ...element.querySelectorAll("[data-field]")]) {
-                const rule = RULES[each.dataset.field ?? ""];
-                if (rule) each.dataset.rule = rule;
-            }
-        }
+        for (const [name, words] of Object.entries(RULES)) this.#fieldOf(name).dataset.rule = words;
+    }
+
+    /** @param {string} name @returns {HTMLElement} */
+    #fieldOf(name) {
+        const where = `[data-field="${name}"]`;
+        const found = this.elements.map((each) => (each.matches(where) ? each : each.querySelector(where)));
+        return /** @type {HTMLElement} */ (found.find((each) => each !== null));
     }
 
     /** What all fields say. @returns {Values} */
@@ -148,7 +150,7 @@ export class KeyFields {
 
     /** What is different now. @returns {Values} */
     get changes() {
-        const isNew = ([/** @type {string} */ name, /** @type {unknown} */ value]) =>
+        const isNew = (/** @type {[string, unknown]} */ [name, value]) =>
             JSON.stringify(value) !== JSON.stringify(this.#before[name]);
         const budgets = this.#budgets.changes;
         return {
