@@ -103,9 +103,9 @@ export class GenerationTile {
         return this.#waits;
     }
 
-    /** Milliseconds until a limit lets the key ask again; not more than 0: now. */
+    /** Milliseconds until a limit lets the key ask again. */
     get #waits() {
-        return this.#waitsUntil - serverNow();
+        return Math.max(0, this.#waitsUntil - serverNow());
     }
 
     /** @param {Blob} picture that is not finished */

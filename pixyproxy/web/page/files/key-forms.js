@@ -44,9 +44,9 @@ async function sendKey(path, method, json) {
 export function makeKey(made) {
     const fields = new KeyFields(null);
     const dialog = new FormDialog("Make a key", "Make the key", fields.elements, async () => {
-        const key = await sendKey("key", "POST", fields.values);
+        const { key: secret, ...key } = await sendKey("key", "POST", fields.values);
         made(key);
-        showSecret(dialog, key, `The key “${key.name}” is made`, "");
+        showSecret(dialog, secret, `The key “${key.name}” is made`, "");
     });
     dialog.open();
 }
@@ -79,10 +79,10 @@ export function rotateKey(key, rotated) {
     ];
     const dialog = new FormDialog(`Rotate “${key.name}”`, "Rotate", content, async () => {
         const json = { overlap: Number(overlap.value) };
-        const made = await askJson(`${pathOf(key.name)}/rotate`, { method: "POST", json });
+        const { key: secret, ...made } = await askJson(`${pathOf(key.name)}/rotate`, { method: "POST", json });
         rotated(made);
         const until = made.former_until ? `The former one works until ${momentOf(made.former_until)}.` : "";
-        showSecret(dialog, made, `“${key.name}” has a new secret`, until);
+        showSecret(dialog, secret, `“${key.name}” has a new secret`, until);
     });
     dialog.open();
 }
@@ -140,23 +140,23 @@ async function sendBudget(period, limit) {
 /**
  * The secret, once.
  * @param {FormDialog} dialog
- * @param {Key & {key: string}} made
+ * @param {string} key
  * @param {string} title
  * @param {string} words
  */
-function showSecret(dialog, made, title, words) {
+function showSecret(dialog, key, title, words) {
     const secret = el("input", {
         type: "text",
         class: "secret",
         readOnly: true,
-        value: made.key,
+        value: key,
         "aria-label": "The key",
     });
     secret.addEventListener("focus", () => secret.select());
     secret.addEventListener("copy", () => dialog.release());
     const told = el("p", { class: "told" });
     const copying = button("Copy", async () => {
-        const copied = await copy(made.key).then(
+        const copied = await copy(key).then(
             () => true,
             () => false,
         );
