@@ -37,11 +37,10 @@ export class Problem extends Error {
         this.generation = document.generation ?? null;
         /** @type {{detail: string, pointer: string}[]} */
         this.errors = document.errors ?? [];
-        /** All that the document says. */
         this.members = document;
         /** Seconds. @type {number} */
         this.retryAfter = document.retryAfter ?? 0;
-        /** When a limit lets the key ask again, in milliseconds; 0: there was none. */
+        /** When a limit ends; 0: there is none. */
         this.mayRepeatAt = this.status === 429 ? serverNow() + 1000 * this.retryAfter : 0;
     }
 }

@@ -103,7 +103,7 @@ export class GenerationTile {
         return this.#waits;
     }
 
-    /** Milliseconds until a limit lets the key ask again. */
+    /** Milliseconds until a limit ends. */
     get #waits() {
         return Math.max(0, this.#waitsUntil - serverNow());
     }

@@ -16,7 +16,7 @@ const DOUBLE_CLICK = 600; // milliseconds
 
 export class Make {
     #sources;
-    /** What is said under the box while there is nothing else to say. */
+    /** The usual hint. */
     promise = PROMISE;
     #last = { asked: "", moment: 0 };
     #options = el("div", { class: "options" });
