@@ -47,6 +47,9 @@ def main() -> int:
             take_still(browser, service.url, key)
             spend(service.url, key, folder, environment)
             with_page(browser, service.url, key, take_usage)
+            with_page(browser, service.url, key, take_keys)
+            # The other upstream has no prices, which a budget of everybody would need.
+            run_cli(folder, "budgets", "remove", "everybody", "month", environment=environment)
         finally:
             service.process.stop()
         upstream = PixyProxy(folder / "upstream", {}, arguments=("demo-upstream", "--delay", str(DELAY))).start(
@@ -108,6 +111,9 @@ def spend(url: str, key: str, folder: Path, environment: dict[str, str]) -> None
     draw_all(url, key)
     for name, count in OTHERS.items():
         draw_all(url, create_key(folder, name, "draw", environment), count=count)
+    run_cli(folder, "budgets", "set", "everybody", "20/month", environment=environment)
+    for name, budget, note in (("shop", "5/month", "pictures of products"), ("intern", "1/day", "until the spring")):
+        run_cli(folder, "keys", "set", name, "--budget", budget, "--note", note, environment=environment)
     with closing(sqlite3.connect(folder / "data/pixyproxy.db")) as database, database:
         moved = "strftime('%Y-%m-%d %H:%M:%f000', created_at, '-' || ((id * id * id + id * 11) % 29) || ' days')"
         database.execute(f"UPDATE generations SET created_at = {moved}")
@@ -121,6 +127,13 @@ def take_usage(page: Page) -> None:
     page.get_by_label("Days").select_option("Last 30 days")
     page.locator("#usage .chart svg").wait_for()
     take(page, "usage")
+
+
+def take_keys(page: Page) -> None:
+    """All keys, and what each may spend."""
+    page.get_by_role("link", name="Keys", exact=True).click()
+    page.locator("#keys tbody tr").first.wait_for()
+    take(page, "keys")
 
 
 def take_running(browser: Browser, url: str, key: str) -> None:
