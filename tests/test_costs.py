@@ -148,6 +148,29 @@ async def test_an_estimate_is_the_dearest_of_its_class_and_a_tenth() -> None:
     assert class_of("openai", asked) != class_of("demo", asked)
 
 
+async def test_partial_images_are_in_the_estimate_and_make_a_class_of_their_own() -> None:
+    stage = await priced()
+    quotes = Quotes(stage.prices, stage.ledger, upstream="openai")
+    asked = GenerationRequest(prompt="a", model=stage.model, quality="medium")
+    partials = 3 * 100 * 30_000
+    assert (await quotes.quote(asked, partials=3)).estimate == 40_000_000 + partials
+    async with stage.client() as client:
+        body = {"prompt": "a", "quality": "medium", "model": stage.model, "stream": True}
+        for streamed in ({}, {"partial_images": 0}, {"partial_images": 3}):
+            answer = await client.post("/v1/images/generations", json={**body, **streamed})
+            assert "image_generation.completed" in answer.text
+    plain, empty, shown = [each.quote for each in stage.generations.generations.values()]
+    assert plain is not None and empty is not None and shown is not None
+    assert (plain.cost_class, plain.estimate) == (class_of("openai", asked), 40_000_000)
+    assert (empty.cost_class, empty.estimate) == (plain.cost_class, plain.estimate)
+    assert shown.cost_class == class_of("openai", asked, partials=3) != plain.cost_class
+    assert shown.estimate == 40_000_000 + partials
+    quotes = Quotes(stage.prices, stage.ledger, upstream="openai")
+    cost = 33_110_000  # the fake upstream counts the same tokens with partial images and without
+    assert [(await quotes.quote(asked, partials=each)).estimate for each in (0, 3)] == [cost, cost]
+    assert (await quotes.quote(asked, partials=1)).estimate == 40_000_000 + partials // 3
+
+
 async def test_a_replayed_request_is_logged_without_its_cost(caplog: pytest.LogCaptureFixture) -> None:
     stage = await priced()
     with caplog.at_level(logging.INFO):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pixyproxy.bootstrap.services import DEFAULT_MODEL, DEMO_MODEL
 from pixyproxy.core.prices import TOKEN_PRICES, PriceTerms, cost_of, covers, reserve_of
 from pixyproxy.data.prices import shipped_prices
+from tests.examples import a_price
 
 SLOW_MACHINES_TOO = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ROOT = Path(__file__).parent.parent
@@ -135,7 +136,12 @@ def test_the_demo_upstream_costs_nothing_and_that_is_known(model: str) -> None:
     (price,) = prices_of(model, upstream="demo")
     values: dict[str, Any] = {"size": "16x16", "inputs": [{}]}
     assert cost_of(price, usage=None, answer=None, values=values, images=10) == 0
-    assert reserve_of(price, size=None, quality=None, images=10, edits=3) == 0
+    assert reserve_of(price, size=None, quality=None, images=10, edits=3, partials=3) == 0
+
+
+def test_partial_images_cost_nothing_where_images_have_a_price() -> None:
+    price = a_price(per_image={"*": {"*": 40_000_000}})
+    assert reserve_of(price, size=None, quality=None, images=1, partials=3) == 40_000_000
 
 
 def test_a_model_that_no_source_prices_has_no_row() -> None:

@@ -22,6 +22,8 @@ ANY = "*"
 """At the end of a model: whatever follows. In place of a quality or a size: whatever it is."""
 INPUT_TOKENS = 65 + 3 * 129 + 6240
 """Tokens of one input image, at most, by OpenAI's guide: of an image 3 times as long as wide, at high fidelity."""
+PARTIAL_TOKENS = 100
+"""Tokens of a partial image, by OpenAI's guide."""
 MAX_COST: Nano = 1_000_000 * DOLLAR
 """No generation costs more: a million dollars is a mistake in a price, and sums of such costs fit into no column."""
 SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
@@ -168,11 +170,14 @@ def cost_of(
     return total if total <= MAX_COST else None
 
 
-def reserve_of(price: PriceTerms, *, size: str | None, quality: str | None, images: int, edits: int = 0) -> Nano | None:
+def reserve_of(
+    price: PriceTerms, *, size: str | None, quality: str | None, images: int, edits: int = 0, partials: int = 0
+) -> Nano | None:
     """What so many images probably cost, before any of their kind was drawn; None: unknown.
 
     Of what is `auto` or not listed, the dearest listed counts; a picture with more pixels than the largest listed costs
     as much more. `edits`: how many input images there are (True: one); each adds `INPUT_TOKENS` to what an image costs.
+    `partials`: how many partial images are asked for; each adds `PARTIAL_TOKENS`.
     """
     table = price.reserve or price.per_image
     if table is None or images < 0:
@@ -184,6 +189,7 @@ def reserve_of(price: PriceTerms, *, size: str | None, quality: str | None, imag
         if price.image_in is None:
             return None
         one += price.image_in * INPUT_TOKENS * edits
+    one += (price.image_out or 0) * PARTIAL_TOKENS * partials
     return one * images if one * images <= MAX_COST else None
 
 

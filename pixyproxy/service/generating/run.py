@@ -99,7 +99,7 @@ class GenerationRunner:
         self._readiness.require_process()
         with nothing_spent():
             await self._readiness.require_parts()
-            quote = await self._quotes.quote(request)
+            quote = await self._quotes.quote(request, partials=partials.wanted if partials else 0)
         self._readiness.require_process()
         self._places.require(caller)
         if self._keeper.refused and len(self._running) >= TRIES:

@@ -1,7 +1,8 @@
 """Quotes: what a generation is expected to cost, before anything is spent.
 
 Expected is the dearest image of its class of the last 30 days, and a tenth more; before there is one, what the price
-reserves. A class has the generations with the same model, size, quality and kind: their costs differ little.
+reserves. A class has the generations with the same model, size, quality and kind, and as many partial images: their
+costs differ little.
 """
 
 import hashlib
@@ -33,25 +34,28 @@ class Quotes:
         self._without: TTLCache[str, None] = TTLCache(REMEMBERED, PRICE_SECONDS, timer=anyio.current_time)
         self._dearest: TTLCache[str, Nano] = TTLCache(REMEMBERED, CLASS_SECONDS, timer=anyio.current_time)
 
-    async def quote(self, request: GenerationRequest) -> Quote:
-        """What the generation of this request is expected to cost; `DatabaseUnavailableError`.
+    async def quote(self, request: GenerationRequest, *, partials: int = 0) -> Quote:
+        """What the generation of this request is expected to cost, with so many partial images asked for.
+
+        `DatabaseUnavailableError`.
 
         A model without a price has a quote without an estimate. So has a price that reserves nothing, until an image of
         the class was drawn.
         """
         now, model = datetime.now(UTC), request.model or ""
-        cost_class = class_of(self._upstream, request)
+        cost_class = class_of(self._upstream, request, partials=partials)
         price = self._known.get(model)
         if model not in self._known or (price is not None and price.valid_to is not None and price.valid_to <= now):
             price = await self._prices.find(upstream=self._upstream, model=model, at=now)
             self._known[model] = price
         if price is None:
             return Quote(cost_class=cost_class)
-        return Quote(
-            price_id=price.id, cost_class=cost_class, estimate=await self._estimate(price, request, cost_class)
-        )
+        estimate = await self._estimate(price, request, cost_class, partials=partials)
+        return Quote(price_id=price.id, cost_class=cost_class, estimate=estimate)
 
-    async def _estimate(self, price: Price, request: GenerationRequest, cost_class: str) -> Nano | None:
+    async def _estimate(
+        self, price: Price, request: GenerationRequest, cost_class: str, *, partials: int
+    ) -> Nano | None:
         images = request.n or 1
         dearest = self._dearest.get(cost_class)
         if dearest is None and cost_class not in self._without:
@@ -62,10 +66,12 @@ class Quotes:
                 self._dearest[cost_class] = dearest
         if dearest is not None:
             return min(-(-dearest * images * 11 // 10), MAX_NANO)
-        return reserve_of(price, size=request.size, quality=request.quality, images=images, edits=len(request.inputs))
+        size, quality, edits = request.size, request.quality, len(request.inputs)
+        return reserve_of(price, size=size, quality=quality, images=images, edits=edits, partials=partials)
 
 
-def class_of(upstream: str, request: GenerationRequest) -> str:
-    """The class of a request, as a digest: its parts have no common bound."""
-    parts = (upstream, request.model, request.size, request.quality, request.input_fidelity, len(request.inputs))
+def class_of(upstream: str, request: GenerationRequest, *, partials: int = 0) -> str:
+    """The class of a request for so many partial images, as a digest: its parts have no common bound."""
+    inputs = (request.input_fidelity, len(request.inputs))
+    parts = (upstream, request.model, request.size, request.quality, *inputs, partials)
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
