@@ -14,11 +14,13 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from benchmarks import (
+    against,
     connects,
     content,
     counts,
     edits,
     generation,
+    ledger,
     lists,
     not_modified,
     page,
@@ -46,6 +48,8 @@ PARTS: dict[str, ModuleType] = {
         lists,
         search,
         generation,
+        against,
+        ledger,
         edits,
         streams,
         slow_readers,
@@ -57,7 +61,7 @@ PARTS: dict[str, ModuleType] = {
 ROUNDS = 5
 """The fewest rounds of a full run."""
 ROWS = 1_000_000
-"""Images of the part `search` in a full run."""
+"""Images of the part `search`, and generations of the part `ledger`, in a full run."""
 HERE = Path(__file__).parent
 SCRATCH = ROOT / "build" / "benchmarks"
 """The results of a run that is not a full one; git ignores this folder."""
@@ -73,7 +77,15 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     root.add_argument("--rounds", type=int, default=ROUNDS, help=f"(default: {ROUNDS}, the fewest of a full run)")
-    root.add_argument("--rows", type=int, default=ROWS, help=f"images of the part search (default: {ROWS:,})")
+    root.add_argument(
+        "--rows", type=int, default=ROWS, help=f"images of the part search, generations of ledger (default: {ROWS:,})"
+    )
+    root.add_argument(
+        "--base",
+        default=against.BEFORE_THE_LEDGER,
+        metavar="COMMIT",
+        help="with which the part against compares (default: the one before the ledger)",
+    )
     root.add_argument("--quick", action="store_true", help="everything smaller: does it run at all?")
     root.add_argument(
         "--report", nargs="?", const=HERE / "results.json", type=Path, help="run nothing: report a results.json"
@@ -97,7 +109,7 @@ def main() -> int:
     os.environ["PATH"] += ":/usr/sbin"  # Debian's folder of nginx and mariadbd; PATH may lack it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parts = [part for part in PARTS if part in (options.parts or PARTS)]
-    results = measure(parts, rounds=options.rounds, quick=options.quick, rows=options.rows)
+    results = measure(parts, rounds=options.rounds, quick=options.quick, rows=options.rows, base=options.base)
     full = results.facts["full"]
     folder = HERE if full else SCRATCH
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +136,9 @@ def missing_programs() -> list[str]:
     return [name for name, there in found.items() if not there]
 
 
-def measure(parts: list[str], *, rounds: int, quick: bool, rows: int = ROWS) -> Results:
+def measure(
+    parts: list[str], *, rounds: int, quick: bool, rows: int = ROWS, base: str = against.BEFORE_THE_LEDGER
+) -> Results:
     """Run the parts. The results report a part that fails, and the next one runs."""
     begun = time.monotonic()
     results = Results()
@@ -139,7 +153,11 @@ def measure(parts: list[str], *, rounds: int, quick: bool, rows: int = ROWS) -> 
                 results.facts = {
                     "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
                     "quick": quick,
-                    "full": not quick and rounds >= ROUNDS and rows >= ROWS and len(parts) == len(PARTS),
+                    "full": not quick
+                    and rounds >= ROUNDS
+                    and rows >= ROWS
+                    and len(parts) == len(PARTS)
+                    and base == against.BEFORE_THE_LEDGER,
                     "rounds": rounds,
                     "commit": commit(),
                     "machine": machine(),
@@ -147,7 +165,7 @@ def measure(parts: list[str], *, rounds: int, quick: bool, rows: int = ROWS) -> 
                     "unknown settings": unknown_settings(),
                     "nginx": NGINX_WORDS,
                 }
-                run = Run(rounds, quick, folder, results, progress, mariadb, seaweedfs, rows)
+                run = Run(rounds, quick, folder, results, progress, mariadb, seaweedfs, rows, base)
                 for part in parts:
                     attempt(part, run)
             finally:

@@ -77,6 +77,14 @@ BURSTS = {
 """Generations that arrive in the same moment, and PIXYPROXY_MAX_GENERATIONS if not its default."""
 EDITS = {"32 edits of 4 × 10 MB, forms": "form", "32 edits of 4 × 10 MB, JSON": "json"}
 STREAMS = "100 streams, half of them read slowly"
+BASE = "PixyProxy at the base"
+SQLITE, MARIADB, MYSQL = "SQLite", "MariaDB", "MySQL"
+DATABASES = (SQLITE, MARIADB)
+"""Over which two commits are compared; the pictures are in a folder."""
+A_304, A_LIST = "a 304", "a list of 50"
+A_YEAR, A_MONTH = "a year by month and key", "the present month by key"
+USAGES = (A_YEAR, A_MONTH)
+FIRST_ASKED = "the first question"
 FIRST_VIEW = "first view, 1440 × 900"
 WHOLE_GALLERY = "500 pictures scrolled through"
 MANY_TILES, MANY_DAYS = "10,000 tiles of a day", "10,000 tiles of 100 days"
@@ -98,3 +106,13 @@ def content_cases(size: str) -> tuple[str, ...]:
 def connection_cases() -> tuple[str, ...]:
     """The cases of what has no size."""
     return tuple(f"{each} connections" for each in CONNECTIONS)
+
+
+def drawn_over(database: str) -> str:
+    """The case of generations of two commits."""
+    return f"a generation, {database}"
+
+
+def usage_over(case: str, database: str) -> str:
+    """The case of a question for the usage."""
+    return f"{case}, {database}"

@@ -137,6 +137,28 @@ def generation(results: Results) -> str:
     return f"{spread}\nThe cost of a generation in the servers behind PixyProxy:\n\n{beside}\n{bursts}"
 
 
+def against(results: Results) -> str:
+    """Both commits over each database, and by how much ours is more."""
+    figures = {
+        "cpu_ms": "CPU ms",
+        "added_cpu_ms": "more",
+        "p50_ms": "p50 ms",
+        "added_p50_ms": "more",
+        "p99_ms": "p99 ms",
+    }
+    drawn = (names.drawn_over(database) for database in names.DATABASES)
+    asked = (f"{case}, {database}" for case in (names.A_304, names.A_LIST) for database in names.DATABASES)
+    return cases_and_contestants(results, "against", figures, (*drawn, *asked), (names.BASE, names.OURS))
+
+
+def ledger(results: Results) -> str:
+    """The latency of each question, and how long the first one took."""
+    figures = {"p50_ms": "p50 ms", "worst_ms": "slowest ms", "cpu_ms": "our CPU ms", "s": "seconds in all"}
+    databases = (*names.DATABASES, names.MYSQL)
+    cases = [names.usage_over(case, each) for case in (*names.USAGES, names.FIRST_ASKED) for each in databases]
+    return cases_and_contestants(results, "ledger", figures, cases, (names.OURS,))
+
+
 def edits(results: Results) -> str:
     """Growth of memory, how long it took, and the latency of other requests meanwhile."""
     figures = {"growth_mb": "memory + MB", "errors": "errors", "seconds": "seconds to the last answer"}
@@ -201,6 +223,8 @@ TABLES = {
     "lists": lists,
     "search": search,
     "generation": generation,
+    "against": against,
+    "ledger": ledger,
     "edits": edits,
     "streams": streams,
     "slow_readers": slow_readers,
@@ -259,7 +283,10 @@ def report(results: Results, *, notes: str = "") -> str:
         texts.append(f"**These parts failed:**\n\n{failures}")
     for part in TITLES:
         if part in results.parts():
-            words = textwrap.fill(WORDS[part].strip().format(nginx=results.facts.get("nginx", "?")), 120)
+            words = textwrap.fill(
+                WORDS[part].strip().format(nginx=results.facts.get("nginx", "?"), base=results.facts.get("base", "?")),
+                120,
+            )
             tables = TABLES[part](results)
             texts.append(f"## {TITLES[part]}\n\n{words}\n\n{tables}{notes_of(notes, part)}{profiles(results, part)}")
     return "\n".join(texts)

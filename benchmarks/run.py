@@ -58,7 +58,9 @@ class Run:
     mariadb: MariaDB
     seaweedfs: SeaweedFS
     rows: int = 1_000_000
-    """Of the part `search`."""
+    """Of the parts `search` and `ledger`."""
+    base: str = ""
+    """The commit that the part `against` compares with."""
     _names: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
 
     @property

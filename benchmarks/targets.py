@@ -193,6 +193,21 @@ def generation_targets() -> tuple[Target, ...]:
     )
 
 
+def against_targets() -> tuple[Target, ...]:
+    """The targets for a generation beside the commit before the ledger."""
+    cases = tuple(names.drawn_over(database) for database in names.DATABASES)
+    return (
+        Target("against", "a generation: added CPU", cases, names.OURS, "added_cpu_ms", "≤", 1, unit="ms"),
+        Target("against", "a generation: added latency p50", cases, names.OURS, "added_p50_ms", "≤", 5, unit="ms"),
+    )
+
+
+def ledger_targets() -> tuple[Target, ...]:
+    """The targets for the usage of 1,000,000 generations."""
+    cases = tuple(names.usage_over(names.A_YEAR, each) for each in (*names.DATABASES, names.MYSQL))
+    return (Target("ledger", "usage by month and key p50", cases, names.OURS, "p50_ms", "≤", 300, unit="ms"),)
+
+
 def edits_targets() -> tuple[Target, ...]:
     """The targets for 32 edits at once."""
     cases = tuple(names.EDITS)
@@ -291,6 +306,8 @@ TARGETS = (
     *lists_targets(),
     *search_targets(),
     *generation_targets(),
+    *against_targets(),
+    *ledger_targets(),
     *edits_targets(),
     *streams_targets(),
     *slow_readers_targets(),
