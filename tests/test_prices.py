@@ -264,6 +264,18 @@ async def test_inside_a_transaction_a_price_that_was_read_once_is_kept(stage: St
         await database.read(lambda commit: rows.get(commit, price.id + 1))
 
 
+@SQL
+async def test_a_price_that_was_read_once_needs_no_database(stage: Stage) -> None:
+    price, database = await stage.set(), stage.database
+    assert database is not None
+    found, asked = SqlPriceRepository(database), SqlPriceRepository(database)
+    assert await found.find(upstream="openai", model="gpt-image-2", at=day(2)) == await asked.get(price.id) == price
+    await database.execute("DELETE FROM prices")  # which nobody does
+    assert await found.get(price.id) == await asked.get(price.id) == price
+    with pytest.raises(NotFoundError):
+        await SqlPriceRepository(database).get(price.id)
+
+
 ODD = ("{", "[]", "3", '{"low": 3}', '{"low": {"1x1": -1}}', '{"low": {"1x1": 0.5}}', "{}")
 """What another version may write into a column of JSON."""
 

@@ -109,9 +109,13 @@ class PriceRows:
     def __init__(self) -> None:
         self._kept: dict[int, Price] = {}
 
+    def kept(self, price_id: int) -> Price | None:
+        """The price with this id, if it was read before."""
+        return self._kept.get(price_id)
+
     def get(self, transaction: Transaction, price_id: int) -> Price:
         """The price with this id; `NotFoundError` if there is none."""
-        kept = self._kept.get(price_id)
+        kept = self.kept(price_id)
         if kept is not None:
             return kept
         row = transaction.one(BY_ID, id=price_id)
@@ -201,7 +205,10 @@ class SqlPriceRepository:
         )
 
     async def get(self, price_id: int) -> Price:
-        """The price with this id; `NotFoundError` if there is none."""
+        """The price with this id; `NotFoundError` if there is none. One that was read before needs no database."""
+        kept = self._rows.kept(price_id)
+        if kept is not None:
+            return kept
         return await self._database.read(lambda transaction: self._rows.get(transaction, price_id))
 
     async def list(self) -> tuple[Price, ...]:
