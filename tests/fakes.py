@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
@@ -634,6 +634,15 @@ class FakeUsageRepository:
 
     async def store(self, *, seconds: float) -> int:
         return 0
+
+    async def days(self) -> tuple[date, ...]:
+        return ()
+
+    async def audit(self, day: date) -> None:
+        return None
+
+    async def forget(self, day: date) -> None:
+        return None
 
 
 def add_generation(sums: Sums, generation: Generation) -> None:

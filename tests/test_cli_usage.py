@@ -1,5 +1,6 @@
 """`pixyproxy usage`: a table, and CSV."""
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,3 +92,26 @@ def test_bad_arguments_are_named(used: Path, arguments: tuple[str, ...], names: 
 
 def test_a_span_without_a_day_is_refused(used: Path) -> None:
     assert "--to" in said(used, "--from", "2026-11-02", "--to", "2026-11-01", status=2)
+
+
+def test_check_names_a_stored_day_that_is_wrong_and_reconcile_lets_it_be_added_up_anew(tmp_path: Path) -> None:
+    def ran(*arguments: str, status: int = 0) -> list[str]:
+        done = run_cli(tmp_path, *arguments, environment=SETTINGS)
+        assert done.returncode == status, done.stderr
+        return done.stdout.splitlines()
+
+    ran("migrate")
+    connection = sqlite3.connect(tmp_path / "pixyproxy-data" / "pixyproxy.db")
+    with connection:
+        connection.execute("INSERT INTO usage_days VALUES ('2026-01-05')")
+        values = "('2026-01-05', 0, 'gpt-image-2', 'succeeded', 3, 4, 0, 36, 0, 3168, 95220000, 0)"
+        connection.execute(f"INSERT INTO usage_sums VALUES {values}")
+    connection.close()
+    finding = "stored usage of a day that is not what its generations say"
+    found = "2026-01-05 has 3 generations, 4 images and $0.09522, its records 0 generations, 0 images and $0:"
+    hint = "'pixyproxy reconcile --apply' removes these days, and they are added up anew."
+    assert ran("check", status=1) == [f"{found}  {finding}", f"{finding}: 1", hint]
+    assert ran("reconcile")[:2] == [f"{found}  {finding}", f"{finding}: 1"]
+    fixed = "removed, to be added up anew"
+    assert ran("reconcile", "--apply") == [f"{found}  {finding}: {fixed}", f"{finding}: 1, of these {fixed}: 1"]
+    assert ran("check") == ["Database and storage agree."]

@@ -25,7 +25,7 @@ from pixyproxy.core.exceptions import (
 from pixyproxy.core.generations import Generation, GenerationState, RecordedRequest
 from pixyproxy.core.ledger import Quote, cost_of_success
 from pixyproxy.core.limits import DatabaseLimits
-from pixyproxy.core.usage import ONE_DAY, Dimension, Span, Sums, total_of
+from pixyproxy.core.usage import ONE_DAY, Dimension, Span, Sums, UnequalDay, total_of
 from pixyproxy.data.budgets import SqlBudgetRepository
 from pixyproxy.data.database import SqlDatabase
 from pixyproxy.data.generations import SqlGenerationRepository
@@ -167,6 +167,11 @@ class Books:
         """The days that are stored."""
         return [str(row["day"]) for row in await self.database.all("SELECT day FROM usage_days ORDER BY day")]
 
+    async def unequal(self) -> list[UnequalDay]:
+        """The stored days that are not what their generations say."""
+        audited = [await self.usage.audit(day) for day in await self.usage.days()]
+        return [each for each in audited if each is not None]
+
 
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -217,6 +222,7 @@ async def test_the_sums_are_those_of_all_records_whatever_happens_to_stored_days
             if (generation.state is GenerationState.RUNNING or is_interrupted(generation)) and chance.random() < 0.5:
                 begun[number] = await books.end(chance, generation)
         await books.require_right_sums()
+        assert await books.unequal() == []
     first, *others = await books.stored()
     assert others == [f"{day}" for day in days_between(first, DAYS[-1])]
     for table in ("usage_days", "usage_sums", "usage_open"):
@@ -317,6 +323,7 @@ async def test_replicas_that_ask_while_generations_end_never_count_one_twice_or_
             for by in ([Dimension.DAY], [Dimension.KEY, Dimension.STATE], [Dimension.MODEL]):
                 found = await replicas[number % 2].usage.sums(EVER, by=by)
                 assert total_of(found.values()).generations == len(begun)
+                assert await replicas[number % 2].unequal() == []
 
         await asyncio.gather(*map(end, range(60)), *map(ask, range(10)))
         for replica in replicas:
@@ -324,6 +331,51 @@ async def test_replicas_that_ask_while_generations_end_never_count_one_twice_or_
     finally:
         for replica in replicas:
             replica.close()
+
+
+CHANGES = {
+    "more was spent": "UPDATE usage_sums SET cost_nano = cost_nano + 1 WHERE day = :day",
+    "another model": "UPDATE usage_sums SET model = 'another' WHERE day = :day",
+    "no sums": "DELETE FROM usage_sums WHERE day = :day",
+    "one runs that is not named": "DELETE FROM usage_open WHERE day = :day",
+    "one is named that is of another day": "INSERT INTO usage_open VALUES (:day, 1234567)",
+    "the day, and not its sums": "DELETE FROM usage_days WHERE day = :day",
+}
+"""What somebody may do by hand."""
+HARMLESS = "the day, and not its sums"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_the_audit_finds_a_day_that_was_changed_by_hand_and_it_is_added_up_anew(
+    books: Books, change: str
+) -> None:
+    for day in DAYS[2:5]:
+        running, ended = await books.begin(random.Random(4), day=day), await books.begin(random.Random(5), day=day)
+        assert running.state is GenerationState.RUNNING
+        await books.generations.fail(ended, error=ERRORS[1])
+    assert await books.usage.store(seconds=60) == 0
+    assert await books.unequal() == []
+    await books.database.execute(CHANGES[change], day=f"{DAYS[3]}")
+    found = [(each.day, each.recorded.running) for each in await books.unequal()]
+    assert found == ([] if change == HARMLESS else [(DAYS[3], int(change == "one runs that is not named"))])
+    await books.usage.forget(DAYS[3])
+    assert DAYS[3] not in await books.usage.days()
+    await books.require_sums_of_records()
+    assert await books.usage.days() == DAYS[2:5]
+    assert await books.unequal() == []
+
+
+async def test_the_audit_finds_a_generation_that_began_in_a_day_that_was_stored(books: Books) -> None:
+    await books.begin(random.Random(4), day=DAYS[3])
+    await books.usage.store(seconds=60)
+    late = await books.begin(random.Random(4), day=DAYS[4])
+    await books.database.execute(
+        "UPDATE generations SET created_at = :at WHERE guid = :guid",
+        at=f"{DAYS[3]} 12:00:00.000000",
+        guid=str(late.guid),
+    )
+    (unequal,) = await books.unequal()
+    assert (unequal.day, unequal.stored.generations, unequal.recorded.generations) == (DAYS[3], 0, 1)
 
 
 def is_interrupted(generation: Generation) -> bool:

@@ -49,6 +49,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
                     await record_instance(stores)
             with show_summary(reconciler), show_progress() as progress:
                 await reconciler.settle()
+                await reconciler.audit_usage()
                 rest = await reconciler.compare(
                     after=options.after or "", grace=grace, most=options.max_deletes, progress=progress
                 )

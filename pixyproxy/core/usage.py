@@ -101,6 +101,15 @@ class Sums:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+@dataclass(frozen=True, slots=True)
+class UnequalDay:
+    """A stored day that is not what its generations say, and what all its groups have and should have together."""
+
+    day: date
+    stored: Sums
+    recorded: Sums
+
+
 SUMMED = tuple(each.name for each in fields(Sums))
 
 

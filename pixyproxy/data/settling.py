@@ -16,7 +16,7 @@ from pixyproxy.data import ledger
 from pixyproxy.data.conversions import json_to_column, time_to_column
 from pixyproxy.data.database import Row, Transaction
 from pixyproxy.data.image_rows import insert_image
-from pixyproxy.data.usage_rows import forget_day
+from pixyproxy.data.usage_days import forget_day
 
 INTERRUPTED = GenerationInterruptedError.name
 ANSWERED_WITHIN = limits.ANSWERED_WITHIN

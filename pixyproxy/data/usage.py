@@ -8,19 +8,30 @@ another division between sums and ids, and one of them commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import anyio
 
 from pixyproxy.core.exceptions import ConflictError, InvalidRequestError, UsageNotReadyError
-from pixyproxy.core.usage import ONE_DAY, SUMMED, Dimension, Span, Sums
+from pixyproxy.core.usage import ONE_DAY, Dimension, Span, Sums, UnequalDay, total_of
 from pixyproxy.data.conversions import column_to_time
-from pixyproxy.data.database import Row, SqlDatabase, Transaction
+from pixyproxy.data.database import SqlDatabase, Transaction
+from pixyproxy.data.usage_days import (
+    OF_A_DAY,
+    Groups,
+    add_entries,
+    forget_day,
+    insert_day,
+    missing,
+    open_ids,
+    stored_day,
+    stored_days,
+    stored_groups,
+)
 from pixyproxy.data.usage_rows import ROWS, Entry, Position, beginning_of, entries_of, entries_page
 
 LATE = timedelta(hours=1)
@@ -28,35 +39,6 @@ LATE = timedelta(hours=1)
 FILL = 10.0
 """Seconds that a question adds up days for the first time; then the client must ask again."""
 MAX_GROUPS = 20_000
-COLUMN = {
-    Dimension.DAY: "day",
-    Dimension.MONTH: "SUBSTR(day, 1, 7)",
-    Dimension.KEY: "api_key_id",
-    Dimension.MODEL: "model",
-    Dimension.STATE: "state",
-}
-STORED = """
-    SELECT {columns}SUM(generations) AS generations, SUM(images) AS images, 0 AS running, 0 AS reserved,
-           SUM(CASE WHEN state = 'failed' THEN generations ELSE 0 END) AS failed, SUM(unpriced) AS unpriced,
-           SUM(text_in) AS text_in, SUM(image_in) AS image_in, SUM(output) AS output, SUM(cost_nano) AS cost,
-           SUM(estimated_nano) AS estimated
-    FROM usage_sums
-    WHERE day >= :since AND day < :until{owner}
-    {grouping}
-    LIMIT :rows
-"""
-INSERT = """
-    INSERT INTO usage_sums
-        (day, api_key_id, model, state, generations, images, unpriced, text_in, image_in, output, cost_nano,
-         estimated_nano)
-    VALUES
-        (:day, :api_key_id, :model, :state, :generations, :images, :unpriced, :text_in, :image_in, :output, :cost,
-         :estimated)
-"""
-OPEN = "SELECT generation_id FROM usage_open WHERE day >= :since AND day < :until ORDER BY day, generation_id"
-OF_A_DAY = (Dimension.KEY, Dimension.MODEL, Dimension.STATE)
-
-Groups = dict[tuple[str | int, ...], Sums]
 
 
 @dataclass(frozen=True)
@@ -142,17 +124,30 @@ class SqlUsageRepository:
             add_entries(groups, (each for each in page if each.final), by=OF_A_DAY)
             unsettled += [each.id for each in page if not each.final]
 
-        def write(transaction: Transaction) -> None:
-            transaction.execute("INSERT INTO usage_days (day) VALUES (:day)", day=day.isoformat())
-            rows = [{"day": day.isoformat(), **group_to_row(values, sums)} for values, sums in groups.items()]
-            transaction.execute_many(INSERT, rows)
-            transaction.execute_many(
-                "INSERT INTO usage_open (day, generation_id) VALUES (:day, :generation_id)",
-                [{"day": day.isoformat(), "generation_id": each} for each in unsettled],
-            )
-
         with suppress(ConflictError):  # another process was faster
-            await self._database.transaction(write)
+            await self._database.transaction(partial(insert_day, day=day, groups=groups, unsettled=unsettled))
+
+    async def days(self) -> tuple[date, ...]:
+        """The days that are stored, oldest first."""
+        return await self._database.search(stored_days)
+
+    async def audit(self, day: date) -> UnequalDay | None:
+        """Compare what is stored of a day with its generations; None if they agree.
+
+        Those in no sum may end meanwhile, the others do not change. A day that is stored anew meanwhile agrees.
+        """
+        read, recorded, found = partial(stored_day, day=day), Groups(), set[int]()
+        stored, unsettled = await self._database.search(read)
+        async for page in self._pages(Span(day, day + ONE_DAY)):
+            add_entries(recorded, (each for each in page if each.id not in unsettled), by=OF_A_DAY)
+            found |= {each.id for each in page} & unsettled
+        if (stored, unsettled) == (recorded, found) or await self._database.search(read) != (stored, unsettled):
+            return None
+        return UnequalDay(day, stored=total_of(stored.values()), recorded=total_of(recorded.values()))
+
+    async def forget(self, day: date) -> None:
+        """Remove what is stored of a day: it is added up anew."""
+        await self._database.transaction(partial(forget_day, day=day))
 
     def _require_few(self, groups: Groups) -> None:
         if len(groups) > self._most:
@@ -167,74 +162,3 @@ class SqlUsageRepository:
         until = max(span.until, since)
         over = since if first is None else min(max((now - LATE).date(), since), until)
         return Parts(Span(since, over), Span(over, until))
-
-
-def missing(transaction: Transaction, span: Span) -> list[date]:
-    """The days of a span that are not stored, oldest first."""
-    known = {
-        day_of(row["day"])
-        for row in transaction.all("SELECT day FROM usage_days WHERE day >= :since AND day < :until", **bounds(span))
-    }
-    days = (span.since + timedelta(days=number) for number in range((span.until - span.since).days))
-    return [day for day in days if day not in known]
-
-
-def stored_groups(
-    transaction: Transaction, span: Span, *, by: tuple[Dimension, ...], api_key_id: int | None, rows: int
-) -> Groups:
-    """The sums of stored days."""
-    found = transaction.all(
-        STORED.format(
-            columns="".join(f"{COLUMN[each]} AS g_{each.value}, " for each in by),
-            owner="" if api_key_id is None else " AND api_key_id = :api_key_id",
-            grouping="GROUP BY " + ", ".join(COLUMN[each] for each in by) if by else "",
-        ),
-        rows=rows,
-        **({} if api_key_id is None else {"api_key_id": api_key_id}),
-        **bounds(span),
-    )
-    groups: Groups = {}
-    for row in found:
-        if row["generations"] is not None:
-            groups[values_of(row, by)] = Sums(**{name: int(row[name]) for name in SUMMED})
-    return groups
-
-
-def open_ids(transaction: Transaction, span: Span) -> list[int]:
-    """The generations of stored days that are in no sum."""
-    return [row["generation_id"] for row in transaction.all(OPEN, **bounds(span))]
-
-
-def values_of(row: Row, by: tuple[Dimension, ...]) -> tuple[str | int, ...]:
-    """The values by which a group is named."""
-    return tuple(
-        day_of(row[f"g_{each.value}"]).isoformat() if each is Dimension.DAY else row[f"g_{each.value}"] for each in by
-    )
-
-
-def add_entries(groups: Groups, entries: Iterable[Entry], *, by: tuple[Dimension, ...]) -> None:
-    """Add entries to their groups."""
-    for entry in entries:
-        values = entry.values(by)
-        known = groups.get(values)
-        if known is None:
-            groups[values] = entry.sums
-        else:
-            known.add(entry.sums)
-
-
-def group_to_row(values: tuple[str | int, ...], sums: Sums) -> dict[str, Any]:
-    """The columns of a group of a day."""
-    names = tuple(each for each in SUMMED if each not in ("running", "failed", "reserved"))
-    key, model, state = values
-    return {"api_key_id": key, "model": model, "state": state, **{name: getattr(sums, name) for name in names}}
-
-
-def bounds(span: Span) -> dict[str, Any]:
-    """The days of a span as parameters."""
-    return {"since": span.since.isoformat(), "until": span.until.isoformat()}
-
-
-def day_of(value: date | str) -> date:
-    """The day of a column: SQLite gives the text."""
-    return date.fromisoformat(value) if isinstance(value, str) else value

@@ -134,9 +134,3 @@ def beginning_of(day: date) -> Position:
 def entries_of(transaction: Transaction, ids: Sequence[int]) -> list[Entry]:
     """What the generations with these ids add now."""
     return [row_to_entry(row) for row in transaction.all(OF_IDS, ids=tuple(ids))] if ids else []
-
-
-def forget_day(transaction: Transaction, day: date) -> None:
-    """Remove what is stored of a day, in which a final generation has changed after all: it is added up anew."""
-    for table in ("usage_days", "usage_sums", "usage_open"):
-        transaction.execute(f"DELETE FROM {table} WHERE day = :day", day=day.isoformat())

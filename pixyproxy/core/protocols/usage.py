@@ -1,9 +1,10 @@
 """What generations add up to."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Protocol
 
-from pixyproxy.core.usage import Dimension, Span, Sums
+from pixyproxy.core.usage import Dimension, Span, Sums, UnequalDay
 
 
 class UsageRepository(Protocol):
@@ -21,3 +22,12 @@ class UsageRepository(Protocol):
 
     async def store(self, *, seconds: float) -> int:
         """Add up days that are over for so many seconds, oldest first; how many are left."""
+
+    async def days(self) -> tuple[date, ...]:
+        """The days that are stored, oldest first."""
+
+    async def audit(self, day: date) -> UnequalDay | None:
+        """Compare what is stored of a day with what its generations say; None if they agree."""
+
+    async def forget(self, day: date) -> None:
+        """Remove what is stored of a day: the next `sums` or `store` adds it up anew."""

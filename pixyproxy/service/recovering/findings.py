@@ -24,6 +24,7 @@ class Finding(StrEnum):
     LOST = "row without an object"
     BROKEN = "row whose object has another size"
     UNBALANCED = "sum of the ledger that does not add up"
+    USAGE = "stored usage of a day that is not what its generations say"
 
 
 FIXED = {
@@ -33,6 +34,7 @@ FIXED = {
     Finding.DELETION: "finished",
     Finding.ORPHAN: "removed",
     Finding.THUMBNAIL: "removed",
+    Finding.USAGE: "removed, to be added up anew",
 }
 """The text for a finding that was fixed."""
 

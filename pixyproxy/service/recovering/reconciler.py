@@ -52,8 +52,8 @@ class Reconciler:
     """Brings storage and database into agreement. With `apply` False it changes nothing.
 
     `lease` is in seconds. `report` is called with every disagreement; `counts` and `fixed` have their numbers.
-    `compare` and `count_orphans` are those of `Comparison`: only commands call them, so that only commands remove
-    objects without a row.
+    `compare` and `count_orphans` are those of `Comparison`, `audit_ledger` and `audit_usage` those of `Audit`: only
+    commands call them, so that only commands remove objects without a row.
     """
 
     def __init__(
@@ -72,7 +72,8 @@ class Reconciler:
         self._completion = Completion(stores.completion)
         comparison = Comparison(stores, recovery=self._recovery, findings=self._findings, apply=apply)
         self.compare, self.count_orphans = comparison.run, comparison.count_orphans
-        self.audit = Audit(stores, findings=self._findings).run
+        audit = Audit(stores, findings=self._findings, apply=apply)
+        self.audit_ledger, self.audit_usage = audit.ledger, audit.usage
 
     async def run(self, *, interval: float) -> None:
         """Settle what is left behind, every `interval` seconds from start to start, until it is cancelled.
