@@ -2,12 +2,16 @@
 
 import math
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from benchmarks import counts, generation, names, profiling, report, words
+from benchmarks import against, counts, generation, names, profiling, report, words
 from benchmarks.__main__ import exit_status
+from benchmarks.commits import Version, check_out, known_commit
+from benchmarks.contestants import ROOT
+from benchmarks.ledger_rows import COLUMNS, DAYS, Year, row_of
 from benchmarks.measuring import cpu_seconds, family, median, percentile, resident_mb
 from benchmarks.pictures import png
 from benchmarks.results import Measurement, Profile, Results
@@ -221,3 +225,49 @@ def test_pictures_have_their_exact_size_and_are_pictures(size: int) -> None:
 def test_settings_that_pixyproxy_does_not_know_are_left_out() -> None:
     given = {"PIXYPROXY_MAX_GENERATIONS": "3", "PIXYPROXY_OF_TOMORROW": "1", "OPENAI_API_KEY": "x"}
     assert known(given) == {"PIXYPROXY_MAX_GENERATIONS": "3", "OPENAI_API_KEY": "x"}
+
+
+def test_a_year_of_generations_ends_now_and_every_day_has_equally_many() -> None:
+    for hour in (0, 9, 23):
+        year = Year(DAYS * 10 - 3, datetime(2028, 3, 1, hour, 0, 1, tzinfo=UTC))
+        moments = [year.moment(number) for number in range(year.rows)]
+        assert moments == sorted(set(moments))
+        assert moments[0].date() == year.first == year.now.date() - timedelta(days=365)
+        assert moments[-1] < year.now
+        for day in range(DAYS):
+            assert sum(each.date() == year.first + timedelta(days=day) for each in moments) == (10 if day < 365 else 7)
+    assert len(row_of(year, 5)) == len(COLUMNS)
+
+
+def test_turns_alternate_and_neither_is_always_first() -> None:
+    first, second = against.turns(1), against.turns(2)
+    assert first == first[::-1] and first[0] == second[1] == names.BASE
+    assert sorted(first) == sorted(second)
+
+
+def test_the_package_of_a_commit_is_written_and_another_one_is_noticed(tmp_path: Path) -> None:
+    assert known_commit("no-such-commit") is None
+    if (head := known_commit("HEAD")) is None:
+        pytest.skip("this is no clone")
+    check_out(head, tmp_path / "there")
+    assert (tmp_path / "there" / "pixyproxy" / "cli" / "main.py").exists()
+    there = Version(tmp_path / "there")
+    there.prepare(tmp_path, {"PYTHONPATH": str(there.package)}, ["unheard-of command"])
+    with pytest.raises(RuntimeError, match="runs, and not"):
+        there.prepare(tmp_path, {"PYTHONPATH": str(ROOT)}, [])
+    with pytest.raises(RuntimeError, match="prices check"):
+        there.prepare(tmp_path, {"PYTHONPATH": str(there.package)}, ["prices check"])
+
+
+def test_a_commit_beside_its_base_is_reported_with_the_difference() -> None:
+    results = Results(facts={**FACTS, "base": "abc1234"})
+    case = names.drawn_over(names.SQLITE)
+    results.measurements += measured("against", case, names.BASE, "cpu_ms", 12.0, 14.0, 13.0)
+    results.measurements += measured("against", case, names.OURS, "cpu_ms", 13.5, 14.5, 13.75)
+    results.measurements += measured("against", case, names.OURS, "added_cpu_ms", 1.5, 0.5, 0.75)
+    text = report.report(results)
+    assert "the same at the commit abc1234" in text
+    assert f"| {case}, {names.BASE} | 13 | – |" in text
+    assert f"| {case}, {names.OURS} | 13.8 | 0.75 |" in text
+    (target,) = [each for each in TARGETS if (each.part, each.figure) == ("against", "added_cpu_ms")]
+    assert evaluate(target, results).reached is None, "it was not measured over MariaDB"
