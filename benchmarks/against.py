@@ -7,7 +7,7 @@ import http.client
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from benchmarks import names
@@ -22,10 +22,12 @@ from tests.servers import PixyProxy
 PART = "against"
 BEFORE_THE_LEDGER = "bbf83f3"
 """The default base."""
-TURNS = 2
-"""Of each in a round: the first one, the other one twice, the first one."""
-DRAWN, QUICK_DRAWN = 60, 4
-"""Generations of a turn, one after the other."""
+DRAWN, QUICK_DRAWN = 120, 8
+"""Generations of each in a round, one at a time, in turn."""
+AFTER = 0.5
+"""Seconds in which a process may finish what follows an answer."""
+LOADS = 2
+"""Loads of each in a round, in turn."""
 CONNECTIONS = 8
 PAGE = 50
 KEY = {"Authorization": f"Bearer {planted.API_KEY}"}
@@ -43,23 +45,17 @@ class Running:
 
     server: PixyProxy
     pid: int
+    connection: http.client.HTTPConnection
 
-    def drawn(self, count: int) -> list[float]:
-        """Seconds of each of so many generations, one after the other on one connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
-        taken = []
-        try:
-            for _ in range(count):
-                begun = time.perf_counter()
-                connection.request("POST", "/image", BODY, {**KEY, "Content-Type": "application/json"})
-                answer = connection.getresponse()
-                body = answer.read()
-                taken.append(time.perf_counter() - begun)
-                if answer.status != 201:
-                    raise WrongAnswerError(f"POST /image: {answer.status} {body[:300]!r}")
-        finally:
-            connection.close()
-        return taken
+    def draw(self) -> float:
+        """Seconds of a generation, on a connection that is kept."""
+        begun = time.perf_counter()
+        self.connection.request("POST", "/image", BODY, {**KEY, "Content-Type": "application/json"})
+        answer = self.connection.getresponse()
+        body = answer.read()
+        if answer.status != 201:
+            raise WrongAnswerError(f"POST /image: {answer.status} {body[:300]!r}")
+        return time.perf_counter() - begun
 
     def addresses(self) -> dict[str, Address]:
         """Its newest picture, which the client has already, and the first page of its list."""
@@ -86,8 +82,8 @@ def run(run: Run) -> None:
     with stopping(stub):
         for database in names.DATABASES:
             with serving(run, versions, database, upstream=f"127.0.0.1:{stub.port}") as running:
-                for each in running.values():
-                    each.drawn(2 if run.quick else 20)
+                for who in turns(1, 2 if run.quick else 20):
+                    running[who].draw()
                 for number in range(1, run.rounds + 1):
                     draw(run, running, database, number)
                     request(run, running, database, number)
@@ -96,37 +92,40 @@ def run(run: Run) -> None:
 @contextmanager
 def serving(run: Run, versions: dict[str, Version], database: str, *, upstream: str) -> Iterator[dict[str, Running]]:
     """A server of each version over a database of its own."""
-    servers = {}
-    for who, version in versions.items():
-        folder = run.next_folder(PART)
-        name = folder.name.replace("-", "_")
-        url = run.mariadb.create(name) if database == names.MARIADB else None
-        servers[who] = version.serve(folder, database=url, upstream=upstream)
-    with stopping(*servers.values()):
-        yield {who: Running(server, pid_of(server)) for who, server in servers.items()}
+    with ExitStack() as stack:
+        running = {}
+        for who, version in versions.items():
+            folder = run.next_folder(PART)
+            url = run.mariadb.create(folder.name.replace("-", "_")) if database == names.MARIADB else None
+            server = version.serve(folder, database=url, upstream=upstream)
+            stack.enter_context(stopping(server))
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            stack.callback(connection.close)
+            running[who] = Running(server, pid_of(server), connection)
+        yield running
 
 
-def turns(number: int) -> list[str]:
-    """Whose turn it is, in a round: the one that begins a round ends it."""
+def turns(number: int, count: int) -> list[str]:
+    """Whose turn it is, in a round; each has `count`, which is even. Who is first in a pair is second in the next."""
     first, second = (names.BASE, names.OURS) if number % 2 else (names.OURS, names.BASE)
-    return [first, second, second, first] * (TURNS // 2)
+    return [first, second, second, first] * (count // 2)
 
 
 def draw(run: Run, running: dict[str, Running], database: str, number: int) -> None:
-    """Generations of both in turn."""
-    seconds: dict[str, list[float]] = {who: [] for who in running}
-    used = dict.fromkeys(running, 0.0)
-    for who in turns(number):
-        before = cpu_seconds(running[who].pid)
-        seconds[who] += running[who].drawn(QUICK_DRAWN if run.quick else DRAWN)
-        used[who] += cpu_seconds(running[who].pid) - before
+    """Generations of both, one at a time. CPU is all that a process used meanwhile, after its answers too."""
+    count = QUICK_DRAWN if run.quick else DRAWN
+    taken: dict[str, list[float]] = {who: [] for who in running}
+    before = {who: cpu_seconds(each.pid) for who, each in running.items()}
+    for who in turns(number, count):
+        taken[who].append(1000 * running[who].draw())
+    time.sleep(AFTER)
     found = {
         who: {
-            "cpu_ms": 1000 * used[who] / len(seconds[who]),
-            "p50_ms": 1000 * percentile(seconds[who], 50),
-            "p99_ms": 1000 * percentile(seconds[who], 99),
+            "cpu_ms": 1000 * (cpu_seconds(each.pid) - before[who]) / count,
+            "p50_ms": percentile(taken[who], 50),
+            "p99_ms": percentile(taken[who], 99),
         }
-        for who in running
+        for who, each in running.items()
     }
     record(run, names.drawn_over(database), found, number)
 
@@ -136,7 +135,7 @@ def request(run: Run, running: dict[str, Running], database: str, number: int) -
     for case in (names.A_304, names.A_LIST):
         addresses = {who: each.addresses()[case] for who, each in running.items()}
         figures: dict[str, list[dict[str, float]]] = {who: [] for who in running}
-        for who in turns(number):
+        for who in turns(number, LOADS):
             check(addresses[who])
             pids = {"cpu_ms": running[who].pid}
             seconds = 1 if run.quick else 2

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,7 +60,10 @@ def measure(run: Run, database: str, server: SqlServer | None, year: Year) -> No
             run.progress.say(f"{PART}: {database} was added up in {time.monotonic() - begun:.0f} s")
             for number in range(1, run.rounds + 1):
                 for case in names.USAGES:
-                    figures = asked(address, question(case, year), pid_of(ours))
+                    pids = {"cpu_ms": pid_of(ours)}
+                    if server is not None:
+                        pids["database_cpu_ms"] = server.process.handle.pid
+                    figures = asked(address, question(case, year), pids)
                     run.record(PART, names.usage_over(case, database), names.OURS, number, **figures)
                     run.progress.step(f"round {number}/{run.rounds} {case}, {database}: {figures['p50_ms']:.0f} ms")
 
@@ -114,14 +117,14 @@ def add_up(address: Address, year: Year) -> None:
         raise WrongAnswerError(f"{path}: generations and cost are {found}, and not {expected}")
 
 
-def asked(address: Address, path: str, pid: int) -> dict[str, float]:
-    """The latency of a question, one at a time, and our CPU."""
-    taken, before = [], cpu_seconds(pid)
+def asked(address: Address, path: str, pids: Mapping[str, int]) -> dict[str, float]:
+    """The latency of a question, one at a time, and the CPU of each process."""
+    taken, before = [], {name: cpu_seconds(pid) for name, pid in pids.items()}
     for _ in range(REQUESTS):
         begun = time.perf_counter()
         status, body, _ = ask(address, path)
         taken.append(1000 * (time.perf_counter() - begun))
         if status != 200:
             raise WrongAnswerError(f"{path}: {status} {body[:300]!r}")
-    used = 1000 * (cpu_seconds(pid) - before) / REQUESTS
-    return {"p50_ms": median(taken), "worst_ms": max(taken), "cpu_ms": used}
+    used = {name: 1000 * (cpu_seconds(pid) - before[name]) / REQUESTS for name, pid in pids.items()}
+    return {"p50_ms": median(taken), "worst_ms": max(taken), **used}

@@ -240,9 +240,9 @@ def test_a_year_of_generations_ends_now_and_every_day_has_equally_many() -> None
 
 
 def test_turns_alternate_and_neither_is_always_first() -> None:
-    first, second = against.turns(1), against.turns(2)
+    first, second = against.turns(1, 4), against.turns(2, 4)
     assert first == first[::-1] and first[0] == second[1] == names.BASE
-    assert sorted(first) == sorted(second)
+    assert sorted(first) == sorted(second) == [*[names.OURS] * 4, *[names.BASE] * 4]
 
 
 def test_the_package_of_a_commit_is_written_and_another_one_is_noticed(tmp_path: Path) -> None:
