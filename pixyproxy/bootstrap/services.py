@@ -6,21 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pixyproxy.bootstrap.adapters import Adapters, database_url, setting_in_errors, upstream_name
+from pixyproxy.bootstrap.adapters import Adapters, upstream_name
 from pixyproxy.core.limits import DATABASE
 from pixyproxy.core.protocols import ApiKeyRepository, ImageGenerator, Stores
-from pixyproxy.data.api_keys import SqlApiKeyRepository
-from pixyproxy.data.budgets import SqlBudgetRepository
 from pixyproxy.data.cached import CachedImageRepository
 from pixyproxy.data.cached_keys import KEY_TTL, CachedApiKeyRepository
 from pixyproxy.data.cached_sessions import CachedSessionRepository
-from pixyproxy.data.completion import SqlImageCompletion
-from pixyproxy.data.generations import SqlGenerationRepository
-from pixyproxy.data.init import open_database
-from pixyproxy.data.prices import SqlPriceRepository
-from pixyproxy.data.search import SqlImageSearch
-from pixyproxy.data.sessions import SqlSessionRepository
-from pixyproxy.data.usage import SqlUsageRepository
 from pixyproxy.service.callers import Callers
 from pixyproxy.service.generating.run import GenerationRunner
 from pixyproxy.service.generating.store import Keeper
@@ -28,14 +19,12 @@ from pixyproxy.service.key_administration import KeyAdministration
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.money.budgets import BudgetService
-from pixyproxy.service.money.prices import PriceService
 from pixyproxy.service.money.quotes import Quotes
 from pixyproxy.service.money.usage import UsageService
 from pixyproxy.service.previews import Previews
 from pixyproxy.service.private import PrivateImageService
 from pixyproxy.service.public import PublicImageService
 from pixyproxy.service.readiness import Readiness
-from pixyproxy.service.recovering.completion import Completion
 from pixyproxy.service.recovering.findings import Found, log_finding
 from pixyproxy.service.recovering.instance import require_match
 from pixyproxy.service.recovering.reconciler import Reconciler
@@ -43,7 +32,7 @@ from pixyproxy.service.sessions import SessionService
 from pixyproxy.service.thumbnails.process import WorkerProcess
 from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
-from pixyproxy.settings import PREFIX, Settings
+from pixyproxy.settings import Settings
 from pixyproxy.storage.cached import CachedImageStorage
 from pixyproxy.web.dependencies import Services
 
@@ -176,58 +165,3 @@ def build_key_service(settings: Settings, keys: ApiKeyRepository) -> KeyService:
     """The keys of the database, and the one of PIXYPROXY_API_KEY."""
     configured = None if settings.api_key is None else settings.api_key.get_secret_value()
     return KeyService(keys, configured_key=configured)
-
-
-def open_completion(settings: Settings) -> tuple[Completion, Callable[[], None]]:
-    """The completion of records alone, and the function that closes its database."""
-    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
-        database, close = open_database(database_url(settings), limits=DATABASE)
-    return Completion(SqlImageCompletion(database, search=SqlImageSearch(database))), close
-
-
-@dataclass(frozen=True)
-class OpenKeys:
-    """Keys and sessions alone, for the commands that need no more."""
-
-    keys: KeyService
-    administration: KeyAdministration
-    budgets: BudgetService
-    sessions: SessionService
-    close: Callable[[], None]
-
-
-def open_keys(settings: Settings) -> OpenKeys:
-    """Keys and sessions alone, over a database of their own. The command line may remove the last way in."""
-    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
-        database, close = open_database(database_url(settings), limits=DATABASE)
-    repository = SqlApiKeyRepository(database)
-    keys = build_key_service(settings, repository)
-    return OpenKeys(
-        keys=keys,
-        administration=KeyAdministration(repository, keys=keys, keep_last_way_in=False),
-        budgets=BudgetService(SqlBudgetRepository(database), repository),
-        sessions=SessionService(SqlSessionRepository(database), keys=keys),
-        close=close,
-    )
-
-
-def open_budgets(settings: Settings) -> tuple[BudgetService, Callable[[], None]]:
-    """The budgets alone, and the function that closes their database."""
-    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
-        database, close = open_database(database_url(settings), limits=DATABASE)
-    return BudgetService(SqlBudgetRepository(database), SqlApiKeyRepository(database)), close
-
-
-def open_usage(settings: Settings) -> tuple[UsageService, Callable[[], None]]:
-    """The usage alone, and the function that closes its database."""
-    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
-        database, close = open_database(database_url(settings), limits=DATABASE)
-    callers = Callers(SqlApiKeyRepository(database), SqlGenerationRepository(database))
-    return UsageService(SqlUsageRepository(database), callers), close
-
-
-def open_prices(settings: Settings) -> tuple[PriceService, Callable[[], None]]:
-    """The prices alone, and the function that closes their database."""
-    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
-        database, close = open_database(database_url(settings), limits=DATABASE)
-    return PriceService(SqlPriceRepository(database)), close

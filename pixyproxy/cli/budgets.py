@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from pixyproxy.bootstrap.services import open_budgets
+from pixyproxy.bootstrap.alone import open_budgets
 from pixyproxy.cli.arguments import Commands
 from pixyproxy.cli.key_arguments import budget
 from pixyproxy.cli.start import require_data
@@ -80,8 +80,5 @@ def period(text: str) -> Period:
 def with_budgets(settings: Settings, work: Callable[[BudgetService], Coroutine[Any, Any, T]]) -> T:
     """The result of `work` on the budgets of a database that exists."""
     require_data(settings)
-    budgets, close = open_budgets(settings)
-    try:
+    with open_budgets(settings) as budgets:
         return asyncio.run(work(budgets))
-    finally:
-        close()

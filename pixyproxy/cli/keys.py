@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from pixyproxy.bootstrap.services import OpenKeys, open_keys
+from pixyproxy.bootstrap.alone import OpenKeys, open_keys
 from pixyproxy.cli.arguments import Commands, program_name
 from pixyproxy.cli.key_arguments import add_rights, budgets_in, changes_in, key_name, overlap, rights_in
 from pixyproxy.cli.start import require_data
@@ -168,8 +168,5 @@ def shown(moment: datetime | None) -> str:
 def with_keys(settings: Settings, work: Callable[[OpenKeys], Coroutine[Any, Any, T]]) -> T:
     """The result of `work` on the keys of a database that exists."""
     require_data(settings)
-    opened = open_keys(settings)
-    try:
+    with open_keys(settings) as opened:
         return asyncio.run(work(opened))
-    finally:
-        opened.close()

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import sys
 
-from pixyproxy.bootstrap.services import open_keys
+from pixyproxy.bootstrap.alone import open_keys
 from pixyproxy.cli.addresses import login_url, url_of
 from pixyproxy.cli.arguments import Commands, port
 from pixyproxy.cli.choosing import choose_caller
@@ -26,15 +26,12 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print the address on a line of its own."""
     address = base_url(settings, options)
     require_data(settings)
-    opened = open_keys(settings)
+    with open_keys(settings) as opened:
 
-    async def make() -> str:
-        return await opened.sessions.make_code(await choose_caller(settings, opened.keys, name=options.key))
+        async def make() -> str:
+            return await opened.sessions.make_code(await choose_caller(settings, opened.keys, name=options.key))
 
-    try:
         print(login_url(address, asyncio.run(make())))
-    finally:
-        opened.close()
     print("Whoever opens it is logged in. It is good once, and for 15 minutes.", file=sys.stderr)
     return 0
 

@@ -5,7 +5,7 @@ import asyncio
 import sys
 
 from pixyproxy.bootstrap.adapters import database_url, make_data_dir, open_adapters, open_bucket, setting_in_errors
-from pixyproxy.bootstrap.services import open_completion
+from pixyproxy.bootstrap.alone import open_completion
 from pixyproxy.cli.arguments import Commands
 from pixyproxy.cli.progress import Lines
 from pixyproxy.cli.start import prepare_storage
@@ -46,16 +46,13 @@ async def complete_records(settings: Settings) -> None:
 
     The replicas do it too, so that nothing has to wait for this command.
     """
-    completion, close = open_completion(settings)
-    try:
+    with open_completion(settings) as completion:
         if total := await completion.count(most=COUNTED):
             many = f"{total:,} or more" if total == COUNTED else f"{total:,}"
             print(f"{many} records of images are of an older version. They are completed now.", flush=True)
             lines = Lines("records are complete", total=None if total == COUNTED else total)
             await completion.finish(progress=lines.show)
             print("All records of images are complete.", flush=True)
-    finally:
-        close()
 
 
 async def prepare_if_reachable(settings: Settings) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pixyproxy.bootstrap.adapters import upstream_name
-from pixyproxy.bootstrap.services import build_catalogue, open_prices
+from pixyproxy.bootstrap.alone import open_prices
+from pixyproxy.bootstrap.services import build_catalogue
 from pixyproxy.cli.arguments import EXIT_FAILURE, Commands, positive
 from pixyproxy.cli.start import require_data
 from pixyproxy.cli.table import format_table
@@ -144,11 +145,8 @@ def run_check(settings: Settings, options: argparse.Namespace) -> int:
 def with_prices(settings: Settings, work: Callable[[PriceService], Coroutine[Any, Any, T]]) -> T:
     """The result of `work` on the prices of a database that exists."""
     require_data(settings)
-    prices, close = open_prices(settings)
-    try:
+    with open_prices(settings) as prices:
         return asyncio.run(work(prices))
-    finally:
-        close()
 
 
 def print_prices(prices: Sequence[Price]) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from pydantic import ValidationError
 
-from pixyproxy.bootstrap.services import open_usage
+from pixyproxy.bootstrap.alone import open_usage
 from pixyproxy.cli.arguments import Commands
 from pixyproxy.cli.start import require_data
 from pixyproxy.cli.table import format_table
@@ -39,14 +39,12 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print the usage of everybody."""
     query = query_of(options)
     require_data(settings)
-    usage, close = open_usage(settings)
     try:
-        report = asyncio.run(wait_for(usage, query))
+        with open_usage(settings) as usage:
+            report = asyncio.run(wait_for(usage, query))
     except InvalidRequestError as error:
         (problem, *_) = error.extra["errors"]
         raise ConfigurationError(f"--{problem['pointer'].removeprefix('?')} {problem['detail']}") from None
-    finally:
-        close()
     print(csv_of(report) if options.csv else table_of(report), end="" if options.csv else "\n")
     return 0
 
