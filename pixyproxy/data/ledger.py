@@ -28,7 +28,7 @@ ENTER = """
 WEIGH = """
     UPDATE windows
     SET used_nano = used_nano + :delta
-    WHERE owner IN :owners AND (
+    WHERE owner IN (:everybody, :key) AND (
         (period = :day AND starts_on = :day_starts_on) OR (period = :month AND starts_on = :month_starts_on)
         OR (period = :total AND starts_on = :total_starts_on))
 """
@@ -67,7 +67,8 @@ def weigh(transaction: Transaction, generation: Generation, delta: Nano) -> None
     transaction.execute(
         WEIGH,
         delta=delta,
-        owners=(EVERYBODY, generation.api_key_id),
+        everybody=EVERYBODY,
+        key=generation.api_key_id,
         **{word: period.value for word, period in starts.items()},
         **{f"{word}_starts_on": period.starts_on(generation.created_at).isoformat() for word, period in starts.items()},
     )
