@@ -19,6 +19,7 @@ from pixyproxy.service.key_administration import KeyAdministration
 from pixyproxy.service.keys import KeyService
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.money.budgets import BudgetService
+from pixyproxy.service.money.prices import PriceService
 from pixyproxy.service.money.quotes import Quotes
 from pixyproxy.service.money.usage import UsageService
 from pixyproxy.service.previews import Previews
