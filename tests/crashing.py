@@ -83,7 +83,7 @@ class StorageThatTakesNothing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, *, content_type: str, sha256: str | None = None) -> None:
         raise StorageUnavailableError("Told so.")
 
 

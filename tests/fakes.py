@@ -1054,7 +1054,7 @@ class FakeStorage:
         if not OBJECT_KEY.fullmatch(key):
             raise StorageError
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, *, content_type: str, sha256: str | None = None) -> None:
         self._check(key)
         self.puts += 1
         if self.put_failure is not None and self.puts > self.puts_before_failure:

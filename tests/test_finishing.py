@@ -244,9 +244,9 @@ class StorageThatHangs(FakeStorage):
         super().__init__()
         self.taking = asyncio.Event()
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, *, content_type: str, sha256: str | None = None) -> None:
         await self.taking.wait()
-        await super().put(key, data, content_type=content_type)
+        await super().put(key, data, content_type=content_type, sha256=sha256)
 
 
 async def test_a_storage_that_hangs_holds_no_slot() -> None:

@@ -11,7 +11,8 @@ import pytest
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageError, StorageUnavailableError
 from pixyproxy.core.limits import S3Limits
 from pixyproxy.storage.s3.client import open_s3_storage, proxy_to
-from pixyproxy.storage.s3.reading import BUFFER, MAX_ERROR, Route, S3Reading
+from pixyproxy.storage.s3.connections import BUFFER, Connections, Route
+from pixyproxy.storage.s3.reading import MAX_ERROR, S3Reading
 from tests.servers import free_ports
 
 pytestmark = pytest.mark.anyio
@@ -84,11 +85,11 @@ async def bucket(*answers: Answer) -> AsyncIterator[tuple[Bucket, S3Reading]]:
     found = Bucket(list(answers))
     server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
     found.port = server.sockets[0].getsockname()[1]
-    reading = S3Reading(found.sign, route=Route())
+    connections = Connections(Route())
     try:
-        yield found, reading
+        yield found, S3Reading(connections, found.sign)
     finally:
-        await reading.aclose()
+        await connections.aclose()
         server.close()
 
 
@@ -247,12 +248,13 @@ async def test_a_missing_or_silent_server_is_unavailable_in_time() -> None:
     (unused,) = free_ports(1)
     for port in (server.sockets[0].getsockname()[1], unused):
         found = Bucket([], port=port)
-        reading = S3Reading(found.sign, route=Route(), limits=S3Limits(read=0.3))
+        connections = Connections(Route(), limits=S3Limits(read=0.3))
+        reading = S3Reading(connections, found.sign, limits=S3Limits(read=0.3))
         started = time.monotonic()
         with pytest.raises(StorageUnavailableError):
             await reading.open("a", part=None)
         assert time.monotonic() - started < 5
-        await reading.aclose()
+        await connections.aclose()
     hanging.set()
     server.close()
 

@@ -295,12 +295,12 @@ async def test_a_making_that_loses_against_a_deletion_leaves_nothing(moment: str
     class Putting(FakeStorage):
         """Something happens when a thumbnail was put."""
 
-        async def put(self, key: str, data: bytes, *, content_type: str) -> None:
-            await super().put(key, data, content_type=content_type)
+        async def put(self, key: str, data: bytes, *, content_type: str, sha256: str | None = None) -> None:
+            await super().put(key, data, content_type=content_type, sha256=sha256)
             if is_thumbnail_key(key) and moment == "after its put":
                 await stage.private.delete(image.guid, caller=CONFIGURED_CALLER)
                 assert key not in self.objects
-                await super().put(key, data, content_type=content_type)  # the slower of two replicas
+                await super().put(key, data, content_type=content_type, sha256=sha256)  # the slower of two replicas
 
     stage = Stage(storage=Putting())
     image = await with_picture(stage, thumbhash=known)

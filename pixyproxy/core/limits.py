@@ -50,7 +50,7 @@ class S3Limits:
     connect: int = 3
     put: int = 20
     put_attempts: int = 3
-    """A picture that was paid for is worth waiting for."""
+    """A picture that was paid for is worth waiting for. The first attempt is our own, the others are boto3's."""
     read: float = 6
     read_attempts: int = 2
     """A reader gets its error within some 15 s if the storage hangs."""

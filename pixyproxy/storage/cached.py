@@ -117,10 +117,10 @@ class CachedImageStorage:
         self._used_bytes = 0
         self._opening: dict[str, asyncio.Future[Outcome]] = {}
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, *, content_type: str, sha256: str | None = None) -> None:
         """Store the bytes under the key."""
         try:
-            await self._storage.put(key, data, content_type=content_type)
+            await self._storage.put(key, data, content_type=content_type, sha256=sha256)
         finally:
             self._forget(key)
 

@@ -78,7 +78,14 @@ class FolderImageStorage:
         checked_object_key(key)
         return self._folder / key[:2] / key[2:4] / key
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 -- the name has the extension
+    async def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str,  # noqa: ARG002 -- the name has the extension
+        sha256: str | None = None,  # noqa: ARG002
+    ) -> None:
         """Store the bytes whole or not at all."""
         path = self.path(key)
 

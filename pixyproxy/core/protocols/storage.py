@@ -31,8 +31,11 @@ class ImageStorage(Protocol):
     `StorageError` when it refuses in a way that waiting does not fix.
     """
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
-        """Store the bytes under the key, whole or not at all. The same key and bytes again change nothing."""
+    async def put(self, key: str, data: bytes, *, content_type: str, sha256: str | None = None) -> None:
+        """Store the bytes under the key, whole or not at all. The same key and bytes again change nothing.
+
+        `sha256`: that of the bytes in hexadecimal digits, if it is known already.
+        """
 
     async def open(self, key: str, *, part: range | None = None) -> StoredObject:
         """Open the object, or a part of it: a range of byte positions.

@@ -160,7 +160,9 @@ class Keeper:
         async def put() -> None:
             try:
                 for image, picture in zip(images, pictures, strict=True):
-                    await self._storage.put(image.filename, picture.data, content_type=image.content_type)
+                    await self._storage.put(
+                        image.filename, picture.data, content_type=image.content_type, sha256=image.sha256
+                    )
             except BaseException:
                 self.refused = True
                 raise

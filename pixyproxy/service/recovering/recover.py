@@ -70,7 +70,7 @@ class Recovery:
         """
         for index, picture in recovered.to_put.items():
             image = recovered.images[index]
-            await self._storage.put(image.filename, picture.data, content_type=image.content_type)
+            await self._storage.put(image.filename, picture.data, content_type=image.content_type, sha256=image.sha256)
         cost = await reckon(
             self._prices,
             generation,

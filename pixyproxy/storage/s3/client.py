@@ -14,7 +14,7 @@ from botocore.utils import get_environ_proxies
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.core.limits import S3, S3Limits
 from pixyproxy.storage.s3.address import parse_url
-from pixyproxy.storage.s3.reading import Route
+from pixyproxy.storage.s3.connections import Connections, Route
 from pixyproxy.storage.s3.storage import Patience, S3ImageStorage
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ def open_s3_storage(
             proxy=proxy_to(client(Patience(read_timeout=limits.probe, attempts=1)).meta.endpoint_url),
             tls=ssl.create_default_context(cafile=authorities) if authorities else None,
         )
-        return S3ImageStorage(client, address=address, route=route, limits=limits)
+        connections = Connections(route, limits=limits)
+        return S3ImageStorage(
+            client, credentials.get_frozen_credentials, address=address, connections=connections, limits=limits
+        )
     except OSError as error:
         raise ConfigurationError("the file that AWS_CA_BUNDLE names cannot be used") from error
     except (BotoCoreError, ValueError) as error:

@@ -6,11 +6,9 @@ A reader holds no thread, and a slow reader no more memory than aiohttp's buffer
 import asyncio
 import contextlib
 import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -20,13 +18,12 @@ from yarl import URL
 
 from pixyproxy.core.exceptions import ObjectNotFoundError, StorageError, StorageUnavailableError
 from pixyproxy.core.limits import S3, S3Limits
+from pixyproxy.storage.s3.connections import TRANSFER, Connections
 from pixyproxy.storage.s3.errors import s3_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BUFFER = 128 * 1024
-"""Bytes that aiohttp holds for a reader before it reads no further; measured, twice as much costs more."""
 SIGNED_FOR = 900
 """Seconds for which a URL is signed."""
 SIGNATURE_AGE = 300.0
@@ -36,16 +33,6 @@ PAUSES = (0.1, 0.5)
 """Seconds before a second and a third attempt."""
 MAX_ERROR = 16 * 1024
 """Bytes of an error's body that are read."""
-TRANSFER = (aiohttp.ClientError, TimeoutError, OSError)
-"""No answer, or an incomplete one."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """How the server is reached: the proxy, and the TLS context (None: the system's authorities)."""
-
-    proxy: str | None = None
-    tls: ssl.SSLContext | None = None
 
 
 @contextmanager
@@ -83,12 +70,13 @@ class OpenS3Object:
 class S3Reading:
     """Opens objects. `sign` makes a signed URL for GetObject from the object's name and the seconds of its validity."""
 
-    def __init__(self, sign: Callable[[str, int], Awaitable[str]], *, route: Route, limits: S3Limits = S3) -> None:
+    def __init__(
+        self, connections: Connections, sign: Callable[[str, int], Awaitable[str]], *, limits: S3Limits = S3
+    ) -> None:
+        self._connections = connections
         self._limits = limits
         self._sign = sign
-        self._route = route
         self._urls: TTLCache[str, URL] = TTLCache(maxsize=SIGNATURES, ttl=SIGNATURE_AGE)
-        self._session: aiohttp.ClientSession | None = None
 
     async def open(self, name: str, *, part: range | None) -> OpenS3Object:
         """Open the object with this name, or a part of it.
@@ -102,8 +90,8 @@ class S3Reading:
             url = self._urls.get(name) or await self._url(name)
             last = pause is None
             try:
-                response = await self._client().get(
-                    url, headers=headers, proxy=self._route.proxy, allow_redirects=False
+                response = await self._connections.session.get(
+                    url, headers=headers, proxy=self._connections.proxy, allow_redirects=False
                 )
                 if response.status in (200, 206):
                     return object_from_answer(response, part=part)
@@ -126,8 +114,8 @@ class S3Reading:
         """
         try:
             async with asyncio.timeout(self._limits.probe):
-                response = await self._client().get(
-                    URL(url, encoded=True), proxy=self._route.proxy, allow_redirects=False
+                response = await self._connections.session.get(
+                    URL(url, encoded=True), proxy=self._connections.proxy, allow_redirects=False
                 )
                 if response.status in (200, 206):  # somebody created this object
                     response.close()
@@ -138,29 +126,10 @@ class S3Reading:
         with contextlib.suppress(ObjectNotFoundError), s3_errors():
             raise refusal
 
-    async def aclose(self) -> None:
-        """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-
     async def _url(self, name: str) -> URL:
         url = URL(await self._sign(name, SIGNED_FOR), encoded=True)  # quoting it again would break the signature
         self._urls[name] = url
         return url
-
-    def _client(self) -> aiohttp.ClientSession:
-        limits = self._limits
-        if self._session is None:  # a session belongs to the running event loop
-            self._session = aiohttp.ClientSession(
-                # Without a limit: a slow client keeps its connection, and others must not wait for it.
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._route.tls or True),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.read),
-                read_bufsize=BUFFER,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),  # no compression is wanted
-            )
-        return self._session
 
 
 def object_from_answer(response: aiohttp.ClientResponse, *, part: range | None) -> OpenS3Object:

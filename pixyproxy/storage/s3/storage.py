@@ -1,5 +1,6 @@
 """The bytes in a bucket at AWS S3, MinIO, SeaweedFS or another S3-compatible server."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,15 +15,21 @@ from pixyproxy.core.threads import Threads
 from pixyproxy.storage.instance import NAME, parse_instance
 from pixyproxy.storage.keys import OBJECT_KEY, checked_object_key
 from pixyproxy.storage.s3.address import BucketAddress
+from pixyproxy.storage.s3.connections import Connections
+from pixyproxy.storage.s3.creation import create_bucket
 from pixyproxy.storage.s3.errors import s3_errors, wrong_region_error
-from pixyproxy.storage.s3.reading import SIGNED_FOR, OpenS3Object, Route, S3Reading
+from pixyproxy.storage.s3.reading import SIGNED_FOR, OpenS3Object, S3Reading
+from pixyproxy.storage.s3.writing import S3Writing
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
     from types_boto3_s3 import S3Client
 
 T = TypeVar("T")
 PROBED = ".pixyproxy-probe"
 """An object that does not exist: no image has such a key. It is below the prefix, where we have rights."""
+SOME = "00000000-0000-4000-8000-000000000000.png"
+"""A key, to see which URL it gets."""
 PAGE = 1000
 """Keys per ListObjectsV2: the maximum of S3."""
 
@@ -43,23 +50,33 @@ def busy() -> StorageUnavailableError:
 class S3ImageStorage:
     """`ImageStorage` in a bucket; `open_s3_storage` makes one. `client` makes a boto3 client with the given patience.
 
-    Bytes are read on the event loop (see `S3Reading`); everything else is boto3's, in threads.
+    Bytes are read and written on the event loop (see `S3Reading` and `S3Writing`); everything else is boto3's, in
+    threads.
     """
 
     def __init__(
         self,
         client: "Callable[[Patience], S3Client]",
+        credentials: "Callable[[], ReadOnlyCredentials]",
         *,
         address: BucketAddress,
-        route: Route,
+        connections: Connections,
         limits: S3Limits = S3,
     ) -> None:
         self._limits = limits
-        self._writer = client(Patience(read_timeout=limits.put, attempts=limits.put_attempts))
+        self._writer = client(Patience(read_timeout=limits.put, attempts=limits.put_attempts - 1))  # one is our own
         self._reader = client(Patience(read_timeout=limits.read, attempts=limits.read_attempts))
         self._prober = client(Patience(read_timeout=limits.probe, attempts=1))
         self._address = address
-        self._content = S3Reading(self._signed, route=route, limits=limits)
+        self._connections = connections
+        self._content = S3Reading(connections, self._signed, limits=limits)
+        self._pictures = S3Writing(
+            connections,
+            lambda: self._run(credentials, self._writing),
+            region=self._writer.meta.region_name,
+            limits=limits,
+        )
+        self._start = ""
         # Separate threads: hanging readers must not delay puts, and neither may delay probes.
         self._reading, self._writing, self._probing = (
             Threads(size, patience=limits.read_wait, busy=busy) for size in (limits.connections, limits.connections, 2)
@@ -68,9 +85,16 @@ class S3ImageStorage:
     def _key(self, key: str) -> str:
         return self._address.prefix + checked_object_key(key)
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
-        """Store the bytes whole or not at all: a PutObject is atomic."""
+    async def put(self, key: str, data: bytes, *, content_type: str, sha256: str | None = None) -> None:
+        """Store the bytes whole or not at all: a PutObject is atomic.
+
+        The first attempt is our own, the others are boto3's, which follows a bucket to its region.
+        """
         name = self._key(key)
+        known = sha256 or hashlib.sha256(data).hexdigest()
+        start = self._start or await self._url_start()
+        if await self._pictures.put(start + key, data, content_type=content_type, sha256=known):
+            return
         await self._run(
             lambda: self._writer.put_object(Bucket=self._address.bucket, Key=name, Body=data, ContentType=content_type),
             self._writing,
@@ -83,7 +107,13 @@ class S3ImageStorage:
 
     async def aclose(self) -> None:
         """Close the connections of the readers."""
-        await self._content.aclose()
+        await self._connections.aclose()
+
+    async def _url_start(self) -> str:
+        """What the URL of each object begins with, before its key."""
+        url = await self._run(lambda: self._presign(self._writer, self._key(SOME), SIGNED_FOR), self._writing)
+        self._start = url.partition("?")[0].removesuffix(SOME)
+        return self._start
 
     async def _signed(self, name: str, seconds: int) -> str:
         """The signed URL of an object. Signed in a thread: the credentials of a role may have to be fetched."""
@@ -191,31 +221,7 @@ class S3ImageStorage:
     async def create_bucket(self, *, region: str) -> bool:
         """Make the bucket unless it exists; whether it was made."""
 
-        def create() -> bool:
-            try:
-                with s3_errors():
-                    self._prober.head_bucket(Bucket=self._address.bucket)
-            except ObjectNotFoundError:
-                with s3_errors():
-                    return self._create(region)
-            return False
-
-        return await self._writing.run(create)
-
-    def _create(self, region: str) -> bool:
-        try:
-            if region == "us-east-1":  # S3 refuses this region as a LocationConstraint
-                self._writer.create_bucket(Bucket=self._address.bucket)
-            else:
-                self._writer.create_bucket(
-                    Bucket=self._address.bucket,
-                    CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
-                )
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou":  # another process was faster
-                return False
-            raise
-        return True
+        return await self._writing.run(lambda: create_bucket(self._prober, self._address.bucket, region=region))
 
     async def _run(self, work: Callable[[], T], threads: Threads, *, patience: float | None = None) -> T:
         def guarded() -> T:
