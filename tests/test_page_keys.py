@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Locator, Request, expect
 
-from tests.browsing import Browsers
+from tests.browsing import Browsers, held_back, let_go
 from tests.page_stage import CALLER, PageService, Person, serve_page, someone
 from tests.test_page_access import WINDOWS, focused, tab_to
 
@@ -328,6 +328,31 @@ def test_a_rotated_key_is_shown_once_and_the_former_secret_ends_when_it_was_said
     assert row(person, "shop").get_by_text("former secret until").count() == (1 if expected == 200 else 0)
     wait_for_status(person, page_service, key, 200)
     wait_for_status(person, page_service, former, expected)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_secret_on_its_way_is_not_lost_by_cancelling(
+    page_service: PageService, browsers: Browsers, times: int
+) -> None:
+    page_service.create_key("shop")
+    person = open_keys(browsers, page_service)
+    person.page.get_by_role("button", name="Rotate shop").click()
+    held = held_back(person.page, "**/key/shop/rotate")
+    press(person, "Rotate")
+    person.watched.wait_until(lambda: len(held) == 1, "the request")
+    for _ in range(times):  # the second one in a row is the browser's, and closes every dialog
+        person.page.keyboard.press("Escape")
+    if times == 1:
+        cancel = form(person).get_by_role("button", name="Cancel")
+        expect(cancel).to_be_disabled()
+        cancel.click(force=True)
+        expect(form(person)).to_be_visible()
+    let_go(person.page, held)
+    expect(form(person)).to_contain_text("This is the only time that it is shown.")
+    key = form(person).get_by_label("The key").input_value()
+    press(person, "Done")
+    expect(form(person)).to_have_count(0)
+    wait_for_status(person, page_service, key, 200)
 
 
 def test_a_key_is_revoked_after_a_question(page_service: PageService, browsers: Browsers) -> None:

@@ -42,12 +42,13 @@ function sentence(words) {
 
 export class FormDialog {
     #wrong = el("p", { class: "wrong", tabIndex: -1 });
+    /** A request is on its way, whose answer may be a secret: nothing closes it until then. */
     #busy = false;
     #main;
     #form;
     /** Whether closing it loses nothing. */
     #mayClose = true;
-    #cancel = button("Cancel", () => this.close());
+    #cancel = button("Cancel", () => this.#busy || this.close());
     #title;
     element;
 
@@ -98,6 +99,7 @@ export class FormDialog {
      */
     keep(title, content) {
         this.#mayClose = false;
+        if (!this.element.open) this.open(); // a browser lets nobody keep a dialog open for ever
         this.#title.textContent = title;
         const done = button("Done", () => this.close(), { class: "main" });
         this.#form.replaceChildren(this.#title, ...content, this.#wrong, el("div", { class: "buttons" }, done));
@@ -112,8 +114,9 @@ export class FormDialog {
 
     /** @param {Event} event */
     #onCancel(event) {
-        if (this.#mayClose || event.target !== this.element) return;
+        if (event.target !== this.element || (this.#mayClose && !this.#busy)) return;
         event.preventDefault();
+        if (this.#busy) return;
         this.#mayClose = true; // the second Esc closes it
         this.#wrong.textContent = "It was not copied yet. Press Esc again to close this without it.";
         say(this.#wrong.textContent);
@@ -123,8 +126,7 @@ export class FormDialog {
     async #onSubmit(event) {
         event.preventDefault();
         if (this.#busy || !this.#main.isConnected) return;
-        this.#busy = true;
-        this.#main.ariaDisabled = "true";
+        this.#setBusy(true);
         this.#clear();
         try {
             const words = await this.send();
@@ -134,9 +136,14 @@ export class FormDialog {
             if (!(error instanceof Problem)) throw error;
             this.#show(error);
         } finally {
-            this.#busy = false;
-            this.#main.ariaDisabled = null;
+            this.#setBusy(false);
         }
+    }
+
+    /** @param {boolean} busy */
+    #setBusy(busy) {
+        this.#busy = busy;
+        for (const each of [this.#main, this.#cancel]) each.ariaDisabled = busy ? "true" : null;
     }
 
     #clear() {
