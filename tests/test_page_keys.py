@@ -268,6 +268,29 @@ def test_what_is_wrong_stands_beside_its_field(page_service: PageService, browse
     assert [each["name"] for each in page_service.get("/key")] == [CALLER, "taken"]
 
 
+def test_a_date_that_is_not_complete_is_not_taken_for_none(page_service: PageService, browsers: Browsers) -> None:
+    page_service.run("keys", "create", "shop", "--expires", "2126-12-31")
+    person = open_keys(browsers, page_service)
+    person.page.get_by_role("button", name="Make a key").click()
+    form(person).get_by_label("Name").fill("ci")
+    ends = form(person).get_by_label("Valid until")
+    ends.focus()
+    person.page.keyboard.type("12")  # the month
+    press(person, "Make the key")
+    expect(ends).to_have_accessible_description(re.compile("The date is not complete."))
+    expect(ends).to_have_attribute("aria-invalid", "true")
+    expect(ends).to_be_focused()
+    person.page.keyboard.press("Escape")
+    expect(form(person)).to_have_count(0)
+    person.page.get_by_role("button", name="Change shop").click()
+    ends.focus()
+    person.page.keyboard.press("Delete")
+    press(person, "Save")
+    expect(ends).to_have_accessible_description(re.compile("The date is not complete."))
+    assert [each["name"] for each in page_service.get("/key")] == [CALLER, "shop"]
+    assert page_service.get("/key/shop")["expires_at"].startswith("2126-12-31")
+
+
 # --- Changing, rotating, revoking
 
 

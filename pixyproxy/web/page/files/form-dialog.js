@@ -129,6 +129,7 @@ export class FormDialog {
         this.#setBusy(true);
         this.#clear();
         try {
+            this.#requireComplete();
             const words = await this.send();
             if (this.#main.isConnected) this.close();
             if (words) say(words);
@@ -144,6 +145,15 @@ export class FormDialog {
     #setBusy(busy) {
         this.#busy = busy;
         for (const each of [this.#main, this.#cancel]) each.ariaDisabled = busy ? "true" : null;
+    }
+
+    /** `Problem` for what is typed by half: its value would be that of an empty field. */
+    #requireComplete() {
+        const isBad = (/** @type {Element} */ each) => each instanceof HTMLInputElement && each.validity.badInput;
+        const errors = [...this.#form.elements]
+            .filter(isBad)
+            .map((each) => ({ pointer: `#/${each.getAttribute("name")}`, detail: "The date is not complete." }));
+        if (errors.length) throw new Problem({ errors });
     }
 
     #clear() {
