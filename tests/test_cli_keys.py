@@ -116,6 +116,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "two lines": (("create", "shop", "--note", "a\nb"), 2, "one line"),
     "a bad name": (("create", "a b"), 2, "1 to 64 characters"),
     "a reserved name": (("create", "self"), 2, "is no name for a key"),
+    "two dots": (("create", ".."), 2, "is no name for a key"),
     "a name that exists": (("create", "known"), 1, "'known' already"),
     "an unknown key": (("show", "nobody"), 1, "'nobody'"),
     "a change of an unknown key": (("set", "nobody", "--rate", "3"), 1, "'nobody'"),

@@ -350,6 +350,8 @@ BAD_KEYS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a name of a former secret": ({"name": "~" + "1" * 32}, ["#/name"]),
     "the name of the setting": ({"name": "PIXYPROXY_API_KEY"}, ["#/name"]),
     "the name self": ({"name": "self"}, ["#/name"]),
+    "a dot": ({"name": "."}, ["#/name"]),
+    "two dots": ({"name": ".."}, ["#/name"]),
     "an unknown scope": ({"scopes": ["draw", "paint"]}, ["#/scopes/1"]),
     "no scope": ({"scopes": []}, ["#/scopes"]),
     "scopes in a text": ({"scopes": "draw"}, ["#/scopes"]),

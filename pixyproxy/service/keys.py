@@ -32,8 +32,9 @@ PREFIX_LENGTH = 8
 
 ALL_KEYS = "everybody"
 """Stands for all keys together, where the name of a key is asked for."""
-RESERVED_NAMES = (CONFIGURED_NAME, ALL_KEYS, "self")
-"""Names that no new key gets: that of the setting's key, that of all keys, and `GET /key/self`."""
+RESERVED_NAMES = (CONFIGURED_NAME, ALL_KEYS, "self", ".", "..")
+"""Names that no new key gets: that of the setting's key, that of all keys, `GET /key/self`, and what clients take out
+of a path (RFC 3986, 5.2.4)."""
 
 
 def new_key() -> str:
