@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Locator, Request, expect
+from playwright.sync_api import APIResponse, Locator, Request, Route, expect
 
 from tests.browsing import Browsers, held_back, let_go
 from tests.page_stage import CALLER, PageService, Person, serve_page, someone
 from tests.test_page_access import WINDOWS, focused, tab_to
+from tests.test_page_login import log_in_by_key
 
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
 UNSEEN_BY = re.compile(r"/(key(/(?!self).*)?|budget(/.*)?|static/.*/(keyring|key-.*|form-dialog)\.(js|css))$")
@@ -439,6 +440,40 @@ def test_who_gives_up_administering_is_offered_no_keys_any_more(page_service: Pa
     press(person, "Save")
     expect(person.page.locator("#gallery")).to_be_visible()
     expect(person.page.get_by_role("link", name="Keys")).to_have_count(0)
+
+
+def test_the_card_for_logging_in_waits_for_a_new_secret_of_ones_own(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    former = page_service.create_key("boss")
+    watched = browsers.new(page_service.url)
+    watched.expect(401, "/.*")
+    watched.page.goto(page_service.url)
+    person = Person(watched)
+    log_in_by_key(person, former)
+    person.wait()
+    person.page.get_by_role("link", name="Keys").click()
+    person.page.get_by_role("button", name="Rotate boss").click()
+    expect(form(person)).to_contain_text("you are logged out when its former secret ends")
+    form(person).get_by_label("The former secret works").select_option("0")
+    answers: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        answers.append((route, route.fetch()))
+
+    person.page.route("**/key/boss/rotate", hold)
+    press(person, "Rotate")
+    watched.wait_until(lambda: len(answers) == 1, "the answer")
+    with person.page.expect_response(lambda each: each.status == 401):
+        person.page.evaluate("dispatchEvent(new Event('online'))")  # the page asks what runs
+    route, answer = answers[0]
+    route.fulfill(response=answer)
+    expect(form(person)).to_contain_text("This is the only time that it is shown.")
+    key = form(person).get_by_label("The key").input_value()
+    press(person, "Done")
+    log_in_by_key(person, key)
+    expect(person.page.get_by_role("dialog")).to_have_count(0)
+    expect(person.page.get_by_role("button", name="Rotate boss")).to_be_visible()
 
 
 # --- Everybody's budgets

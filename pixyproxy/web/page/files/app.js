@@ -1,7 +1,7 @@
 // Begins the page: who is logged in.
 
 import { Problem, askJson } from "./api.js";
-import { byId, el, tell } from "./dom.js";
+import { byId, el, pause, tell } from "./dom.js";
 import { listenToKeys } from "./keys.js";
 import { askToLogIn, logInByCode, logOut } from "./login.js";
 import { Page } from "./page.js";
@@ -18,6 +18,11 @@ async function logIn() {
     }
 }
 
+/** Wait while a dialog shows a secret, or may show one at once: the card would cover what exists nowhere else. */
+async function secretsKept() {
+    while (document.querySelector("dialog.form[open]:is(.secret, [aria-busy])")) await pause(200);
+}
+
 async function start() {
     const page = new Page(await logIn());
     byId("show-keys").addEventListener("click", () => page.showKeys());
@@ -27,6 +32,7 @@ async function start() {
     addEventListener("loggedout", async () => {
         if (asking) return;
         asking = true;
+        await secretsKept();
         const detail = "The session has ended, or its key was revoked. What you typed is kept.";
         const session = await askToLogIn(new Problem({ type: "session-ended", detail }));
         asking = false;
@@ -36,7 +42,7 @@ async function start() {
         if (asking) return; // the card does it
         try {
             const session = await logInByCode();
-            if (session && session.caller !== page.session.caller) location.reload();
+            if (session) await page.resume(session);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
             tell(error.message);

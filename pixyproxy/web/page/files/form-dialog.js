@@ -99,6 +99,7 @@ export class FormDialog {
      */
     keep(title, content) {
         this.#mayClose = false;
+        this.element.classList.add("secret");
         if (!this.element.open) this.open(); // a browser lets nobody keep a dialog open for ever
         this.#title.textContent = title;
         const done = button("Done", () => this.close(), { class: "main" });
@@ -144,6 +145,7 @@ export class FormDialog {
     /** @param {boolean} busy */
     #setBusy(busy) {
         this.#busy = busy;
+        this.element.ariaBusy = busy ? "true" : null;
         for (const each of [this.#main, this.#cancel]) each.ariaDisabled = busy ? "true" : null;
     }
 

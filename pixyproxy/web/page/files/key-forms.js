@@ -67,15 +67,18 @@ export function changeKey(key, changed) {
 
 /**
  * @param {Key} key
+ * @param {boolean} own whether it is that of the session
  * @param {(key: Key) => unknown} rotated
  */
-export function rotateKey(key, rotated) {
+export function rotateKey(key, own, rotated) {
     const options = Object.entries(OVERLAPS).map(([value, words]) => el("option", { value }, words));
     const overlap = el("select", {}, ...options);
     overlap.value = "86400";
+    const warning = "It is your own key: if you typed it to log in, you are logged out when its former secret ends.";
     const content = [
         el("p", {}, "The key gets a new secret. Its name, its pictures, its budgets and its limits stay."),
         field("overlap", "The former secret works", overlap),
+        own ? el("p", { class: "warning" }, warning) : null,
     ];
     const dialog = new FormDialog(`Rotate “${key.name}”`, "Rotate", content, async () => {
         const json = { overlap: Number(overlap.value) };

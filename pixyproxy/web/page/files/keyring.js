@@ -106,7 +106,7 @@ class Keyring {
     #act(key, action) {
         const replace = (/** @type {Key} */ changed) => this.#replace(key, changed, action);
         if (action === "change") changeKey(key, replace);
-        else if (action === "rotate") rotateKey(key, replace);
+        else if (action === "rotate") rotateKey(key, isOwnKey(key.name), replace);
         else revokeKey(key, isOwnKey(key.name), () => this.#forget(key));
     }
 
