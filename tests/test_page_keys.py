@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import APIResponse, Locator, Request, Route, expect
 
 from tests.browsing import Browsers, held_back, let_go
-from tests.page_stage import CALLER, PageService, Person, serve_page, someone
+from tests.page_stage import CALLER, KEY, PageService, Person, serve_page, someone
 from tests.test_page_access import WINDOWS, focused, tab_to
 from tests.test_page_login import log_in_by_key
 
@@ -474,6 +474,50 @@ def test_the_card_for_logging_in_waits_for_a_new_secret_of_ones_own(
     log_in_by_key(person, key)
     expect(person.page.get_by_role("dialog")).to_have_count(0)
     expect(person.page.get_by_role("button", name="Rotate boss")).to_be_visible()
+
+
+def test_who_narrows_their_own_key_is_offered_what_it_may_still_do(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    page_service.create_key("boss")
+    person = open_keys(browsers, page_service, key="boss")
+    person.watched.expect(403, "/.*")
+    person.page.get_by_role("button", name="Change boss").click()
+    for words in ("make and edit pictures", "see its own pictures", "see everybody"):
+        form(person).get_by_label(words).uncheck()
+    press(person, "Save")
+    expect(person.page.locator("#make .hint")).to_contain_text("it lacks the scope “draw”")
+    expect(person.page.get_by_role("link", name="Keys")).to_be_visible()
+
+
+def test_who_was_narrowed_sees_no_keys_when_they_come_back_to_them(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    page_service.create_key("boss")
+    person = open_keys(browsers, page_service, key="boss")
+    person.watched.expect(403, "/(key|budget)")
+    person.page.get_by_role("link", name="Activity").click()
+    expect(person.page.locator("#activity")).to_be_visible()
+    change = {"scopes": ["draw", "read"]}
+    assert httpx2.patch(f"{page_service.url}/key/boss", json=change, headers=KEY, timeout=30).status_code == 200
+    person.page.get_by_role("link", name="Keys").click()
+    expect(person.page.locator("#gallery")).to_be_visible()
+    expect(person.page.get_by_role("link", name="Keys")).to_have_count(0)
+    expect(person.page.locator("#keys")).to_have_count(0)
+
+
+def test_who_logs_in_again_is_offered_what_the_key_may_do_now(page_service: PageService, browsers: Browsers) -> None:
+    page_service.create_key("boss")
+    person = someone(browsers, page_service, key="boss")
+    person.watched.expect(401, "/.*")
+    expect(person.page.get_by_role("link", name="Keys")).to_be_visible()
+    page_service.run("keys", "set", "boss", "--scope", "read")
+    key = page_service.run("keys", "rotate", "boss").split()[0]
+    page_service.change("DELETE FROM sessions")
+    expect(person.page.get_by_role("dialog", name="PixyProxy")).to_be_visible()
+    log_in_by_key(person, key)
+    expect(person.page.locator("#make .hint")).to_contain_text("it lacks the scope “draw”")
+    expect(person.page.get_by_role("link", name="Keys")).to_have_count(0)
 
 
 # --- Everybody's budgets

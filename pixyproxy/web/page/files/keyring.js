@@ -5,7 +5,7 @@ import { meterOf } from "./budgets.js";
 import { button, byId, el, say } from "./dom.js";
 import { changeBudgets, changeKey, makeKey, revokeKey, rotateKey } from "./key-forms.js";
 import { COLUMNS, keyRow } from "./key-row.js";
-import { isOwnKey } from "./rights.js";
+import { isKnown, isOwnKey } from "./rights.js";
 
 /** @typedef {import("./key-fields.js").Key} Key */
 /** @typedef {import("./key-row.js").Action} Action */
@@ -56,6 +56,7 @@ class Keyring {
             say(`${this.#rows.rows.length} keys`);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
+            if (error.status === 403) location.replace(location.pathname); // its scopes are others by now
             this.#tell(
                 `${error.message} `,
                 button("Try again", () => this.load()),
@@ -124,9 +125,9 @@ class Keyring {
      * @param {Action} action
      */
     #replace(before, key, action) {
-        const own = isOwnKey(before.name);
-        if (own && !(key.name === before.name && key.scopes.includes("admin"))) {
-            location.replace(location.pathname); // the page offers what the key may do, and names it
+        // The page of one's own key begins anew if it is another one. A new secret is not taken away by that.
+        if (isOwnKey(before.name) && action === "change" && !isKnown({ caller: key.name, scopes: key.scopes })) {
+            location.replace(location.pathname);
             return;
         }
         this.#keys = this.#keys.map((each) => (each.name === before.name ? key : each));

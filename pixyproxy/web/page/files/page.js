@@ -9,7 +9,7 @@ import { Arrivals, Live } from "./live.js";
 import { Make } from "./make.js";
 import { Now } from "./now.js";
 import { Places } from "./places.js";
-import { learnRights, seesUsage } from "./rights.js";
+import { isKnown, learnRights, seesUsage } from "./rights.js";
 
 /** @typedef {import("./api.js").Session} Session */
 
@@ -115,11 +115,11 @@ export class Page {
     }
 
     /**
-     * Go on after logging in again: the page stays as it is, for the same key.
+     * Go on after logging in again: the page stays as it is, for the same key that may do the same.
      * @param {Session} session
      */
     resume(session) {
-        if (session.caller !== this.session.caller) location.reload();
+        if (!isKnown(session)) location.reload();
         this.#live.start();
         return this.gallery.images.length ? undefined : this.gallery.refresh();
     }

@@ -11,6 +11,14 @@ export function learnRights(session) {
     known = session;
 }
 
+/**
+ * Whether this is what the page was built for: it offers what the key may do, and names it.
+ * @param {Pick<Session, "caller" | "scopes">} session
+ */
+export function isKnown({ caller, scopes }) {
+    return caller === known.caller && String(scopes) === String(known.scopes); // scopes have one order
+}
+
 /** @param {string} scope */
 export function may(scope) {
     return known.scopes.includes(scope) || known.scopes.includes(`${scope}-all`);
