@@ -545,6 +545,22 @@ def test_budgets_of_everybody_are_set_changed_and_removed(page_service: PageServ
     assert [(each["period"], each["limit"]) for each in page_service.get("/budget")] == [("month", "100")]
 
 
+def test_of_budgets_that_are_saved_in_part_the_page_says_which(page_service: PageService, browsers: Browsers) -> None:
+    person = open_keys(browsers, page_service)
+    person.watched.expect(422, "/budget/month")
+    everybody = person.page.locator(".everybody")
+    everybody.get_by_role("button").click()
+    form(person).get_by_label("Dollars a day").fill("5")
+    form(person).get_by_label("Dollars a month").fill("100,00")
+    press(person, "Save")
+    expect(form(person).get_by_label("Dollars a month")).to_have_accessible_description(re.compile("plain decimal"))
+    expect(form(person)).to_contain_text("Saved: day. Not saved: month.")
+    expect(everybody).to_contain_text("$0 of $5 today")
+    person.page.keyboard.press("Escape")
+    expect(form(person)).to_have_count(0)
+    expect(everybody.get_by_role("button")).to_be_focused()
+
+
 # --- By keyboard, and when something fails
 
 

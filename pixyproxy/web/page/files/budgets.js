@@ -15,11 +15,15 @@ const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit"
 const LOCAL_DAY = new Intl.DateTimeFormat("en", { month: "long", day: "numeric" });
 
 /**
- * An amount of dollars, without cents if it is whole.
+ * An amount of dollars with up to four digits behind the point, without cents if it is whole: what is left of a limit
+ * is told apart from the limit.
  * @param {string} amount as a decimal number
  */
 export function dollars(amount) {
-    return exact(amount).replace(/\.00$/, "");
+    return exact(amount, 4)
+        .replace(/(\.\d\d\d?)0+$/, "$1")
+        .replace(/(\.\d\d)0$/, "$1")
+        .replace(/\.00$/, "");
 }
 
 /**

@@ -113,26 +113,29 @@ export function pause(milliseconds = 0) {
     });
 }
 
-/** The style of what is loaded when it is used. @type {Promise<Event> | undefined} */
-let late;
+/** The styles of what is loaded when it is used. @type {Map<string, Promise<Event>>} */
+const styles = new Map();
 
-/** @returns {Promise<Event>} */
-function loadStyle() {
-    return new Promise((onload, onerror) => {
-        const { href } = new URL("late.css", import.meta.url);
+/** @param {string} name */
+function loadStyle(name) {
+    const loaded = new Promise((onload, onerror) => {
+        const { href } = new URL(name, import.meta.url);
         document.head.append(el("link", { rel: "stylesheet", href, onload, onerror }));
     });
+    styles.set(name, loaded);
+    return loaded;
 }
 
 /**
- * A module that is loaded when it is used, with its style; undefined if the service has another version of it by now,
- * which is told.
+ * A module that is loaded when it is used, with the style of all that are, and with one of its own; undefined if the
+ * service has another version of it by now, which is told.
  * @template Module
  * @param {Promise<Module>} module
+ * @param {string[]} own names of files
  */
-export async function load(module) {
+export async function load(module, ...own) {
     try {
-        await (late ??= loadStyle());
+        await Promise.all(["late.css", ...own].map((name) => styles.get(name) ?? loadStyle(name)));
         return await module;
     } catch {
         tell("This page is of another version than the service. Load it again.");

@@ -56,7 +56,8 @@ export class FormDialog {
      * @param {string} title
      * @param {string} action the words of the button
      * @param {(Node | null)[]} content
-     * @param {() => Promise<string | void>} send `Problem` if the service refuses; afterwards the dialog is closed,
+     * @param {() => Promise<string | void>} send `Problem` if the service refuses, whose member `partly` says what was
+     *     done nevertheless; afterwards the dialog is closed,
      *     unless it shows something else by then, and the words are said
      */
     constructor(title, action, content, send) {
@@ -174,10 +175,12 @@ export class FormDialog {
             if (place?.matches(".field"))
                 place.querySelector("input, select, textarea")?.setAttribute("aria-invalid", "true");
         }
+        const { partly = "" } = problem.members;
+        if (partly) this.#wrong.textContent = `${this.#wrong.textContent} ${partly}`.trim();
         const first = this.#form.querySelector('[aria-invalid="true"], fieldset:has(> .wrong:not(:empty)) input');
         (first instanceof HTMLElement ? first : this.#wrong).focus();
         const words = [...this.#form.querySelectorAll(".wrong:not(:empty)")].map((each) => each.textContent);
-        say(`Not saved. ${words.join(" ")}`);
+        say(`${partly ? "" : "Not saved. "}${words.join(" ")}`);
     }
 
     /**

@@ -78,6 +78,15 @@ export class BudgetFields {
         const changed = values.filter(([period = "", value]) => value !== (this.#before[period] ?? ""));
         return Object.fromEntries(changed.map(([period, value]) => [period, value || null]));
     }
+
+    /**
+     * The service has taken a change.
+     * @param {string} period
+     * @param {string | null} limit
+     */
+    keep(period, limit) {
+        this.#before[period] = limit ?? "";
+    }
 }
 
 /** An amount as the service takes it. @param {string} typed */

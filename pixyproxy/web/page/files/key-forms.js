@@ -110,16 +110,27 @@ export function revokeKey(key, own, revoked) {
 
 /**
  * @param {Budget[]} budgets that there are
- * @param {() => unknown} changed
+ * @param {() => unknown} changed some of them may be others
  */
 export function changeBudgets(budgets, changed) {
     const fields = new BudgetFields(budgets, "");
     fields.element.classList.add("only");
     new FormDialog("What all keys together may spend", "Save", [fields.element], async () => {
-        for (const [period, limit] of Object.entries(fields.changes)) {
-            await sendBudget(period, limit);
+        const [asked, saved] = [Object.entries(fields.changes), /** @type {string[]} */ ([])];
+        try {
+            for (const [period, limit] of asked) {
+                await sendBudget(period, limit);
+                fields.keep(period, limit);
+                saved.push(period);
+            }
+        } catch (error) {
+            const others = asked.map(([period]) => period).filter((period) => !saved.includes(period));
+            const partly = saved.length ? `Saved: ${saved.join(", ")}. Not saved: ${others.join(", ")}.` : "";
+            if (error instanceof Problem) error.members = { ...error.members, partly };
+            throw error;
+        } finally {
+            await changed();
         }
-        await changed();
         return "Saved. It holds at once, everywhere.";
     }).open();
 }

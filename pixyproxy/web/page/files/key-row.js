@@ -82,8 +82,8 @@ function limitsOf({ rate_per_minute: rate, running_limit: running, replica_share
     );
 }
 
-/** A moment of these months, or of other years. @param {string} moment */
-function momentOf(moment) {
+/** When something ends: to the minute in these months, or the day of a year. @param {string} moment */
+function endAt(moment) {
     const date = new Date(moment);
     const near = Math.abs(date.getTime() - Date.now()) < 180 * 86_400_000;
     return (near ? MOMENT : DAY_OF_YEAR).format(date);
@@ -95,7 +95,7 @@ function stateOf(key) {
     /** @param {string} words */
     const more = (words) => el("p", { class: "facts" }, words);
     if (key.state === "revoked") return [word, key.revoked_at ? more(dayOf(key.revoked_at)) : null];
-    const ends = key.expires_at && more(`${key.state === "expired" ? "" : "until "}${momentOf(key.expires_at)}`);
-    const former = key.former_until && more(`former secret until ${momentOf(key.former_until)}`);
+    const ends = key.expires_at && more(`${key.state === "expired" ? "" : "until "}${endAt(key.expires_at)}`);
+    const former = key.former_until && more(`former secret until ${endAt(key.former_until)}`);
     return [word, ends || null, former || null];
 }

@@ -11,11 +11,7 @@ import { isKnown, isOwnKey } from "./rights.js";
 /** @typedef {import("./key-row.js").Action} Action */
 /** @typedef {import("./budgets.js").Budget} Budget */
 
-/** Its style, which nobody needs who does not come here. */
-const styled = new Promise((resolve) => {
-    const href = new URL("keyring.css", import.meta.url).href;
-    document.head.append(el("link", { rel: "stylesheet", href, onload: resolve, onerror: resolve }));
-});
+const TOGETHER = "All keys together";
 
 class Keyring {
     /** @type {Key[]} */
@@ -48,12 +44,13 @@ class Keyring {
     /** Read everything. */
     async load() {
         try {
-            const [keys, budgets] = await Promise.all([askJson("key"), askJson("budget"), styled]);
+            const [keys, budgets] = await Promise.all([askJson("key"), askJson("budget")]);
             this.#keys = keys;
             this.#showRows();
             this.#showEverybody(budgets);
             this.#tell();
-            say(`${this.#rows.rows.length} keys`);
+            const count = this.#rows.rows.length;
+            say(`${count} ${count === 1 ? "key" : "keys"}`);
         } catch (error) {
             if (!(error instanceof Problem)) throw error;
             if (error.status === 403) location.replace(location.pathname); // its scopes are others by now
@@ -72,19 +69,31 @@ class Keyring {
         this.#table.hidden = this.#keys.length === 0;
     }
 
+    /** Show the budgets as they are now; if they cannot be read, none. */
+    async #readEverybody() {
+        try {
+            this.#showEverybody(await askJson("budget"));
+        } catch (error) {
+            if (!(error instanceof Problem)) throw error;
+            const again = button("Try again", () => this.#readEverybody());
+            const words = el("p", { class: "facts" }, `They cannot be read. ${error.message}`);
+            this.#everybody.replaceChildren(el("h3", {}, TOGETHER), words, again);
+        }
+        const shown = this.#everybody.querySelector("button") ?? this.#make;
+        if (document.querySelector("dialog[open]")) this.#focusAfterwards(shown);
+        else shown.focus();
+    }
+
     /** @param {Budget[]} budgets */
     #showEverybody(budgets) {
         const words = budgets.length
             ? el("ul", { class: "meters" }, ...budgets.map(meterOf))
             : el("p", { class: "facts" }, "Nothing limits what all keys together may spend.");
         const change = button(budgets.length ? "Change" : "Set a limit", () =>
-            changeBudgets(budgets, async () => {
-                this.#showEverybody(await askJson("budget"));
-                this.#focusAfterwards(this.#everybody.querySelector("button") ?? this.#make);
-            }),
+            changeBudgets(budgets, () => this.#readEverybody()),
         );
         change.ariaLabel = `${change.textContent} for all keys together`;
-        this.#everybody.replaceChildren(el("h3", {}, "All keys together"), words, change);
+        this.#everybody.replaceChildren(el("h3", {}, TOGETHER), words, change);
     }
 
     #showRows() {

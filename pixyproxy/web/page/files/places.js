@@ -6,9 +6,11 @@ import { may, seesUsage } from "./rights.js";
 
 /**
  * @typedef {{load: () => unknown}} Opened what fills a place; `load` reads it when somebody comes to it
- * @typedef {{title: string, isOffered: () => boolean,
+ * @typedef {{title: string, isOffered: () => boolean, styles?: string[],
  *     module: () => Promise<{open: (live: import("./live.js").Live) => Opened}>}} Place
  */
+
+const OF_KEYS = ["keyring.css"];
 
 /**
  * Those beside the gallery. The name is the hash of the address, and the id of the section that `open` fills.
@@ -17,7 +19,7 @@ import { may, seesUsage } from "./rights.js";
 const PLACES = new Map([
     ["activity", { title: "Activity", isOffered: () => true, module: () => import("./activity.js") }],
     ["usage", { title: "Usage", isOffered: seesUsage, module: () => import("./usage.js") }],
-    ["keys", { title: "Keys", isOffered: () => may("admin"), module: () => import("./keyring.js") }],
+    ["keys", { title: "Keys", isOffered: () => may("admin"), module: () => import("./keyring.js"), styles: OF_KEYS }],
 ]);
 const GALLERY = "gallery";
 const NAME = "PixyProxy";
@@ -84,7 +86,7 @@ export class Places {
         const name = this.#shown;
         const place = PLACES.get(name);
         if (place) {
-            const loaded = await load(place.module());
+            const loaded = await load(place.module(), ...(place.styles ?? []));
             if (!loaded || this.#shown !== name) return;
             if (!this.#contents.has(name)) this.#contents.set(name, loaded.open(live));
         }
