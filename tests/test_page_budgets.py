@@ -116,3 +116,36 @@ def test_a_limit_says_when_and_try_again_waits_until_then(page_service: PageServ
         expect(waiting).to_contain_text(re.compile(r"0:0\dWaiting to ask again"))
     expect(person.now.get_by_role("img", name="a wolf")).to_be_visible()
     assert page_service.upstream.received == 2
+
+
+def test_what_is_left_follows_a_raised_limit_when_the_person_comes_back(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    prepared(page_service, "intern", "--budget", "0/total")
+    person = someone(browsers, page_service, key="intern")
+    expect(hint(person)).to_have_text("The $0 of your key are spent.")
+    page_service.run("budgets", "set", "intern", "0.0532/total")
+    person.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(hint(person)).to_have_text("$0.0532 of $0.0532 left in total.")
+
+
+def test_what_is_left_is_asked_for_again_when_a_period_begins_anew(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    prepared(page_service, "intern", "--budget", "1/day")
+    watched = browsers.new(page_service.url)
+    over = {"period": "day", "limit": "1", "used": "1", "left": "0", "resets_at": "2026-01-01T00:00:00Z"}
+    watched.page.route(SELF, lambda route: route.fulfill(json={"budgets": [over]}), times=1)
+    watched.page.goto(page_service.login_url(key="intern"))
+    expect(hint(Person(watched))).to_have_text("$1 of $1 left today.")
+
+
+def test_a_first_answer_that_fails_does_not_mean_that_there_is_no_budget(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    prepared(page_service, "intern", "--budget", "1/total")
+    watched = browsers.new(page_service.url)
+    watched.expect(503, "/key/self")
+    watched.page.route(SELF, lambda route: route.fulfill(status=503, json={"title": "x"}), times=1)
+    watched.page.goto(page_service.login_url(key="intern"))
+    expect(hint(Person(watched))).to_have_text("$1 of $1 left in total.")

@@ -1,14 +1,17 @@
 // What is left of the budget of one's own key: said under the prompt, if there is one.
 
-import { askJson } from "./api.js";
+import { askJson, serverNow } from "./api.js";
 import { leftOf, tightest } from "./budgets.js";
 import { byId } from "./dom.js";
 
 /** Milliseconds: what is asked for more often is the same. */
 const PAUSE = 2_000;
+/** A timer cannot wait for a month. */
+const DAY = 86_400_000;
 
 /**
- * Ask once; if the key has a budget, show what is left of it, and again whenever something was drawn.
+ * Ask once; if the key has a budget, show what is left of it, and again whenever something was drawn, a period begins
+ * anew, or the person comes back to the page.
  * @param {import("./live.js").Live} live
  * @param {import("./make.js").Make} make
  */
@@ -24,11 +27,18 @@ export async function showOwnBudget(live, make) {
     let waiting = false;
     /** Of the generations that were known. */
     let seen = "";
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    /** Whether there may be a budget. @returns {Promise<boolean>} */
     const ask = async () => {
-        // Without an answer the words stay as they are.
-        const { budgets } = await askJson("key/self").catch(() => ({ budgets: null }));
-        const budget = tightest(budgets ?? []);
-        if (budgets) show(budget ? leftOf(budget) : "");
+        /** @type {{budgets: import("./budgets.js").Budget[]} | null} */
+        const answer = await askJson("key/self").catch(() => null);
+        if (!answer) return true; // the words stay as they are
+        const budget = tightest(answer.budgets);
+        show(budget ? leftOf(budget) : "");
+        const resets = answer.budgets.flatMap(({ resets_at: at }) => (at ? [Date.parse(at) - serverNow()] : []));
+        clearTimeout(timer);
+        if (resets.length) timer = setTimeout(ask, Math.min(DAY, Math.max(0, Math.min(...resets)) + PAUSE));
         return budget !== undefined;
     };
     const again = () => {
@@ -43,4 +53,5 @@ export async function showOwnBudget(live, make) {
     };
     if (!(await ask())) return;
     live.addEventListener("change", again);
+    document.addEventListener("visibilitychange", () => document.hidden || ask());
 }
