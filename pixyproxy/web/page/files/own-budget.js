@@ -33,7 +33,10 @@ export async function showOwnBudget(live, make) {
     const ask = async () => {
         /** @type {{budgets: import("./budgets.js").Budget[]} | null} */
         const answer = await askJson("key/self").catch(() => null);
-        if (!answer) return true; // the words stay as they are
+        if (!answer) {
+            seen = "unanswered"; // the words stay as they are until the next change
+            return true;
+        }
         const budget = tightest(answer.budgets);
         show(budget ? leftOf(budget) : "");
         const resets = answer.budgets.flatMap(({ resets_at: at }) => (at ? [Date.parse(at) - serverNow()] : []));
