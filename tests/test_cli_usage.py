@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -112,6 +113,8 @@ def test_check_names_a_stored_day_that_is_wrong_and_reconcile_lets_it_be_added_u
     hint = "'pixyproxy reconcile --apply' removes these days, and they are added up anew."
     assert ran("check", status=1) == [f"{found}  {finding}", f"{finding}: 1", hint]
     assert ran("reconcile")[:2] == [f"{found}  {finding}", f"{finding}: 1"]
+    agreed = "Database and storage agree."
+    assert ran("reconcile", "--after", f"{UUID(int=1)}.png") == [agreed], "a run that goes on has compared them before"
     fixed = "removed, to be added up anew"
     assert ran("reconcile", "--apply") == [f"{found}  {finding}: {fixed}", f"{finding}: 1, of these {fixed}: 1"]
-    assert ran("check") == ["Database and storage agree."]
+    assert ran("check") == [agreed]

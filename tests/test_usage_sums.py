@@ -365,6 +365,19 @@ async def test_the_audit_finds_a_day_that_was_changed_by_hand_and_it_is_added_up
     assert await books.unequal() == []
 
 
+async def test_a_day_that_is_forgotten_before_the_audit_reads_it_is_none_that_differs(books: Books) -> None:
+    for day in DAYS[2:5]:
+        ended = await books.begin(random.Random(5), day=day)
+        await books.generations.fail(ended, error=ERRORS[1])
+    await books.usage.store(seconds=60)
+    listed = await books.usage.days()
+    await books.usage.forget(DAYS[3])
+    assert DAYS[3] in listed
+    assert [await books.usage.audit(day) for day in listed] == [None] * len(listed)
+    await books.database.execute("UPDATE usage_sums SET images = images + 1")
+    assert [each.day for each in await books.unequal()] == [DAYS[2], DAYS[4]], "the others are still compared"
+
+
 async def test_the_audit_finds_a_generation_that_began_in_a_day_that_was_stored(books: Books) -> None:
     await books.begin(random.Random(4), day=DAYS[3])
     await books.usage.store(seconds=60)

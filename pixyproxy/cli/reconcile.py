@@ -49,7 +49,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
                     await record_instance(stores)
             with show_summary(reconciler), show_progress() as progress:
                 await reconciler.settle()
-                await reconciler.audit_usage()
+                if options.after is None:  # the run before this one has done it
+                    await reconciler.audit_usage()
                 rest = await reconciler.compare(
                     after=options.after or "", grace=grace, most=options.max_deletes, progress=progress
                 )

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +30,11 @@ def column_to_time(value: datetime | str) -> datetime:
 def optional_time(value: datetime | str | None) -> datetime | None:
     """`column_to_time` for a column that may be NULL."""
     return None if value is None else column_to_time(value)
+
+
+def column_to_day(value: date | str) -> date:
+    """The day of a DATE: PyMySQL gives a `date`, sqlite3 the text."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
 
 
 def json_to_column(value: dict[str, Any] | None) -> str | None:

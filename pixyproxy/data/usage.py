@@ -134,14 +134,18 @@ class SqlUsageRepository:
     async def audit(self, day: date) -> UnequalDay | None:
         """Compare what is stored of a day with its generations; None if they agree.
 
-        Those in no sum may end meanwhile, the others do not change. A day that is stored anew meanwhile agrees.
+        Those in no sum may end meanwhile, the others do not change. A day that is forgotten or stored anew meanwhile
+        agrees.
         """
         read, recorded, found = partial(stored_day, day=day), Groups(), set[int]()
-        stored, unsettled = await self._database.search(read)
+        known = await self._database.search(read)
+        if known is None:
+            return None
+        stored, unsettled = known
         async for page in self._pages(Span(day, day + ONE_DAY)):
             add_entries(recorded, (each for each in page if each.id not in unsettled), by=OF_A_DAY)
             found |= {each.id for each in page} & unsettled
-        if (stored, unsettled) == (recorded, found) or await self._database.search(read) != (stored, unsettled):
+        if known == (recorded, found) or await self._database.search(read) != known:
             return None
         return UnequalDay(day, stored=total_of(stored.values()), recorded=total_of(recorded.values()))
 

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from pixyproxy.core.usage import ONE_DAY, SUMMED, Dimension, Span, Sums
+from pixyproxy.data.conversions import column_to_day
 from pixyproxy.data.database import Row, Transaction
 from pixyproxy.data.usage_rows import Entry
 
@@ -64,19 +65,21 @@ def forget_day(transaction: Transaction, day: date) -> None:
 
 def stored_days(transaction: Transaction) -> tuple[date, ...]:
     """The days of which anything is stored, oldest first."""
-    return tuple(day_of(row["day"]) for row in transaction.all(STORED_DAYS))
+    return tuple(column_to_day(row["day"]) for row in transaction.all(STORED_DAYS))
 
 
-def stored_day(transaction: Transaction, day: date) -> tuple[Groups, set[int]]:
-    """What is stored of a day: its sums, and the generations that are in none."""
+def stored_day(transaction: Transaction, day: date) -> tuple[Groups, set[int]] | None:
+    """What is stored of a day: its sums, and the generations that are in none. None if nothing is, not even the day."""
     span = Span(day, day + ONE_DAY)
-    return stored_groups(transaction, span, by=OF_A_DAY, api_key_id=None, rows=EVERY), set(open_ids(transaction, span))
+    groups = stored_groups(transaction, span, by=OF_A_DAY, api_key_id=None, rows=EVERY)
+    unsettled = set(open_ids(transaction, span))
+    return (groups, unsettled) if groups or unsettled or not missing(transaction, span) else None
 
 
 def missing(transaction: Transaction, span: Span) -> list[date]:
     """The days of a span that are not stored, oldest first."""
     known = {
-        day_of(row["day"])
+        column_to_day(row["day"])
         for row in transaction.all("SELECT day FROM usage_days WHERE day >= :since AND day < :until", **bounds(span))
     }
     days = (span.since + timedelta(days=number) for number in range((span.until - span.since).days))
@@ -112,7 +115,8 @@ def open_ids(transaction: Transaction, span: Span) -> list[int]:
 def values_of(row: Row, by: tuple[Dimension, ...]) -> tuple[str | int, ...]:
     """The values by which a group is named."""
     return tuple(
-        day_of(row[f"g_{each.value}"]).isoformat() if each is Dimension.DAY else row[f"g_{each.value}"] for each in by
+        column_to_day(row[f"g_{each.value}"]).isoformat() if each is Dimension.DAY else row[f"g_{each.value}"]
+        for each in by
     )
 
 
@@ -137,8 +141,3 @@ def group_to_row(values: tuple[str | int, ...], sums: Sums) -> dict[str, Any]:
 def bounds(span: Span) -> dict[str, Any]:
     """The days of a span as parameters."""
     return {"since": span.since.isoformat(), "until": span.until.isoformat()}
-
-
-def day_of(value: date | str) -> date:
-    """The day of a column: SQLite gives the text."""
-    return date.fromisoformat(value) if isinstance(value, str) else value

@@ -13,7 +13,7 @@ from pixyproxy.core.exceptions import GenerationInterruptedError, PriceUnknownEr
 from pixyproxy.core.generations import Generation
 from pixyproxy.core.ledger import Imbalance
 from pixyproxy.core.money import Nano
-from pixyproxy.data.conversions import time_to_column
+from pixyproxy.data.conversions import column_to_day, time_to_column
 from pixyproxy.data.database import Row, Transaction
 
 RECENTLY = timedelta(minutes=5)
@@ -185,7 +185,7 @@ def spending(transaction: Transaction, owners: Collection[int], *, at: datetime)
     used: dict[tuple[int, int], Nano] = {
         (row["period"], row["owner"]): row["used_nano"]
         for row in rows
-        if day_of(row["starts_on"]) == days[Period(row["period"])]
+        if column_to_day(row["starts_on"]) == days[Period(row["period"])]
     }
     for period, day in days.items():
         missing = {each.owner for each in budgets if each.period is period} - {
@@ -219,18 +219,13 @@ def weights(transaction: Transaction, owners: Set[int], period: Period, starts_o
     return found
 
 
-def day_of(value: date | str) -> date:
-    """The day of a column; SQLite has texts."""
-    return date.fromisoformat(value) if isinstance(value, str) else value
-
-
 def audit_window(transaction: Transaction, window: Row) -> Imbalance | None:
     """Compare a window with what its generations weigh, while none of them changes; None if they agree.
 
     A window that was removed meanwhile agrees.
     """
     budget = Budget(owner=window["owner"], period=Period(window["period"]), limit=0)
-    starts_on = day_of(window["starts_on"])
+    starts_on = column_to_day(window["starts_on"])
     hold(transaction, budget, starts_on=starts_on)
     rows = transaction.lock_all(USED, **key_of(budget, starts_on=starts_on))
     expected = weight(transaction, budget, starts_on=starts_on)

@@ -27,7 +27,7 @@ class UsageRepository(Protocol):
         """The days that are stored, oldest first."""
 
     async def audit(self, day: date) -> UnequalDay | None:
-        """Compare what is stored of a day with what its generations say; None if they agree."""
+        """Compare what is stored of a day with what its generations say; None if they agree, or nothing is stored."""
 
     async def forget(self, day: date) -> None:
         """Remove what is stored of a day: the next `sums` or `store` adds it up anew."""
