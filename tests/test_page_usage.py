@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from playwright.sync_api import Locator, Route, expect
 
 from pixyproxy.upstream.demo.faults import Fault
-from tests.browsing import Browsers
+from tests.browsing import Browsers, held_back, let_go
 from tests.page_stage import CALLER, KEY, SMALL, PageService, Person, serve_page, someone
 
 PRICED, UNPRICED = "gpt-image-2.5-flare", "gpt-image-2"
@@ -155,6 +156,61 @@ def test_the_sum_is_not_asked_for_while_nobody_looks_and_is_right_afterwards(
     assert len(asked) == 1
 
 
+def test_the_sum_has_what_ended_earlier_by_the_clock_of_another_replica(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    put_a_price(page_service)
+    first = page_service.post("a fox", model=PRICED)
+    person = someone(browsers, page_service)
+    expect(today(person)).to_have_text("$0.05 today")
+
+    def slow_clock(route: Route) -> None:
+        answer = route.fetch()
+        items = json.loads(answer.text())
+        for each in items:
+            if each["guid"] != first["generation"]:
+                each["updated_at"] = "2026-01-01T00:00:00Z"
+        route.fulfill(response=answer, json=items)
+
+    person.page.route(re.compile(r"/generation\?"), slow_clock)
+    page_service.post("a wolf", model=PRICED)
+    ask_now(person)
+    expect(today(person)).to_have_text("$0.11 today")
+
+
+@pytest.mark.parametrize("days", ["Today", "Last 30 days"])
+def test_an_open_place_goes_on_at_midnight(page_service: PageService, browsers: Browsers, days: str) -> None:
+    put_a_price(page_service)
+    page_service.post("a fox", model=PRICED)
+    ahead = timedelta(days=-1)
+
+    def at_another_time(route: Route) -> None:
+        answer = route.fetch()
+        date = format_datetime(datetime.now(UTC) + ahead, usegmt=True)
+        route.fulfill(response=answer, headers={**answer.headers, "date": date})
+
+    watched = browsers.new(page_service.url)
+    watched.page.route("**/*", at_another_time)
+    watched.page.goto(page_service.login_url())
+    person = Person(watched).wait()
+    expect(today(person)).to_have_text("$0 today")
+    to_usage(person, days=days)
+    expect(place(person)).to_contain_text(f"Nothing was drawn {days.lower().replace('last', 'in the last')}.")
+    ahead = timedelta()
+    ask_now(person)
+    expect(today(person)).to_have_text("$0.05 today")
+    expect(place(person).locator(".sum")).to_have_text("$0.05")
+    ahead = timedelta(days=1)
+    ask_now(person)
+    expect(today(person)).to_have_text("$0 today")
+    if days == "Today":
+        expect(place(person)).to_contain_text("Nothing was drawn today.")
+    else:
+        expect(person.page.get_by_role("link", name="Download CSV")).to_have_attribute(
+            "href", re.compile(f"from={datetime.now(UTC).date() - timedelta(days=28)}")
+        )
+
+
 @pytest.mark.parametrize("by", ["key", "model"])
 def test_the_tables_the_words_and_the_bars_say_what_the_api_says(
     spent: PageService, browsers: Browsers, by: str
@@ -254,7 +310,87 @@ def test_a_key_that_only_administers_sees_what_everybody_has_spent(spent: PageSe
     assert set(rows_of(person, "By key")) == {CALLER, "shop", "All"}
 
 
-def test_a_range_without_anything_says_so_and_the_others_are_their_days(spent: PageService, browsers: Browsers) -> None:
+def test_the_sum_follows_what_a_key_that_only_administers_does_not_hear_of(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    put_a_price(page_service)
+    page_service.create_key("boss", scopes="admin")
+    watched = browsers.new(page_service.url)
+    watched.expect(403, "/image")
+    watched.expect(403, "/generation")
+    watched.page.clock.install()
+    watched.page.goto(page_service.login_url(key="boss"))
+    person = Person(watched)
+    expect(today(person)).to_have_text("$0 today")
+    to_usage(person)
+    page_service.post("a fox", model=PRICED)
+    person.page.clock.fast_forward(31_000)
+    expect(today(person)).to_have_text("$0.05 today")
+    expect(place(person).locator(".sum")).to_have_text("$0.05")
+    person.page.evaluate(HIDE, True)
+    asked: list[str] = []
+    person.page.on("request", lambda request: asked.append(request.url))
+    page_service.post("a wolf", model=PRICED)
+    person.page.clock.fast_forward(31_000)
+    assert asked == []
+    person.page.evaluate(HIDE, False)
+    person.page.clock.run_for(6_000)
+    expect(today(person)).to_have_text("$0.11 today")
+
+
+def test_keys_that_were_removed_are_added_up(page_service: PageService, browsers: Browsers) -> None:
+    put_a_price(page_service)
+    for number in range(3):
+        page_service.post(f"fox {number}", model=PRICED)
+    assert page_service.change("UPDATE generations SET api_key_id = 900 + id") == 3, "keys that are not there"
+    person = someone(browsers, page_service)
+    to_usage(person)
+    (sums,) = last_30_days(page_service, "state")["groups"]
+    assert sums["images"] == 3
+    assert rows_of(person, "By key") == {"A removed key": numbers_of(sums)}
+    assert list(rows_of(person, "Cost by day").values()) == [[dollars(sums["cost"])]]
+
+
+def test_while_another_answer_is_on_its_way_the_place_shows_the_last_one_as_what_it_is(
+    spent: PageService, browsers: Browsers
+) -> None:
+    person = someone(browsers, spent)
+    to_usage(person)
+    by_key = rows_of(person, "By key")
+    held = held_back(person.page, OF_THE_PLACE)
+    by_model = person.page.get_by_role("button", name="By model")
+    by_model.click()
+    expect(by_model).to_have_attribute("aria-pressed", "true")
+    person.page.get_by_label("Days").select_option("Today")
+    person.watched.wait_until(lambda: len(held) == 2, "both questions")
+    person.page.get_by_role("button", name="Pictures").click()
+    assert rows_of(person, "By key") == by_key
+    assert len(rows_of(person, "Pictures by day")) == 3
+    expect(place(person).locator(".words")).to_contain_text("in the last 30 days")
+    expect(person.page.get_by_role("link", name="Download CSV")).to_have_attribute("href", re.compile("day(,|%2C)key"))
+    let_go(person.page, held)
+    expect(person.page.get_by_role("table", name="By model")).to_be_visible()
+    expect(place(person).locator(".words")).to_contain_text("pictures today")
+    expect(person.said).to_contain_text("today")
+
+
+def test_a_range_without_anything_says_so(page_service: PageService, browsers: Browsers) -> None:
+    person = someone(browsers, page_service)
+    month = datetime.now(UTC).date().replace(day=1)
+    for days, words in (
+        ("Today", "today"),
+        ("Last month", f"in {month - timedelta(days=1):%B %Y}"),
+        ("This month", f"in {month:%B %Y}"),
+        ("Last 30 days", "in the last 30 days"),
+    ):
+        to_usage(person, days=days)
+        expect(place(person)).to_contain_text(f"Nothing was drawn {words}.")
+        expect(person.said).to_have_text(f"Nothing was drawn {words}.")
+        expect(place(person).get_by_role("table")).to_have_count(0)
+        expect(person.page.get_by_role("link", name="Download CSV")).to_be_hidden()
+
+
+def test_the_other_ranges_are_their_days(spent: PageService, browsers: Browsers) -> None:
     person = someone(browsers, spent)
     to_usage(person, days="Today")
     day = datetime.now(UTC).date()
@@ -267,12 +403,10 @@ def test_a_range_without_anything_says_so_and_the_others_are_their_days(spent: P
         to_usage(person, days=days)
         if expected["generations"]:
             expect(place(person)).to_contain_text(f"in {month:%B %Y}, by all keys.")
-            assert rows_of(person, "By key")["All"] == numbers_of(expected)
-        else:
+            shown = rows_of(person, "By key")
+            assert shown.get("All", next(iter(shown.values()))) == numbers_of(expected)
+        else:  # until the 9th of a month the one before has something
             expect(place(person)).to_contain_text(f"Nothing was drawn in {month:%B %Y}.")
-            expect(person.said).to_have_text(f"Nothing was drawn in {month:%B %Y}.")
-            expect(place(person).get_by_role("table")).to_have_count(0)
-            expect(person.page.get_by_role("link", name="Download CSV")).to_be_hidden()
 
 
 def test_an_error_says_what_to_do_and_names_the_request(spent: PageService, browsers: Browsers) -> None:
@@ -409,13 +543,7 @@ def test_nothing_of_it_is_loaded_before_it_is_opened(spent: PageService, browser
 def test_four_places_fit_into_the_header_of_a_small_phone(spent: PageService, browsers: Browsers) -> None:
     person = someone(browsers, spent, viewport={"width": 320, "height": 640})
     expect(today(person)).to_be_visible()
-    person.page.evaluate(
-        """() => {
-            const places = document.getElementById("places");
-            while (places.children.length < 4) places.append(Object.assign(document.createElement("a"), {
-                href: "#", textContent: "Keys" }));
-        }"""
-    )
+    expect(person.page.locator("#places > *")).to_have_text(["Gallery", "Activity", "Usage", "Keys"])
     assert person.watched.too_wide() == []
     middles = [
         person.page.locator(each).evaluate(

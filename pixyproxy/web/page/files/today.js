@@ -8,6 +8,9 @@ import { may, seesEverybody } from "./rights.js";
 /** Milliseconds from one question to the next; after one that failed. */
 const PAUSE = 5_000;
 const TROUBLE = 60_000;
+/** Where others' generations are counted, and not seen. */
+const UNSEEN = 30_000;
+const DAY = 86_400_000;
 
 /** The day of a moment, UTC, as "2026-11-30". @param {number} moment milliseconds since 1970 */
 export function dayAt(moment) {
@@ -22,7 +25,7 @@ export function seesAllKeys() {
 /** The sum in the header. The window hears "spent" when it may be another one. */
 export class Today {
     #link = el("a", { id: "today", href: "#usage", hidden: true });
-    /** The day and the last end that the sum is of. */
+    /** The day and the ends that the sum is of. */
     #known = "";
     #next = 0;
     #waiting = false;
@@ -33,16 +36,23 @@ export class Today {
         byId("places").after(this.#link);
         live.addEventListener("change", () => this.#follow());
         this.#follow();
+        if (!seesAllKeys() || seesEverybody()) return;
+        setInterval(() => this.#askSoon(), UNSEEN);
+        document.addEventListener("visibilitychange", () => this.#askSoon());
     }
 
-    /** What the sum depends on. */
+    /** What the sum depends on. The clocks of replicas differ: what ends later may say that it ended earlier. */
     get #wanted() {
         const ended = this.live.all.filter(({ state }) => state !== "running").map((each) => each.updated_at);
-        return `${dayAt(serverNow())} ${ended.sort().at(-1) ?? ""}`;
+        return `${dayAt(serverNow())} ${ended.length} ${ended.sort().at(-1) ?? ""}`;
     }
 
     #follow() {
-        if (this.#waiting || this.#wanted === this.#known) return;
+        if (this.#wanted !== this.#known) this.#askSoon();
+    }
+
+    #askSoon() {
+        if (this.#waiting || document.hidden) return;
         this.#waiting = true;
         setTimeout(() => this.#ask(), Math.max(0, this.#next - performance.now()));
     }
@@ -52,7 +62,8 @@ export class Today {
             if (document.hidden) return; // who comes back hears of a change
             const wanted = this.#wanted;
             this.#next = performance.now() + TROUBLE;
-            const { total } = await askJson(pathWith("usage", { from: wanted.slice(0, 10) }));
+            const from = wanted.slice(0, 10);
+            const { total } = await askJson(pathWith("usage", { from, to: dayAt(Date.parse(from) + DAY) }));
             this.#next = performance.now() + PAUSE;
             this.#show(total);
             if (this.#known) dispatchEvent(new Event("spent"));

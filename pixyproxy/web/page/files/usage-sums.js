@@ -85,7 +85,9 @@ export function seriesOf(groups, by, measure) {
     for (const group of groups) {
         const name = group[by] || (by === "key" ? "A removed key" : "No model");
         if (!named.has(name)) named.set(name, new Map());
-        named.get(name)?.set(group.day, sumsOf(group));
+        const days = named.get(name);
+        const known = days?.get(group.day); // each removed key has a group of its own, without a name
+        days?.set(group.day, known ? added([known, sumsOf(group)]) : sumsOf(group));
     }
     return [...named]
         .map(([name, days]) => ({ name, style: "", total: added([...days.values()]), days }))

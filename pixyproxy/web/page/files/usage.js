@@ -9,6 +9,7 @@ import { MEASURES, RANGES, daysOf, seriesOf, spanOf, sumsOf, toldApart } from ".
 import { dayTable, inWords, seriesTable } from "./usage-tables.js";
 
 /** @typedef {keyof typeof MEASURES} MeasureName */
+/** @typedef {import("./usage-sums.js").Span} Span */
 
 class Usage {
     #section = byId("usage");
@@ -27,6 +28,7 @@ class Usage {
     });
     #series = choice("What a bar is made of", { key: "By key", model: "By model" }, (name) => {
         this.#by = name === "key" ? "key" : "model";
+        press(this.#series, name);
         return this.load();
     });
     #csv = el("a", { onclick: (/** @type {Event} */ event) => this.#download(event) }, "Download CSV");
@@ -37,9 +39,10 @@ class Usage {
     #tables = el("div", { class: "tables" }, ...this.#regions);
     #below = el("p", { class: "end", tabIndex: -1 });
     #asked = new AbortController();
-    #span = spanOf("month", serverNow());
-    /** @type {Record<string, any> | null} */
-    #report = null;
+    /** Whether an answer is on its way that somebody asked for. */
+    #awaited = false;
+    /** An answer, and what it answers. @type {{report: Record<string, any>, by: "key" | "model", span: Span} | null} */
+    #shown = null;
 
     constructor() {
         this.#series.hidden = !seesAllKeys();
@@ -58,15 +61,17 @@ class Usage {
 
     /** Read what the range has. */
     async load() {
-        this.#span = spanOf(this.#range.value, serverNow());
+        this.#awaited = true;
         try {
-            await this.#read();
-            const { total } = this.#report ?? {};
-            if (total) say(total.generations ? `${costInWords(total)} ${this.#span.words}` : this.#nothing);
+            const shown = await this.#read();
+            if (!shown) return;
+            const { total } = shown.report;
+            say(total.generations ? `${costInWords(total)} ${shown.span.words}` : nothingIn(shown.span));
         } catch (error) {
+            this.#awaited = false;
             if (!(error instanceof Problem)) throw error;
             const named = error.requestId ? ` Request ${error.requestId}.` : "";
-            this.#report = null;
+            this.#shown = null;
             this.#show();
             this.#showEnd(
                 `${error.message}${named} `,
@@ -76,57 +81,57 @@ class Usage {
         }
     }
 
-    get #path() {
-        const { from, to } = this.#span;
-        return pathWith("usage", { from, to, by: `day,${this.#by}` });
-    }
-
-    get #nothing() {
-        return `Nothing was drawn ${this.#span.words}.`;
-    }
-
-    /** Something has ended: the numbers follow, and say nothing. */
+    /** Something has ended, or a day has: the numbers follow, and say nothing. */
     async #follow() {
-        if (this.#section.hidden || !this.#report || this.#span.to <= new Date(serverNow()).toISOString()) return;
-        this.#span = spanOf(this.#range.value, serverNow());
-        await this.#read().catch(() => undefined); // what is shown was true
+        if (this.#section.hidden) return;
+        if (this.#awaited) {
+            await this.load(); // that answer may be of a moment before
+            return;
+        }
+        const { span } = this.#shown ?? {};
+        const over = this.#range.value === "before" && spanOf("before", serverNow()).from === span?.from;
+        if (span && !over) await this.#read().catch(() => undefined); // what is shown was true
     }
 
-    /** An error if the service has one; nothing if another question has come between. */
+    /** What is shown now. An error if the service has one; nothing if another question has come between. */
     async #read() {
         this.#asked.abort();
         this.#asked = new AbortController();
         const { signal } = this.#asked;
+        const [by, span] = [this.#by, spanOf(this.#range.value, serverNow())];
         this.#spent.ariaBusy = "true";
-        this.#csv.href = this.#path;
         try {
-            const report = await askJson(this.#path, { signal });
+            const report = await askJson(pathOf(span, by), { signal });
             signal.throwIfAborted();
-            this.#report = report;
+            this.#shown = { report, by, span };
+            this.#awaited = false;
             this.#show();
+            return this.#shown;
         } catch (error) {
             if (!signal.aborted) throw error;
+            return null;
         } finally {
             if (!signal.aborted) this.#spent.ariaBusy = null;
         }
     }
 
     #show() {
-        const [report, by] = [this.#report, this.#by];
+        const { report, by, span } = this.#shown ?? {};
         const total = report && sumsOf(report.total);
         const chosen = this.#measure ?? (total?.cost ? "cost" : "images");
         const measure = MEASURES[chosen];
         press(this.#measures, chosen);
-        press(this.#series, by);
+        press(this.#series, this.#by);
         const drawn = Boolean(report?.groups.length);
         for (const part of [this.#spent, this.#tables, this.#csv]) part.hidden = !drawn;
-        if (!report || !total || !drawn) {
-            this.#showEnd(this.#nothing);
+        if (!report || !by || !span || !total || !drawn) {
+            if (span) this.#showEnd(nothingIn(span));
             return;
         }
-        const [days, all] = [daysOf(this.#span), seriesOf(report.groups, by, measure)];
+        const [days, all] = [daysOf(span), seriesOf(report.groups, by, measure)];
         const several = toldApart(all);
-        this.#spent.replaceChildren(inWords(total, this.#span.words, seesAllKeys()), this.#chart.element);
+        this.#csv.href = pathOf(span, by);
+        this.#spent.replaceChildren(inWords(total, span.words, seesAllKeys()), this.#chart.element);
         this.#chart.show(days, several, measure);
         const tables = [
             seriesTable(all, total, by, (style) => this.#chart.point(style)),
@@ -150,15 +155,27 @@ class Usage {
     /** The service answers with CSV to whoever asks for it, which a link cannot. @param {Event} event */
     async #download(event) {
         event.preventDefault();
+        if (!this.#shown) return;
+        const { span, by } = this.#shown;
         try {
-            const answer = await ask(this.#path, { headers: { Accept: "text/csv" } });
+            const answer = await ask(pathOf(span, by), { headers: { Accept: "text/csv" } });
             const href = URL.createObjectURL(await answer.blob());
-            el("a", { href, download: `usage-${this.#span.from}-by-day-and-${this.#by}.csv` }).click();
+            el("a", { href, download: `usage-${span.from}-by-day-and-${by}.csv` }).click();
             setTimeout(() => URL.revokeObjectURL(href), 60_000);
         } catch (error) {
             tell(error instanceof Problem ? error.message : "The answer was cut off. Try again.");
         }
     }
+}
+
+/** @param {Span} span @param {string} by */
+function pathOf({ from, to }, by) {
+    return pathWith("usage", { from, to, by: `day,${by}` });
+}
+
+/** @param {Span} span */
+function nothingIn({ words }) {
+    return `Nothing was drawn ${words}.`;
 }
 
 /**
