@@ -131,11 +131,55 @@ def test_a_thumbnail_has_the_pixels_of_its_screen(page_service: PageService, bro
         read_all(person, made_up)
         shown = person.page.eval_on_selector_all("#gallery li img", THUMBNAILS)
         assert len(shown) == 40
-        whole = [each for each in shown if 0.5 < each[1] / each[2] < 2.1]  # the others are cropped
-        assert {size for size, _, _ in whole} == wanted
-        for size, width, height in whole:
-            small = 400 * min(1, width / height)
-            assert size == ("800" if width * pixels > small * 2**0.5 else "400"), (size, width, height, pixels)
+        assert sizes_of(shown) == wanted
+        assert not_for(pixels, shown) == []
+
+
+@pytest.mark.parametrize("scroll", [False, True], ids=["at the beginning", "after scrolling"])
+def test_on_a_screen_with_more_pixels_thumbnails_are_chosen_anew(
+    page_service: PageService, browsers: Browsers, scroll: bool
+) -> None:
+    made_up = MadeUp(40)
+    person = made_up.open(browsers, page_service)
+    if scroll:
+        read_all(person, made_up)
+        person.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    top = person.page.evaluate(FIRST_IN_SIGHT)
+    screen = person.page.context.new_cdp_session(person.page)
+
+    def shown() -> list[tuple[str, float, float]]:
+        found: list[tuple[str, float, float]] = person.page.eval_on_selector_all("#gallery li img", THUMBNAILS)
+        return found
+
+    assert sizes_of(shown()) == {"400"}
+    for pixels in (2, 3):
+        metrics = {"width": 1280, "height": HEIGHT, "deviceScaleFactor": pixels, "mobile": False}
+        screen.send("Emulation.setDeviceMetricsOverride", metrics)
+        # The emulation alone does not have the browser look at its media queries again, as another screen does.
+        person.page.emulate_media(color_scheme="dark" if pixels == 2 else "light")
+        person.watched.wait_for(f"devicePixelRatio === {pixels}")
+        person.watched.wait_until(lambda: not_for(pixels, shown()) == [], f"thumbnails for {pixels} pixels")  # noqa: B023
+        assert "800" in sizes_of(shown())
+        assert person.page.evaluate(FIRST_IN_SIGHT) == top
+
+
+def whole_of(shown: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """Size, width and height of thumbnails without those that are cropped."""
+    return [each for each in shown if 0.5 < each[1] / each[2] < 2.1]
+
+
+def sizes_of(shown: list[tuple[str, float, float]]) -> set[str]:
+    """The sizes that are asked for."""
+    return {size for size, _, _ in whole_of(shown)}
+
+
+def not_for(pixels: int, shown: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """Those with another size than so many device pixels of a CSS pixel need."""
+    return [
+        (size, width, height)
+        for size, width, height in whole_of(shown)
+        if size != ("800" if width * pixels > 400 * min(1, width / height) * 2**0.5 else "400")
+    ]
 
 
 def test_a_deleted_picture_leaves_a_frame_until_rows_are_packed_anew(

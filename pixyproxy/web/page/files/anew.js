@@ -1,4 +1,4 @@
-// The window's width changes: what is at its top stays there, and if need be rows are packed anew.
+// The window's width or its screen changes: what is at its top stays there, and if need be rows are packed anew.
 
 import { pause } from "./dom.js";
 import { covered } from "./head.js";
@@ -12,25 +12,39 @@ const STRETCH = 1.28;
 const NEAR = 2;
 
 /**
- * From now on the width may change.
+ * From now on the width and the density of the screen may change.
  * @param {Days} days
+ * @param {number} density device pixels of a CSS pixel that thumbnails were chosen for
  */
-export function keepTop(days) {
+export function keepTop(days, density) {
     let width = days.element.clientWidth;
     let seen = topOf(days);
     const onScroll = () => {
         // Else the browser scrolls, since the page is shorter at another width.
         if (days.element.clientWidth === width) seen = topOf(days);
     };
-    const onResize = () => {
+    const onChange = () => {
         const now = days.element.clientWidth;
         if (!now) return;
         if (now !== width) restore(seen);
         width = now;
-        if (!isOf(days.width, width)) packAnew(days, seen);
+        // At more pixels thumbnails may be too small; larger ones than needed can stay.
+        if (isOf(days.width, width) && devicePixelRatio <= density) return;
+        density = Math.max(density, devicePixelRatio);
+        packAnew(days, seen);
     };
     addEventListener("scroll", onScroll, { passive: true });
-    new ResizeObserver(onResize).observe(days.element);
+    new ResizeObserver(onChange).observe(days.element);
+    watchDensity(onChange);
+}
+
+/** @param {() => void} onChange */
+function watchDensity(onChange) {
+    const changed = () => {
+        onChange();
+        watchDensity(onChange);
+    };
+    matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener("change", changed, { once: true });
 }
 
 /** @typedef {{element: HTMLElement, part: number} | null} Seen a tile, and how much of its height is above the line */

@@ -23,11 +23,13 @@ export class Days {
         moveByArrows(this.element);
         /** @type {Promise<unknown> | undefined} */
         let kept;
+        const density = devicePixelRatio;
         // Before that there is no place to keep, and the rows are right.
-        for (const event of ["scroll", "resize"])
-            addEventListener(event, () => {
-                kept ??= load(import("./anew.js")).then((anew) => anew?.keepTop(this));
-            });
+        const keep = () => {
+            kept ??= load(import("./anew.js")).then((anew) => anew?.keepTop(this, density));
+        };
+        for (const event of ["scroll", "resize"]) addEventListener(event, keep);
+        matchMedia(`(resolution: ${density}dppx)`).addEventListener("change", keep);
     }
 
     get lists() {
