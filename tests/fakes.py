@@ -503,7 +503,8 @@ class FakeGenerationRepository:
         estimate = estimate_of(generation)
         for budget in budgets:
             if estimate is None:
-                raise PriceUnknownError(generation.request.model)
+                priced = generation.quote is not None and generation.quote.price_id is not None
+                raise PriceUnknownError(generation.request.model, priced=priced)
             used = self.weight(budget, generation.created_at)
             if used + estimate > budget.limit:
                 raise exhausted(budget, at=generation.created_at, used=used, estimate=estimate)

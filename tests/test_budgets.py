@@ -49,7 +49,12 @@ async def test_a_budget_of_everybody_is_set_and_holds_and_is_removed() -> None:
     assert (await ask(stage, "POST", "/image", json={"prompt": "a dot"}, headers=shop)).status_code == 201
     refused = await ask(stage, "POST", "/image", json={"prompt": "a dot"})
     assert problem(refused) == (402, "budget-exhausted")
-    assert refused.json()["everybody"] is True
+    assert (refused.json()["everybody"], refused.json()["limit"], refused.json()["used"]) == (True, "0.05", "0.04")
+    to_shop = await ask(stage, "POST", "/image", json={"prompt": "a dot"}, headers=shop)
+    assert problem(to_shop) == (402, "budget-exhausted")
+    assert (to_shop.json()["limit"], to_shop.json()["used"], to_shop.json()["estimate"]) == (None, None, "0.04")
+    assert "$0.04. Nothing" in to_shop.json()["detail"]
+    assert "0.05" not in to_shop.text, "what others spend is not for every key"
     await ask(stage, "PUT", "/budget/total", json={"limit": "100.000000001"})
     await ask(stage, "PUT", "/budget/day", json={"limit": "0"})
     assert [list(each.values()) for each in (await ask(stage, "GET", "/budget")).json()] == [

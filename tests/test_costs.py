@@ -231,6 +231,17 @@ async def test_a_budget_and_a_model_without_a_price() -> None:
     problem = await draw(stage, status=402)
     assert (problem["type"], problem["model"]) == ("urn:pixyproxy:problem:price-unknown", stage.model)
     assert "pixyproxy prices set" in problem["detail"]
+    assert "reserve" not in problem["detail"]
+    assert stage.generator.requests == []
+
+
+async def test_a_budget_and_a_price_that_reserves_nothing() -> None:
+    stage = Stage()
+    await stage.prices.add([a_price(model="*", reserve=None)], recorded_at=datetime.now(UTC))
+    await limit(stage, 100)
+    problem = await draw(stage, status=402)
+    assert problem["type"] == "urn:pixyproxy:problem:price-unknown"
+    assert "--reserve" in problem["detail"]
     assert stage.generator.requests == []
 
 

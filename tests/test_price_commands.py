@@ -86,6 +86,7 @@ def test_a_price_is_set_for_the_configured_upstream_and_ends_the_one_before(fold
 def test_what_a_price_leaves_unknown_is_said(folder: Path) -> None:
     result = run_cli(folder, "prices", "set", "flux", "--image-out", "30", environment=REAL)
     assert "Unknown: text in, image in, cached text in, cached image in, text out." in result.stderr
+    assert "Nothing to reserve" in result.stderr
     by_image = run_cli(folder, "prices", "set", "flux", "--per-image", "0.04", environment=REAL)
     assert (by_image.returncode, by_image.stderr) == (0, "")
     assert "costs 0.04; yours" in by_image.stdout

@@ -97,6 +97,11 @@ def run_set(settings: Settings, options: argparse.Namespace) -> int:
             f"Unknown: {', '.join(unknown)}. An answer with such tokens has no cost, also if another price has them.",
             file=sys.stderr,
         )
+    if price.reserve is None and price.per_image is None:
+        print(
+            "Nothing to reserve: until an image of a kind was drawn, keys with a budget get none. See --reserve.",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -118,11 +118,14 @@ def resets_at(period: Period, starts_on: date) -> datetime | None:
     return None if end is None else datetime.combine(end, time(), UTC)
 
 
+SPANS = {Period.DAY: "a day", Period.MONTH: "a month", Period.TOTAL: "in total"}
+
+
 def exhausted(budget: Budget, *, at: datetime, used: Nano, estimate: Nano) -> BudgetExhaustedError:
     """The refusal, with what a person needs to know to go on."""
     resets = resets_at(budget.period, budget.period.starts_on(at))
     whose = "all keys together" if budget.owner == EVERYBODY else "this key"
-    span = {Period.DAY: "a day", Period.MONTH: "a month", Period.TOTAL: "in total"}[budget.period]
+    span = SPANS[budget.period]
     after = "" if resets is None else f" The budget begins anew at {resets:%Y-%m-%dT%H:%M:%SZ}."
     return BudgetExhaustedError(
         f"The budget of {whose} is ${amount_of(budget.limit)} {span}, of which ${amount_of(used)} is used. This "
@@ -135,4 +138,15 @@ def exhausted(budget: Budget, *, at: datetime, used: Nano, estimate: Nano) -> Bu
             "everybody": budget.owner == EVERYBODY,
             "resets_at": None if resets is None else f"{resets:%Y-%m-%dT%H:%M:%SZ}",
         },
+    )
+
+
+def without_sums(refusal: BudgetExhaustedError) -> BudgetExhaustedError:
+    """The refusal by a budget of all keys together, for a key that may not know what others spend."""
+    known = refusal.extra
+    anew = "" if known["resets_at"] is None else f" The budget begins anew at {known['resets_at']}."
+    return BudgetExhaustedError(
+        f"The budget of all keys together has less left than this request is expected to cost, ${known['estimate']}. "
+        f"Nothing was drawn.{anew}",
+        extra={**known, "limit": None, "used": None},
     )

@@ -66,7 +66,8 @@ def require_budgets(transaction: Transaction, generation: Generation) -> None:
     if not rows:
         return
     if generation.quote is None or generation.quote.estimate is None:
-        raise PriceUnknownError(generation.request.model)
+        priced = generation.quote is not None and generation.quote.price_id is not None
+        raise PriceUnknownError(generation.request.model, priced=priced)
     for budget in map(row_to_budget, rows):
         take(transaction, budget, generation, estimate=generation.quote.estimate)
 

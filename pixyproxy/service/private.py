@@ -8,7 +8,8 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from pixyproxy.core.exceptions import GenerationRunningError, PixyProxyException
+from pixyproxy.core.budgets import without_sums
+from pixyproxy.core.exceptions import BudgetExhaustedError, GenerationRunningError, PixyProxyException
 from pixyproxy.core.generations import Generation, GenerationPage, GenerationRequest, GenerationState, PartialImage
 from pixyproxy.core.images import ImagePage
 from pixyproxy.core.inputs import Input, InputFiles
@@ -29,7 +30,7 @@ from pixyproxy.service.generating.watch import watch
 from pixyproxy.service.models import ModelCatalogue
 from pixyproxy.service.queries import GenerationQuery, ImageQuery
 from pixyproxy.service.reading import Reading
-from pixyproxy.service.rights import require
+from pixyproxy.service.rights import require, sees_all_costs
 from pixyproxy.service.validation import revalidated
 
 
@@ -170,6 +171,10 @@ class PrivateImageService:
             if client is not None:
                 return await self._adopting.begin(begin, caller=caller, client=client, asked=request)
             return await begin()
+        except BudgetExhaustedError as error:
+            if error.extra["everybody"] and not sees_all_costs(caller):
+                raise without_sums(error) from error
+            raise
         finally:
             inputs.close()
 

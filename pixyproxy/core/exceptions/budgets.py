@@ -7,7 +7,8 @@ class BudgetExhaustedError(PixyProxyException):
     """A budget has less left than the generation is expected to cost.
 
     Members: `period`, `limit`, `used`, `estimate` (amounts in US dollars, as decimal strings), `everybody` (whether the
-    budget is that of all keys together) and `resets_at` (null: never).
+    budget is that of all keys together) and `resets_at` (null: never). `limit` and `used` of everybody's are null for a
+    key that may not know what others spend.
     """
 
     status = 402
@@ -17,19 +18,24 @@ class BudgetExhaustedError(PixyProxyException):
 
 
 class PriceUnknownError(PixyProxyException):
-    """A key with a budget asks for a model whose price is unknown: nobody could say what is left afterwards."""
+    """A key with a budget asks for a model of which nobody knows what it will cost.
+
+    `priced`: it has a price, but one that reserves nothing, and no image of this kind was drawn yet.
+    """
 
     status = 402
     name = "price-unknown"
     title = "The model's price is unknown"
     cost = "none"
 
-    def __init__(self, model: str) -> None:
-        super().__init__(
-            f"A budget applies to this key, and the price of the model '{model}' is unknown. An operator sets it with "
-            "'pixyproxy prices set'.",
-            extra={"model": model},
+    def __init__(self, model: str, *, priced: bool = False) -> None:
+        unknown = (
+            f"the price of the model '{model}' has nothing to reserve, and no image of this size and quality was drawn "
+            "yet. An operator sets it with 'pixyproxy prices set … --reserve'"
+            if priced
+            else f"the price of the model '{model}' is unknown. An operator sets it with 'pixyproxy prices set'"
         )
+        super().__init__(f"A budget applies to this key, and {unknown}.", extra={"model": model})
 
 
 class RateLimitedError(PixyProxyException):

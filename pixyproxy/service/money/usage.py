@@ -8,11 +8,12 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from pixyproxy.core.exceptions import InvalidRequestError
-from pixyproxy.core.keys import Caller, KeyName, Scope
+from pixyproxy.core.keys import Caller, KeyName
 from pixyproxy.core.model import Model
 from pixyproxy.core.protocols import UsageRepository
 from pixyproxy.core.usage import Day, Dimension, Span, Sums, span_of, total_of
 from pixyproxy.service.callers import Callers
+from pixyproxy.service.rights import sees_all_costs
 from pixyproxy.service.validation import revalidated
 
 WORDS = "|".join(Dimension)
@@ -78,7 +79,7 @@ class UsageService:
         `InvalidRequestError` for a span without a day or too many groups, `UsageNotReadyError`.
         """
         query = revalidated(_QUERY, query)
-        if caller.may(Scope.READ_ALL) or caller.may(Scope.ADMIN):
+        if sees_all_costs(caller):
             return await self.everybodys(query)
         if query.caller not in (None, caller.name):
             return report_of({}, query, span=self._span(query), names={})

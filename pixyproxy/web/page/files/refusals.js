@@ -13,10 +13,12 @@ const WORDS = {
         const span = PERIODS[/** @type {"day" | "month" | "total"} */ (period)] ?? "";
         const left = Number(limit) - Number(used);
         const state =
-            left > 0
-                ? `has ${dollars(left.toFixed(9))} of ${dollars(limit)} left, and this picture is expected to cost ` +
-                  `${dollars(estimate)}`
-                : `is spent: ${dollars(used)} of ${dollars(limit)}`;
+            limit === null
+                ? `has less left than this picture is expected to cost, ${dollars(estimate)}`
+                : left > 0
+                  ? `has ${dollars(left.toFixed(9))} of ${dollars(limit)} left, and this picture is expected to cost ` +
+                    `${dollars(estimate)}`
+                  : `is spent: ${dollars(used)} of ${dollars(limit)}`;
         const anew = resets ? ` It begins anew on ${momentOfReset(resets)}.` : "";
         return `The budget of ${whose} ${span} ${state}.${anew}`;
     },
