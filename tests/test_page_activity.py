@@ -70,6 +70,7 @@ def test_every_generation_has_a_row_and_more_brings_the_older_ones(busy: PageSer
     details = busy.get(f"/generation?limit={REFUSED + 1}")[-1]
     assert column(person, "Request")[REFUSED] == details["upstream_request_id"]
     assert column(person, "Tokens")[REFUSED] == str(details["usage"]["total_tokens"])
+    assert column(person, "Cost")[REFUSED - 1 : REFUSED + 1] == ["$0", "unknown"]
     person.page.get_by_role("button", name="More").click()
     expect(person.page.locator("#activity")).to_contain_text("That is all.")
     expect(rows(person)).to_have_count(ALL)

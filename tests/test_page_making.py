@@ -8,7 +8,7 @@ import httpx2
 from playwright.sync_api import Route, expect
 
 from pixyproxy.upstream.demo.faults import Fault
-from tests.browsing import Browsers
+from tests.browsing import Browsers, held_back, let_go
 from tests.page_stage import CALLER, KEY, PageService, Person, someone
 from tests.servers import PixyProxy, run_cli
 
@@ -262,3 +262,55 @@ def test_an_empty_prompt_is_not_sent(page_service: PageService, browsers: Browse
     person.make("   ")
     expect(person.page.locator("#make")).to_contain_text("Write what is to be drawn.")
     assert page_service.upstream.received == 0
+
+
+def test_what_failed_is_there_before_the_gallery_is_seen_and_moves_nothing(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    for number in range(3):
+        page_service.post(f"fox {number}")
+    refused = httpx2.post(f"{page_service.url}/image", json={"prompt": "a wolf [refuse]"}, headers=KEY, timeout=30)
+    assert refused.status_code == 422
+    person = someone(browsers, page_service)
+    held = held_back(person.page, re.compile(r"/generation\?"))
+    person.page.reload()
+    expect(person.tiles).to_have_count(3)
+    let_go(person.page, held)
+    expect(person.page.locator("#now li.failed")).to_be_visible()
+    expect(person.tile("fox 0")).to_be_visible()
+    assert person.watched.shift() < 0.01
+
+
+def test_what_runs_moves_no_link_of_the_header(page_service: PageService, browsers: Browsers) -> None:
+    person = someone(browsers, page_service)
+    links = person.page.locator("#places a")
+    expect(links).to_have_count(4)
+    count = person.page.locator("#running-count")
+    for width in (1280, 1000, 700, 390):
+        person.page.set_viewport_size({"width": width, "height": 800})
+        before = [link.bounding_box() for link in links.all()]
+        with page_service.drawing():
+            person.make(f"a fox at {width}")
+            expect(count).to_be_visible()
+            assert [link.bounding_box() for link in links.all()] == before, width
+        expect(count).to_be_hidden()
+
+
+def test_what_is_tried_again_is_not_shown_twice_while_it_is_on_its_way(
+    page_service: PageService, browsers: Browsers
+) -> None:
+    person = someone(browsers, page_service)
+    page_service.upstream.fault = OVERLOADED
+    person.make("a fox")
+    expect(person.now).to_contain_text(NOTHING_BILLED)
+    page_service.upstream.fault = None
+    held = held_back(person.page, re.compile(r"/image$"))
+    person.now.get_by_role("button", name="Try again").click()
+    person.watched.wait_until(lambda: held, "it is asked for again")
+    for _ in range(2):
+        with person.page.expect_response(re.compile(r"/generation\?state=running")):
+            person.page.evaluate("dispatchEvent(new Event('online'))")
+    assert person.now.count() == 1
+    let_go(person.page, held)
+    expect(person.now.get_by_role("img", name="a fox")).to_be_visible()
+    expect(person.now).to_have_count(1)

@@ -43,7 +43,7 @@ def test_it_says_what_is_known(three: PageService, browsers: Browsers) -> None:
     details = next(image for image in three.get("/image") if image["prompt"] == "the middle one")
     assert person.page.url.endswith(f"#p={details['guid']}")
     facts = person.dialog.locator("dl")
-    for said in ("48 × 32", "PNG", details["model"], "quality low", CALLER, "tokens", "Today"):
+    for said in ("48 × 32", "PNG", details["model"], "quality low", CALLER, "tokens", "Costunknown", "Today"):
         expect(facts).to_contain_text(said)
     expect(facts).to_contain_text(re.compile(r"in \d+\.\d s"))
     picture = person.dialog.get_by_role("img", name="the middle one")

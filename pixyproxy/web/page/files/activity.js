@@ -6,12 +6,13 @@ import { Fresh } from "./head.js";
 import { seesEverybody } from "./rights.js";
 import { beginningOf, costOf, number, size } from "./format.js";
 import { duration, momentOf, tokens } from "./measures.js";
+import { costOfOne } from "./money.js";
 
 /** @typedef {import("./api.js").Generation} Generation */
 
 const PAGE = 50;
 const STATES = { "": "All", running: "Running", succeeded: "Succeeded", failed: "Failed" };
-const COLUMNS = ["When", "State", "Key", "Prompt", "Model", "Size", "Duration", "Tokens", "Problem", "Request"];
+const COLUMNS = ["When", "State", "Key", "Prompt", "Model", "Size", "Duration", "Tokens", "Cost", "Problem", "Request"];
 
 class Activity {
     #state = el(
@@ -208,6 +209,7 @@ function rowOf(generation, problem) {
         size(String(generation.answer?.size ?? request.size ?? "–")),
         duration(generation.duration),
         used === null ? "–" : number(used),
+        costOfOne(generation, 4) || "–",
     ];
     const cells = [...texts.map((text) => el("td", {}, text)), problem, el("td", {}, upstream ?? "–")];
     return el("tr", { "data-state": state, tabIndex: -1 }, ...cells);

@@ -41,11 +41,13 @@ export function factsOf(image, generation, show) {
 }
 
 /**
- * What a generation cost, with all of its pictures. Nothing was known of its price, or it cost nothing: no words.
+ * What a generation cost, with all of its pictures. Nothing is said of one that cost nothing.
  * @param {Generation | null} generation
  */
 function money(generation) {
-    const { amount, basis } = generation?.cost ?? { amount: "0", basis: "none" };
+    if (!generation) return "";
+    if (!generation.cost) return "unknown";
+    const { amount, basis } = generation.cost;
     if (amount === "0") return "";
     const count = generation?.images.length ?? 1;
     return `$${amount}${count > 1 ? ` for ${count} pictures` : ""}${basis === "estimate" ? " (estimated)" : ""}`;

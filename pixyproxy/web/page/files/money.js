@@ -15,6 +15,16 @@ export function dollars(amount, digits = 2) {
 }
 
 /**
+ * What a generation cost; empty while it runs.
+ * @param {import("./api.js").Generation} generation
+ * @param {number} [digits] behind the point
+ */
+export function costOfOne({ state, cost }, digits) {
+    if (state === "running") return "";
+    return cost ? `${cost.basis === "estimate" ? "≈ " : ""}${dollars(cost.amount, digits)}` : "unknown";
+}
+
+/**
  * What is known of a cost, and what is not: "≈ $0.42 + 2 unpriced". An unknown cost is never $0.
  * @param {{cost: number | string, estimated: number | string, unpriced: number}} sums amounts in dollars
  * @param {number} [digits] behind the point

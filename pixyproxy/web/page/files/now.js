@@ -44,9 +44,11 @@ export class Now {
             const known = tile.guid && this.live.get(tile.guid);
             if (known) this.#update(tile, known);
         }
+        const replaced = this.#tiles.map((tile) => tile.replaced); // they are tried again
         for (const generation of [...this.live.failed, ...this.live.running]) {
             const shown = opening || !this.#section.hidden;
-            if (!this.#dismissed.has(generation.guid) && (shown || this.#tileOf(generation))) this.add(generation);
+            if (this.#dismissed.has(generation.guid) || replaced.includes(generation.guid)) continue;
+            if (shown || this.#tileOf(generation)) this.add(generation);
         }
         this.#toggle();
     }

@@ -1,7 +1,7 @@
 // The page of one session: which place is shown, and what its parts tell each other.
 
 import { serverNow } from "./api.js";
-import { byId, load, tell } from "./dom.js";
+import { byId, load, pause, tell } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { queryOf } from "./head.js";
 import { focusFirstInSight } from "./keys.js";
@@ -15,6 +15,8 @@ import { isKnown, learnRights, seesUsage } from "./rights.js";
 
 /** Milliseconds without a keystroke. */
 const TYPING = 150;
+/** Milliseconds that the gallery waits for what is shown above it. */
+const SOON = 5_000;
 
 export class Page {
     #live = new Live();
@@ -54,12 +56,13 @@ export class Page {
         byId("account").textContent = this.session.caller;
         byId("account").ariaLabel = `Account ${this.session.caller}`;
         const opened = serverNow();
-        const [query] = await Promise.all([this.gallery.open(), this.#live.start()]);
+        const started = this.#live.start().then(() => this.now.refresh(true));
+        Promise.race([started, pause(SOON)]).then(() => byId("gallery").classList.remove("early"));
+        const [query] = await Promise.all([this.gallery.open(), started]);
         this.#arrivals.begin(this.gallery.newest ?? opened);
         if (this.#search.value)
             this.#onSearch(); // typed meanwhile
         else this.#search.value = query.replace(/\*$/, "");
-        this.now.refresh(true);
         if (!this.gallery.images.length && !query) this.make.suggest();
         if (location.hash.length <= 1 && document.activeElement === document.body) {
             this.make.focus({ preventScroll: true });

@@ -33,7 +33,7 @@ export class Today {
     /** @param {import("./live.js").Live} live */
     constructor(live) {
         this.live = live;
-        byId("places").after(this.#link);
+        byId("places").before(this.#link);
         live.addEventListener("change", () => this.#follow());
         this.#follow();
         if (!seesAllKeys() || seesEverybody()) return;
