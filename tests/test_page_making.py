@@ -294,6 +294,7 @@ def test_what_runs_moves_no_link_of_the_header(page_service: PageService, browse
             expect(count).to_be_visible()
             assert [link.bounding_box() for link in links.all()] == before, width
         expect(count).to_be_hidden()
+        assert [link.bounding_box() for link in links.all()] == before, f"{width}, afterwards"
 
 
 def test_what_is_tried_again_is_not_shown_twice_while_it_is_on_its_way(

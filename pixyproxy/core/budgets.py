@@ -118,14 +118,11 @@ def resets_at(period: Period, starts_on: date) -> datetime | None:
     return None if end is None else datetime.combine(end, time(), UTC)
 
 
-SPANS = {Period.DAY: "a day", Period.MONTH: "a month", Period.TOTAL: "in total"}
-
-
 def exhausted(budget: Budget, *, at: datetime, used: Nano, estimate: Nano) -> BudgetExhaustedError:
     """The refusal, with what a person needs to know to go on."""
     resets = resets_at(budget.period, budget.period.starts_on(at))
     whose = "all keys together" if budget.owner == EVERYBODY else "this key"
-    span = SPANS[budget.period]
+    span = {Period.DAY: "a day", Period.MONTH: "a month", Period.TOTAL: "in total"}[budget.period]
     after = "" if resets is None else f" The budget begins anew at {resets:%Y-%m-%dT%H:%M:%SZ}."
     return BudgetExhaustedError(
         f"The budget of {whose} is ${amount_of(budget.limit)} {span}, of which ${amount_of(used)} is used. This "

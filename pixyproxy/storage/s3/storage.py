@@ -106,7 +106,7 @@ class S3ImageStorage:
         return await self._content.open(self._key(key), part=part)
 
     async def aclose(self) -> None:
-        """Close the connections of the readers."""
+        """Close the connections of readers and of puts."""
         await self._connections.aclose()
 
     async def _url_start(self) -> str:
