@@ -62,6 +62,23 @@ def statuses(answer: bytes) -> list[int]:
     return [int(status) for status in STATUS.findall(answer)]
 
 
+# The end of a connection
+
+
+def test_the_end_of_a_connection_is_told_when_it_counts_no_more() -> None:
+    counted: list[int] = []
+
+    class Told(HttpProtocol):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.on_lost = lambda: counted.append(len(self.connections))
+
+    with listening(Stage().app, protocol=Told) as address:
+        for _ in range(2):
+            assert statuses(exchange(address, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))) == [200]
+    assert counted == [0, 0]
+
+
 # Pipelines
 
 

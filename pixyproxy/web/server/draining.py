@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from pixyproxy.web.server.accepting import Listener, Loads
+from pixyproxy.web.server.protocol import HttpProtocol
 
 STEPS = "draining"
 """Where the application's lifespan state holds its `DrainingSteps`."""
@@ -120,9 +121,9 @@ class DrainingServer(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: Any = self.config.http_protocol_class
-        made: asyncio.Protocol = protocol(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+        made: HttpProtocol = protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        if self._listener is not None:
+            made.on_lost = self._listener.publish
         return made
 
     def _begin_draining(self) -> None:

@@ -8,6 +8,7 @@ next minor version; tests/test_connections.py fails when one of these changes.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import httptools
@@ -33,6 +34,8 @@ class HttpProtocol(BoundedReading):
     """uvicorn's protocol, which also bounds heads, pipelines and connections, and answers with problems."""
 
     head_patience: ClassVar[float] = HEAD_PATIENCE
+    on_lost: Callable[[], object] | None = None
+    """Called when the connection has ended."""
     _running: RequestResponseCycle | None = None
     """The cycle that is being answered; uvicorn's `cycle` is the newest one."""
     _broken: RequestResponseCycle | None = None
@@ -79,6 +82,8 @@ class HttpProtocol(BoundedReading):
         self._forget_head()
         self._running = self._broken = None
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+        if self.on_lost is not None:
+            self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Called with bytes that have arrived."""
