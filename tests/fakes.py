@@ -362,6 +362,7 @@ class FakeGenerationRepository:
         images: tuple[Image, ...],
         drawing: Drawing | None = None,
         cost: Cost | None = None,
+        parked: bool = True,
     ) -> bool:
         self._raise()
         known = self.generations.get(generation.guid)
@@ -386,7 +387,8 @@ class FakeGenerationRepository:
         self._add(known, images)
         self.made[generation.guid] = [image.guid for image in images]
         self._await_delivery(generation)
-        self.parked.pop(generation.guid, None)
+        if parked:
+            self.parked.pop(generation.guid, None)
         if self.after_succeed is not None:
             self.after_succeed()
         return True

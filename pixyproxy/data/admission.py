@@ -16,7 +16,7 @@ from pixyproxy.data.database import Transaction
 MINUTE = 60.0
 
 
-def require_limits(transaction: Transaction, generation: Generation, limits: KeyLimits, *, now: datetime) -> None:
+def require_limits(transaction: Transaction, generation: Generation, limits: KeyLimits) -> None:
     """Return if the key may begin this generation, whose row is inserted; `RateLimitedError` if not."""
     if limits.rate_per_minute is None and limits.running_limit is None:
         return
@@ -25,7 +25,7 @@ def require_limits(transaction: Transaction, generation: Generation, limits: Key
     if limits.running_limit is not None:
         require_running(transaction, key, limit=limits.running_limit)
     if limits.rate_per_minute is not None and rows:
-        next_at = after(optional_time(rows[0]["next_at"]), rate=limits.rate_per_minute, now=now)
+        next_at = after(optional_time(rows[0]["next_at"]), rate=limits.rate_per_minute, now=transaction.now())
         transaction.execute(
             "UPDATE api_keys SET next_at = :next_at WHERE id = :id", next_at=time_to_column(next_at), id=key
         )

@@ -118,6 +118,15 @@ class Transaction:
         (row,) = self.all("SELECT strftime('%Y-%m-%d %H:%M:%f') AS now" if sqlite else "SELECT UTC_TIMESTAMP(6) AS now")
         return column_to_time(row["now"])
 
+    def later(self, seconds: str) -> str:
+        """SQL for the database's own time, so many seconds from now; `seconds` names a parameter.
+
+        It saves the round trip of `now` where nothing here needs the time.
+        """
+        if self._connection.dialect.name == "sqlite":
+            return f"strftime('%Y-%m-%d %H:%M:%f', 'now', :{seconds} || ' seconds')"
+        return f"UTC_TIMESTAMP(6) + INTERVAL :{seconds} SECOND"
+
     def same(self, column: str) -> str:
         """The condition that a column has the value of its name, for a list by an index that begins with the column.
 

@@ -26,7 +26,7 @@ INSERT = """
     VALUES
         (:guid, :api_key_id, :idempotency_key, :fingerprint, :request, :expected_images, :state, :error,
          :upstream_request_id, :usage, :answer, :price_id, :cost_class, :estimate_nano, COALESCE(:estimate_nano, 0),
-         :lease_expires_at, :created_at, :updated_at)
+         {lease_expires_at}, :created_at, :updated_at)
 """
 
 logger = logging.getLogger(__name__)

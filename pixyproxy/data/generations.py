@@ -1,7 +1,7 @@
 """The records of generations."""
 
 from collections.abc import Collection
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from pixyproxy.core.money import Cost
 from pixyproxy.core.protocols import ImageSearch
 from pixyproxy.data import leases, ledger, settling
 from pixyproxy.data.admission import require_limits
-from pixyproxy.data.conversions import next_cursor, position_of, time_to_column
+from pixyproxy.data.conversions import next_cursor, position_of
 from pixyproxy.data.database import SqlDatabase, Transaction
 from pixyproxy.data.generation_rows import INSERT, SELECT, generation_to_row, row_to_origin, with_images
 from pixyproxy.data.search import SqlImageSearch
@@ -90,14 +90,11 @@ class SqlGenerationRepository:
                 )
                 if not found:
                     raise ConflictError("The failed generation no longer has its Idempotency-Key.")
-            now = transaction.now()
             id_ = transaction.insert(
-                INSERT,
-                lease_expires_at=time_to_column(now + timedelta(seconds=lease)),
-                **generation_to_row(generation),
+                INSERT.format(lease_expires_at=transaction.later("lease")), lease=lease, **generation_to_row(generation)
             )
-            require_limits(transaction, generation, limits, now=now)
-            ledger.reserve(transaction, generation, id_=id_, now=now)
+            require_limits(transaction, generation, limits)
+            ledger.reserve(transaction, generation, id_=id_)
 
         for _ in range(OPENINGS):
             try:
@@ -182,11 +179,12 @@ class SqlGenerationRepository:
         images: tuple[Image, ...],
         drawing: Drawing | None = None,
         cost: Cost | None = None,
+        parked: bool = True,
     ) -> bool:
         """Record the images and the success, and remove what was parked, in one transaction. See `settling.succeed`."""
         return await self._database.transaction(
             lambda transaction: settling.succeed(
-                transaction, generation, images=images, drawing=drawing, cost=cost, search=self._search
+                transaction, generation, images=images, drawing=drawing, cost=cost, parked=parked, search=self._search
             ),
             patience=self._database.limits.record_wait,
         )

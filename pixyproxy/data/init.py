@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 import alembic.command
 import alembic.config
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -23,6 +23,9 @@ from pixyproxy.data.prices import load_shipped, shipped_prices
 from pixyproxy.data.tls import connect
 from pixyproxy.data.urls import first_contact, parse_url
 
+IDLE = 1.0
+"""Seconds without use after which a connection is tested before it is used."""
+LAST_USE = "pixyproxy_last_use"
 SQLITE_STEPS = 10_000
 """Instructions of SQLite's virtual machine between two checks of the clock: well under a millisecond."""
 
@@ -60,7 +63,7 @@ def open_engine(url: str, *, use: Use, connections: int = 1, limits: DatabaseLim
         "pool_size": connections,
         "max_overflow": 0,
         "pool_timeout": 5,
-        "pool_pre_ping": True,
+        "pool_reset_on_return": None,  # `Connection` ends every transaction itself
         "hide_parameters": True,
     }
     if parsed.drivername == "sqlite":
@@ -76,11 +79,15 @@ def open_engine(url: str, *, use: Use, connections: int = 1, limits: DatabaseLim
         parsed,
         **common,
         pool_recycle=1500,
-        isolation_level="READ COMMITTED",
+        # A read of one statement is a transaction of its own, and those of several have no snapshot either way.
+        isolation_level="AUTOCOMMIT" if use in ("reading", "searching") else "READ COMMITTED",
+        skip_autocommit_rollback=True,
         connect_args={name: seconds for name, seconds in timeouts.items() if name not in parsed.query},
     )
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", partial(_prepare_mysql, use=use, limits=limits))
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_ping_if_idle, engine.dialect))
     event.listen(engine, "handle_error", _notice_disconnect)
     return engine
 
@@ -103,6 +110,20 @@ def _limit_sqlite(connection: Connection, *, seconds: float) -> None:
     until = time.monotonic() + seconds
     driver_connection = cast(sqlite3.Connection, connection.connection.dbapi_connection)
     driver_connection.set_progress_handler(lambda: time.monotonic() > until, SQLITE_STEPS)
+
+
+def _note_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[LAST_USE] = time.monotonic()
+
+
+def _ping_if_idle(dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Replace all connections if one that was idle is lost. SQLAlchemy's `pool_pre_ping` asks at every use."""
+    used = record.info.get(LAST_USE)
+    if used is not None and time.monotonic() - used > IDLE:
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise exc.InvalidatePoolError from error
 
 
 def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry, *, use: Use, limits: DatabaseLimits) -> None:

@@ -17,6 +17,7 @@ from pixyproxy.data.conversions import time_to_column
 from pixyproxy.data.database import Transaction
 from pixyproxy.data.windows import require_budgets
 
+BEGIN = "INSERT INTO ledger (generation_id, sequence, kind, delta_nano, at) VALUES (:id, 1, :kind, :delta, {at})"
 ENTER = """
     INSERT INTO ledger (generation_id, sequence, kind, delta_nano, at)
     SELECT generations.id,
@@ -34,7 +35,7 @@ WEIGH = """
 """
 
 
-def reserve(transaction: Transaction, generation: Generation, *, id_: int, now: datetime) -> None:
+def reserve(transaction: Transaction, generation: Generation, *, id_: int) -> None:
     """Let a generation that was just recorded weigh its estimate, if all budgets of its key have room for it.
 
     See `windows.require_budgets` for what is raised if not.
@@ -42,11 +43,11 @@ def reserve(transaction: Transaction, generation: Generation, *, id_: int, now: 
     require_budgets(transaction, generation)
     if generation.quote is not None and generation.quote.estimate is not None:
         transaction.execute(
-            "INSERT INTO ledger (generation_id, sequence, kind, delta_nano, at) VALUES (:id, 1, :kind, :delta, :at)",
+            BEGIN.format(at=transaction.later("wait")),
             id=id_,
             kind=Kind.RESERVE.value,
             delta=generation.quote.estimate,
-            at=time_to_column(now),
+            wait=0,
         )
 
 

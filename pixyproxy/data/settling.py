@@ -33,6 +33,7 @@ def succeed(
     images: Sequence[Image],
     drawing: Drawing | None,
     cost: Cost | None = None,
+    parked: bool = True,
     search: ImageSearch[Transaction],
 ) -> bool:
     """Record the images and the success, let them be found, and remove what was parked.
@@ -41,17 +42,18 @@ def succeed(
 
     `drawing` has the usage, request id and answer of the upstream, if they are known and not yet recorded. A generation
     that has succeeded already gets the images that it lacks. `ConflictError` if it failed, other than as interrupted,
-    or if `images` are fewer than it expects. `cost`: None if it is unknown.
+    or if `images` are fewer than it expects. `cost`: None if it is unknown. `parked`: whether pictures may be parked.
     """
     now = datetime.now(UTC)
     found = transaction.execute(
-        """
+        f"""
         UPDATE generations
         SET state = 'succeeded', error = NULL, error_name = NULL, `usage` = COALESCE(:usage, `usage`),
             upstream_request_id = COALESCE(:upstream_request_id, upstream_request_id),
             answer = COALESCE(:answer, answer), updated_at = :now, expected_images = :images,
-            abandoned_at = COALESCE(abandoned_at, :abandoned_at), cost_nano = :cost_nano, cost_basis = :cost_basis,
-            counted_nano = COALESCE(:cost_nano, 0), image_nano = :image_nano
+            abandoned_at = COALESCE(abandoned_at, CASE WHEN :adoptable = 1 THEN {transaction.later("answered")} END),
+            cost_nano = :cost_nano, cost_basis = :cost_basis, counted_nano = COALESCE(:cost_nano, 0),
+            image_nano = :image_nano
         WHERE guid = :guid AND (state = 'running' OR (state = 'failed' AND error_name = :interrupted))
           AND (expected_images <= :images OR :drawn = 1)
         """,
@@ -63,13 +65,15 @@ def succeed(
         now=time_to_column(now),
         images=len(images),
         drawn=int(drawing is not None),
-        abandoned_at=abandoned_at(transaction, generation),
+        adoptable=int(is_adoptable(generation)),
+        answered=ANSWERED_WITHIN,
         image_nano=-(-cost.nano // len(images)) if cost is not None and cost.basis == "usage" and images else None,
         **cost_to_columns(cost),
     )
     missing = images if found else images_missing(transaction, generation, images)
     search.add(transaction, [insert_image(transaction, image, generation=generation) for image in missing])
-    transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
+    if parked:
+        transaction.execute("DELETE FROM parked_images WHERE generation_guid = :guid", guid=str(generation.guid))
     # Last, because others wait for the windows that it locks.
     if found:
         ledger.settle(transaction, generation, Kind.SUCCESS, cost, now=now)
@@ -102,14 +106,9 @@ def complete(
         forget_day(transaction, generation.created_at.astimezone(UTC).date())
 
 
-def abandoned_at(transaction: Transaction, generation: Generation) -> str | None:
-    """When a generation that ends now counts as abandoned, unless its answer is delivered before.
-
-    None if no retry may adopt it: it has an Idempotency-Key, or no fingerprint.
-    """
-    if generation.fingerprint is None or generation.idempotency_key is not None:
-        return None
-    return time_to_column(transaction.now() + timedelta(seconds=ANSWERED_WITHIN))
+def is_adoptable(generation: Generation) -> bool:
+    """Whether a retry may adopt it, unless its answer is delivered in time: it has a fingerprint, and no key."""
+    return generation.fingerprint is not None and generation.idempotency_key is None
 
 
 def cost_to_columns(cost: Cost | None) -> dict[str, Any]:
@@ -157,7 +156,7 @@ def fail(
         upstream_request_id=error.get("upstream_request_id"),
         claimed=None if claimed is None else time_to_column(claimed),
         now=time_to_column(now),  # the clock of `interrupted`
-        abandoned_at=abandoned_at(transaction, generation),
+        abandoned_at=time_to_column(now + timedelta(seconds=ANSWERED_WITHIN)) if is_adoptable(generation) else None,
         **cost_to_columns(cost),
     )
     if not found:

@@ -128,13 +128,15 @@ class GenerationRepository(Protocol):
         images: tuple[Image, ...],
         drawing: Drawing | None = None,
         cost: Cost | None = None,
+        parked: bool = True,
     ) -> bool:
         """Record the images, the success and its cost, and remove what was parked, in one transaction.
 
         `drawing` has the usage and the upstream's request id, where they are known and not yet recorded.
         Returns whether this call recorded an image: a generation that has succeeded already gets only the images that
         it lacks, and never one that was deleted. `ConflictError` if it failed, other than as interrupted, or if the
-        images are fewer than it expects and no `drawing` shows that there are no more.
+        images are fewer than it expects and no `drawing` shows that there are no more. `parked`: False if it is certain
+        that none of its pictures were parked.
         """
 
     async def expect(self, guid: UUID, *, images: int) -> None:

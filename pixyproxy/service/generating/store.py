@@ -110,7 +110,7 @@ class Keeper:
         process may commit meanwhile.
         """
         until = anyio.current_time() + self._patience
-        stored = False
+        stored = parked = False
         if len(images) != generation.expected_images:
             await self._expect(generation, len(images))
         try:
@@ -119,7 +119,7 @@ class Keeper:
                     if not stored:
                         await self._put(images, drawing.pictures)
                         stored = True
-                    return await self._commit(generation, drawing, images=images)
+                    return await self._commit(generation, drawing, images=images, parked=parked)
                 except GenerationNotFoundError:
                     logger.error("generation %s: its record was removed: its objects belong to nobody", generation.guid)
                     return generation
@@ -132,6 +132,7 @@ class Keeper:
                 if anyio.current_time() > until:
                     on_patience_over()
                 if not stored and (ending or anyio.current_time() > until):
+                    parked = True  # perhaps: an answer of the database may be lost
                     if await self._park(generation, drawing):
                         break
                     if ending:
@@ -178,10 +179,14 @@ class Keeper:
             raise StorageUnavailableError("The storage did not take the picture in the time that was left.")
         putting.result()
 
-    async def _commit(self, generation: Generation, drawing: Drawing, *, images: tuple[Image, ...]) -> Generation:
+    async def _commit(
+        self, generation: Generation, drawing: Drawing, *, images: tuple[Image, ...], parked: bool
+    ) -> Generation:
         cost = await reckon(self._prices, generation, usage=drawing.usage, answer=drawing.answer, images=len(images))
         try:
-            settled = await self._generations.succeed(generation, images=images, drawing=drawing, cost=cost)
+            settled = await self._generations.succeed(
+                generation, images=images, drawing=drawing, cost=cost, parked=parked
+            )
         except ConflictError:
             settled = False
         if not settled:
