@@ -31,6 +31,7 @@ class Nginx:
             "server api:8000 resolve;": replicas,
             "listen 80;": f"listen 127.0.0.1:{self.port};",
             "resolver": "",
+            "proxy_cache_path": f"proxy_cache_path {folder}/pictures keys_zone=pictures:1m max_size=64m;",
             "access_log": f"access_log {folder}/access.log without_query;",
         }
         lines = NGINX_CONF.read_text().splitlines()

@@ -98,6 +98,7 @@ class Stage:
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = 60
+    proxy_ttl: float = 30
     key_ttl: float = KEY_TTL
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -196,6 +197,7 @@ class Stage:
             public_url=self.public_url,
             cors_origins=self.cors_origins,
             client_patience=self.client_patience,
+            proxy_ttl=self.proxy_ttl,
         )
         self.app: RequestLog = create_app(self.services, version="test")
 

@@ -47,6 +47,7 @@ UNKNOWN = "0f0e0d0c-0b0a-4908-8706-050403020100"
 """A guid of nothing; the same in every process that collects these tests."""
 CONTENT_HEADERS = {
     "cache-control": "public, max-age=31536000, immutable",
+    "x-accel-expires": "30",
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "cross-origin-resource-policy": "cross-origin",

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.anyio
 
 HARMLESS = {
     "cache-control": "public, max-age=31536000, immutable",
+    "x-accel-expires": "30",
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "cross-origin-resource-policy": "cross-origin",

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.anyio
 HARMLESS = {
     "content-type": "image/webp",
     "cache-control": "public, max-age=31536000, immutable",
+    "x-accel-expires": "30",
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "cross-origin-resource-policy": "cross-origin",

@@ -118,6 +118,7 @@ def build_services(settings: Settings, adapters: Adapters, *, generator: ImageGe
         models=models,
         uploads=Uploads(adapters.spool, images=cached.images, storage=cached.storage, public_url=settings.public_url),
         quality=settings.quality or None,
+        proxy_ttl=settings.cache_ttl,
         demo=settings.draws_demo,
         thumbnails=Thumbnails(
             images=cached.images,

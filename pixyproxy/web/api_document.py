@@ -35,6 +35,7 @@ BODIES = {
 HEADERS = {
     "X-Request-ID": "Names the request in the log.",
     "Cache-Control": "Whether caches may keep the answer, and how long.",
+    "X-Accel-Expires": "Seconds after which nginx, if it caches pictures, asks again. It removes this header.",
     "ETag": "For If-None-Match and If-Match.",
     "Last-Modified": "For If-Modified-Since and If-Unmodified-Since.",
     "Accept-Ranges": "`bytes`: Range is supported.",
@@ -64,7 +65,7 @@ OF_STATUS: dict[str, tuple[str, ...]] = {
 }
 CACHING = ("ETag", "Cache-Control")
 BY_CALLER = (*CACHING, "Vary")
-CONTENT = (*CACHING, "Last-Modified")
+CONTENT = (*CACHING, "X-Accel-Expires", "Last-Modified")
 PICTURE = (*CONTENT, "Accept-Ranges", "Content-Disposition")
 CONTENT_PATHS = ("/image/{guid}/content", "/image/{guid}.{extension}", "/image/{guid}/thumbnail")
 OF_OPERATION: dict[tuple[str, str, str], tuple[str, ...]] = {

@@ -36,6 +36,8 @@ class Services:
 
     `cors_origins`: the origins of scripts that may read the public routes. `client_patience`: seconds that a client has
     to send a body, or to read a chunk of a picture: a stalled client must not keep the process from ending.
+
+    `proxy_ttl`: seconds for which the reverse proxy may keep a picture before it asks again.
     """
 
     public: PublicImageService
@@ -58,6 +60,7 @@ class Services:
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT
+    proxy_ttl: float = 30
 
 
 def services_of(request: Request) -> Services:

@@ -66,20 +66,26 @@ def _validators(sha256: str, created_at: datetime) -> Validators:
     return Validators(etag=f'"{sha256}"', modified_at=created_at.astimezone(UTC))
 
 
-def content_headers(image: Image, validators: Validators, *, attachment: bool) -> dict[str, str]:
+def content_headers(image: Image, validators: Validators, *, attachment: bool, proxy_ttl: float) -> dict[str, str]:
     """The headers of every answer about an image's bytes: cacheable without limit, and safe to embed in any page."""
     headers = picture_headers(
-        validators, content_type=image.content_type, filename=image.filename, attachment=attachment
+        validators,
+        content_type=image.content_type,
+        filename=image.filename,
+        attachment=attachment,
+        proxy_ttl=proxy_ttl,
     )
     return headers | {"Content-Length": str(image.size_bytes)}
 
 
-def picture_headers(validators: Validators, *, content_type: str, filename: str, attachment: bool) -> dict[str, str]:
+def picture_headers(
+    validators: Validators, *, content_type: str, filename: str, attachment: bool, proxy_ttl: float
+) -> dict[str, str]:
     """The headers of a picture but for its length."""
     return {
         "Content-Type": content_type,
         "Content-Disposition": f'{"attachment" if attachment else "inline"}; filename="{filename}"',
-        **caching_headers(validators),
+        **caching_headers(validators, proxy_ttl=proxy_ttl),
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
@@ -87,12 +93,17 @@ def picture_headers(validators: Validators, *, content_type: str, filename: str,
     }
 
 
-def caching_headers(validators: Validators) -> dict[str, str]:
-    """The headers that a 304 repeats."""
+def caching_headers(validators: Validators, *, proxy_ttl: float) -> dict[str, str]:
+    """The headers that a 304 repeats.
+
+    `proxy_ttl`: seconds after which nginx, if it caches pictures, asks again, so that it learns of a deletion. 0: it
+    keeps none. nginx passes `X-Accel-Expires` on to nobody.
+    """
     return {
         "ETag": validators.etag,
         "Last-Modified": validators.last_modified or "",
         "Cache-Control": "public, max-age=31536000, immutable",
+        "X-Accel-Expires": str(int(proxy_ttl)),
     }
 
 

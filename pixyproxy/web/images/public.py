@@ -69,8 +69,8 @@ async def get_content(request: Request) -> Response:
     image = await image_of(request, services)
     validators, conditions = validators_of(image), conditions_of(request.scope["headers"])
     if not_modified(conditions, validators):
-        return HeadResponse(304, caching_headers(validators))
-    headers = content_headers(image, validators, attachment=attachment)
+        return HeadResponse(304, caching_headers(validators, proxy_ttl=services.proxy_ttl))
+    headers = content_headers(image, validators, attachment=attachment, proxy_ttl=services.proxy_ttl)
     part = part_wanted(conditions, validators, size_bytes=image.size_bytes)
     content = await services.public.open_content(image, part=part)
     if part is None:
@@ -82,11 +82,12 @@ async def get_content(request: Request) -> Response:
 async def head_content(request: Request) -> Response:
     """What GET would answer, without the bytes and without touching the storage."""
     attachment = wants_download(request)
-    image = await image_of(request, services_of(request))
+    services = services_of(request)
+    image = await image_of(request, services)
     validators = validators_of(image)
     if not_modified(conditions_of(request.scope["headers"]), validators):
-        return HeadResponse(304, caching_headers(validators))
-    return HeadResponse(200, content_headers(image, validators, attachment=attachment))
+        return HeadResponse(304, caching_headers(validators, proxy_ttl=services.proxy_ttl))
+    return HeadResponse(200, content_headers(image, validators, attachment=attachment, proxy_ttl=services.proxy_ttl))
 
 
 async def image_of(request: Request, services: Services) -> Image:

@@ -38,9 +38,9 @@ async def get_thumbnail(request: Request) -> Response:
     image = await services.public.get(guid_of(request))
     validators, conditions = validators_of(image, size), conditions_of(request.scope["headers"])
     if not_modified(conditions, validators):
-        return HeadResponse(304, caching_headers(validators))
+        return HeadResponse(304, caching_headers(validators, proxy_ttl=services.proxy_ttl))
     data = await services.thumbnails.get(image, size)
-    headers = headers_of(image, size, validators)
+    headers = headers_of(image, size, validators, proxy_ttl=services.proxy_ttl)
     part = part_wanted(conditions, validators, size_bytes=len(data))
     if part is None:
         return Response(data, headers=headers)
@@ -57,9 +57,9 @@ async def head_thumbnail(request: Request) -> Response:
     image = await services.public.get(guid_of(request))
     validators = validators_of(image, size)
     if not_modified(conditions_of(request.scope["headers"]), validators):
-        return HeadResponse(304, caching_headers(validators))
+        return HeadResponse(304, caching_headers(validators, proxy_ttl=services.proxy_ttl))
     services.thumbnails.require_possible(image, size)
-    return HeadResponse(200, headers_of(image, size, validators))
+    return HeadResponse(200, headers_of(image, size, validators, proxy_ttl=services.proxy_ttl))
 
 
 def size_of(request: Request) -> Size:
@@ -76,10 +76,12 @@ def validators_of(image: Image, size: Size) -> Validators:
     return Validators(etag=f'"{image.sha256}-{size}-{RECIPE}"', modified_at=image.created_at.astimezone(UTC))
 
 
-def headers_of(image: Image, size: Size, validators: Validators) -> dict[str, str]:
+def headers_of(image: Image, size: Size, validators: Validators, *, proxy_ttl: float) -> dict[str, str]:
     """The headers of every answer about a thumbnail but for its length."""
     filename = thumbnail_key(image.guid, size)
-    return picture_headers(validators, content_type=CONTENT_TYPE, filename=filename, attachment=False)
+    return picture_headers(
+        validators, content_type=CONTENT_TYPE, filename=filename, attachment=False, proxy_ttl=proxy_ttl
+    )
 
 
 def add_routes(router: APIRouter) -> None:
