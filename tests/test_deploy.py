@@ -268,7 +268,7 @@ def test_every_size_is_larger_than_the_one_inside_it() -> None:
     # Slightly more, so that PixyProxy itself answers.
     assert limits.MAX_BODY < small <= 2 * limits.MAX_BODY
     assert limits.MAX_EDIT_BODY < limits.MAX_EDIT_JSON < large <= limits.MAX_EDIT_JSON + 2 * MIB
-    ((path, edits),) = re.findall(r"location ~ (\S+) \{([^}]+)\}", text)
+    ((path, edits),) = re.findall(r"location ~ (\S+edits\S+) \{([^}]+)\}", text)
     assert "client_max_body_size" in edits
     assert "proxy_request_buffering off;" in edits
     assert text.count("proxy_request_buffering off;") == 1
