@@ -19,6 +19,7 @@ from benchmarks import (
     content,
     counts,
     edits,
+    front,
     generation,
     ledger,
     lists,
@@ -29,6 +30,7 @@ from benchmarks import (
     slow_readers,
     streams,
     thumbnails,
+    workers,
 )
 from benchmarks.contestants import BENCH_BIN, NGINX_WORDS, ROOT, program
 from benchmarks.machine import machine, versions
@@ -43,6 +45,8 @@ PARTS: dict[str, ModuleType] = {
     part.PART: part
     for part in (
         content,
+        front,
+        workers,
         counts,
         not_modified,
         lists,

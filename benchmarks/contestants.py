@@ -93,15 +93,27 @@ class Server:
         return self.process.handle.pid
 
 
-def nginx(folder: Path, *, storage: int) -> Server:
+def nginx(folder: Path, *, storage: int, text: str = NGINX) -> Server:
     """nginx as a reverse proxy before the storage's port."""
     (port,) = free_ports(1)
     folder.mkdir(parents=True)
     user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, storage=storage, user=user))
+    (folder / "nginx.conf").write_text(text.format(folder=folder, port=port, storage=storage, user=user))
     found = program("nginx")
     assert found is not None
     return Server("nginx", [found, "-p", str(folder), "-c", str(folder / "nginx.conf")], folder=folder, port=port)
+
+
+def caching_nginx(folder: Path, *, storage: int) -> Server:
+    """nginx with its cache before the storage's port: the first answer of each object is kept for an hour."""
+    cache = f"proxy_cache_path {folder}/cache keys_zone=own:32m max_size=4g use_temp_path=off;"
+    kept = "proxy_cache own; proxy_cache_key $uri; proxy_cache_valid 200 1h; proxy_cache_lock on;"
+    text = (
+        NGINX.replace("access_log off;", "sendfile on; access_log {folder}/access.log; " + cache)
+        .replace("proxy_max_temp_file_size 0;", "")
+        .replace("proxy_pass http://storage;", "proxy_pass http://storage; " + kept)
+    )
+    return nginx(folder, storage=storage, text=text)
 
 
 def uvicorn(factory: str, folder: Path, *, environment: Mapping[str, str] | None = None, path: str = "/") -> Server:

@@ -79,11 +79,11 @@ class Contestant:
         return Plan(self.port, self.path, self.headers, json.dumps(self.body), list(moments), gets)
 
 
-def of_ours(store: Store, stub: Stub, **settings: str) -> Contestant:
+def of_ours(store: Store, stub: Stub, settings: Mapping[str, str], *, workers: int = 1) -> Contestant:
     """PixyProxy over a store with 16 small images for the GETs."""
     images = store.plant(16, size_bytes=names.SIZES["50 KB"])
     store.environment["OPENAI_BASE_URL"] = f"{stub.url}/v1"
-    server = store.serve("ours", **settings)
+    server = store.start(f"ours-{workers}", settings, workers=workers)
     return Contestant(
         server,
         server.port,
@@ -184,7 +184,7 @@ def serving(run: Run, stub: Stub, who: str, **settings: str) -> Iterator[Contest
     """A fresh process of the contestant, warmed up; ours over a store of its own."""
     if who == names.OURS:
         with run.store(PART) as store:
-            contestant = of_ours(store, stub, **settings)
+            contestant = of_ours(store, stub, settings)
             with stopping(contestant.server):
                 warm_up(contestant, stub)
                 yield contestant

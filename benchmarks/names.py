@@ -15,6 +15,11 @@ UNCACHED = "PixyProxy, not cached"
 CACHED = "PixyProxy, cached"
 MISSING = "PixyProxy, cache too small"
 
+NGINX_CACHE = "nginx with its cache, before the bucket"
+BEHIND = "PixyProxy behind its nginx"
+ONE_WORKER, TWO_WORKERS = "one worker", "two workers"
+WORKERS_CACHED, WORKERS_DRAWN = "50 KB cached, 64 connections", "200 generations at once"
+
 OURS = "PixyProxy"
 SILENT = "PixyProxy without its log"
 BARE = "bare FastAPI endpoint"
@@ -91,6 +96,10 @@ MANY_TILES, MANY_DAYS = "10,000 tiles of a day", "10,000 tiles of 100 days"
 THUMBNAILS = {"PNG of 1024 × 1024": (1024, 1024, 3), "PNG of 3840 × 2160": (3840, 2160, 1)}
 """Width, height and bits of noise of the pictures whose thumbnails are made."""
 SLOW = {"200 readers of 8 objects": 8, "200 readers of 64 objects": 64}
+
+
+FRONT = {f"{size}, {count} connections": (size, count) for size in ("50 KB", "1.5 MB") for count in CONNECTIONS}
+"""Size and connections of what is asked of a cache in front."""
 
 
 def content_case(size: str, connections: int) -> str:

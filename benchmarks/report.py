@@ -217,8 +217,23 @@ def page(results: Results) -> str:
     return "\n".join((loaded, cases_and_contestants(results, "page", figures, cases, (names.OURS,))))
 
 
+def front(results: Results) -> str:
+    """Requests/s and CPU, of nginx and of ours."""
+    figures = {"requests_per_s": "requests/s", "cpu_ms": "CPU ms", "our_cpu_ms": "PixyProxy's part", "p99_ms": "p99 ms"}
+    everybody = (names.NGINX_CACHE, names.BEHIND)
+    return cases_and_contestants(results, "front", figures, names.FRONT, everybody)
+
+
+def workers(results: Results) -> str:
+    """Answers a second, and the CPU of one."""
+    cases, everybody = (names.WORKERS_CACHED, names.WORKERS_DRAWN), (names.ONE_WORKER, names.TWO_WORKERS)
+    return cases_and_contestants(results, "workers", {"per_s": "a second", "cpu_ms": "CPU ms"}, cases, everybody)
+
+
 TABLES = {
     "content": contents,
+    "front": front,
+    "workers": workers,
     "counts": counts,
     "not_modified": not_modified,
     "lists": lists,

@@ -70,9 +70,16 @@ class Store:
 
     def serve(self, name: str, **settings: str) -> PixyProxy:
         """A PixyProxy over the store; settings without their prefix."""
+        return self.start(name, settings)
+
+    def start(self, name: str, settings: Mapping[str, str], *, workers: int = 1) -> PixyProxy:
+        """Like `serve`, with so many workers."""
+        arguments = ("serve",) if workers == 1 else ("serve", "--workers", str(workers))
         wanted = {**QUIET, **{f"PIXYPROXY_{each}": value for each, value in settings.items()}}
         environment = {**self.environment, **known(wanted)}
-        return PixyProxy(self.folder / name, environment, defaults=known(WITHOUT_DELAY), installed=True).start()
+        return PixyProxy(
+            self.folder / name, environment, arguments=arguments, defaults=known(WITHOUT_DELAY), installed=True
+        ).start()
 
     def plant(self, count: int, *, size_bytes: int, first: int = 0) -> list[Planted]:
         """So many images of that size, each with a picture of its own."""

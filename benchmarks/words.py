@@ -2,6 +2,8 @@
 
 TITLES = {
     "content": "Content",
+    "front": "A cache in front",
+    "workers": "Workers",
     "counts": "Counts",
     "not_modified": "304",
     "lists": "Lists",
@@ -23,6 +25,16 @@ nginx as its reverse proxy, the usual endpoint (`def`, boto3, chunks of 64 KB, t
 and with its content cache. Each has one process or worker. «Cache too small»: the default cache and 96 pictures of
 1.5 MB in turn, so every request is a miss. CPU is that of the serving process and its children. nginx has {nginx}.
 Before each load every path of every contestant was checked; one wrong answer or socket error fails the run.
+""",
+    "front": """
+Pictures that nginx has on its disk. `deploy/nginx.conf` (without its limits by client address) before PixyProxy,
+beside an nginx that keeps the same pictures of the bucket for an hour. Both have one worker and write an access log.
+CPU is that of nginx and of PixyProxy together: every 30 s PixyProxy is asked whether a picture still exists.
+""",
+    "workers": """
+`--workers 2` beside one worker, over the same store. Cached pictures under full load by wrk; and generations that
+arrive at the same moment, all admitted, with an upstream of 0.2 s: how many a second until the last answer. CPU is
+that of all workers.
 """,
     "counts": """
 What a GET costs the database and the storage: SQL statements that mention the table of images (MariaDB's general log),

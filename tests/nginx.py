@@ -15,10 +15,11 @@ NGINX_CONF = Path(__file__).parent.parent / "deploy" / "nginx.conf"
 class Nginx:
     """Debian's nginx with deploy/nginx.conf, of which only the lines marked ADDRESS are changed.
 
-    `behind`: the address of a proxy before it; then the lines for that are there.
+    `behind`: the address of a proxy before it; then the lines for that are there. `limited`: whether the limits by
+    client address are there.
     """
 
-    def __init__(self, folder: Path, *, ports: list[int], behind: str | None = None) -> None:
+    def __init__(self, folder: Path, *, ports: list[int], behind: str | None = None, limited: bool = True) -> None:
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         if nginx is None:
             missing("nginx", "apt-get install nginx-light")
@@ -43,12 +44,14 @@ class Nginx:
         if behind is not None:
             lines = [line.removeprefix("#") if "real_ip" in line else line for line in lines]
             lines = [line.replace("192.0.2.0/24", behind) for line in lines]
+        if not limited:
+            lines = [line for line in lines if not line.strip().startswith(("limit_req zone", "limit_conn "))]
         (folder / "default.conf").write_text("\n".join(lines))
         temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         (folder / "nginx.conf").write_text(
             ("user root;\n" if os.geteuid() == 0 else "")
             + f"daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-            + "http {\n"
+            + "http {\nsendfile on;\nkeepalive_timeout 65;\n"  # as in nginx's image
             + "".join(f"{name}_temp_path {folder}/{name};\n" for name in temporary)
             + f"include {folder}/default.conf;\n}}\n"
         )
