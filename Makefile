@@ -1,7 +1,7 @@
 # make run   start PixyProxy here, with nothing to configure      make test   all tests, on real servers
 # make check linters, types, layers, deploy files                 make pins   renew the pinned requirements
 # make screenshots   the pictures of the page in docs/page/, with Debian's chromium and fonts
-# make bench compare it with its alternatives (an hour; ARGS="--rounds 1 --quick" is a smoke run)
+# make bench compare it with its alternatives (100 minutes; ARGS="--rounds 1 --quick" is a smoke run)
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin

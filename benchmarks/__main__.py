@@ -62,8 +62,8 @@ PARTS: dict[str, ModuleType] = {
         page,
     )
 }
-ROUNDS = 5
-"""The fewest rounds of a full run."""
+ROUNDS, FEWEST = 5, 3
+"""The rounds of a run, and the fewest of one whose parts go into the repository's results."""
 ROWS = 1_000_000
 """Images of the part `search`, and generations of the part `ledger`, in a full run."""
 HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         prog="make bench", description="Measure PixyProxy beside what one would use instead."
     )
     root.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
-    root.add_argument("--rounds", type=int, default=ROUNDS, help=f"(default: {ROUNDS}, the fewest of a full run)")
+    root.add_argument("--rounds", type=int, default=ROUNDS, help=f"(default: {ROUNDS}; at least {FEWEST} to publish)")
     root.add_argument(
         "--rows", type=int, default=ROWS, help=f"images of the part search, generations of ledger (default: {ROWS:,})"
     )
@@ -117,8 +117,11 @@ def main() -> int:
     full = results.facts["full"]
     folder = HERE if full else SCRATCH
     folder.mkdir(parents=True, exist_ok=True)
-    results.save(folder / "results.json")
-    drawn = publish(results, folder / "results.json")
+    file = folder / "results.json"
+    if full and file.exists():
+        results = Results.load(file).followed_by(results)
+    results.save(file)
+    drawn = publish(results, file)
     return exit_status(results, drawn=drawn)
 
 
@@ -144,7 +147,6 @@ def measure(
     parts: list[str], *, rounds: int, quick: bool, rows: int = ROWS, base: str = against.BEFORE_THE_LEDGER
 ) -> Results:
     """Run the parts. The results report a part that fails, and the next one runs."""
-    begun = time.monotonic()
     results = Results()
     progress = Progress({part: PARTS[part].planned_seconds(rounds=rounds, quick=quick) for part in parts})
     progress.say(f"{', '.join(parts)}: {rounds} rounds, about {sum(progress.planned.values()) / 60:.0f} min")
@@ -157,13 +159,8 @@ def measure(
                 results.facts = {
                     "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
                     "quick": quick,
-                    "full": not quick
-                    and rounds >= ROUNDS
-                    and rows >= ROWS
-                    and len(parts) == len(PARTS)
-                    and base == against.BEFORE_THE_LEDGER,
-                    "rounds": rounds,
-                    "commit": commit(),
+                    "full": not quick and rounds >= FEWEST and rows >= ROWS and base == against.BEFORE_THE_LEDGER,
+                    "parts": {},
                     "machine": machine(),
                     "versions": versions(mariadb.version),
                     "unknown settings": unknown_settings(),
@@ -176,13 +173,17 @@ def measure(
                 seaweedfs.process.stop(how=signal.SIGKILL)  # its folder is removed with the run
         finally:
             mariadb.process.stop(how=signal.SIGKILL)
-    results.facts["minutes"] = round((time.monotonic() - begun) / 60, 1)
     return results
 
 
 def attempt(part: str, run: Run) -> None:
     """Run a part."""
     begun = time.monotonic()
+    run.results.facts["parts"][part] = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": commit(),
+        "rounds": run.rounds,
+    }
     run.progress.begin(part, steps=1)
     try:
         PARTS[part].run(run)

@@ -267,6 +267,12 @@ def notes_of(notes: str, part: str) -> str:
     return f"\n{found[1].strip()}\n" if found and found[1].strip() else ""
 
 
+def measured_when(results: Results, part: str) -> str:
+    """When the part was measured, and of what."""
+    facts = results.facts["parts"].get(part, {"date": "?", "commit": "?", "rounds": "?"})
+    return f"Measured on {facts['date']}, commit {facts['commit']}, {facts['rounds']} rounds."
+
+
 def introduction(results: Results) -> str:
     """The kind of run, the machine, and the versions."""
     facts = results.facts
@@ -280,10 +286,10 @@ def introduction(results: Results) -> str:
         kind += f"The PixyProxy that ran does not know {', '.join(f'`{each}`' for each in unknown)}.\n\n"
     machine = ", ".join(f"{name}: {value}" for name, value in facts["machine"].items())
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
-    return f"""{kind}`make bench` wrote this on {facts["date"]} (commit {facts["commit"]}, {facts["rounds"]} rounds,
-{facts.get("minutes", "?")} minutes). Everything ran on one machine, over the loopback interface. Figures differ between
-machines, ratios less. Ratios are computed within each round. Every value is the median of the rounds. A target for
-several cases counts the worst one. CPU is user and system time of the process.
+    return f"""{kind}`make bench` wrote this. Each part says when and at which commit it was measured. Everything ran on
+one machine, over the loopback interface. Figures differ between machines, ratios less. Ratios are computed within each
+round. Every value is the median of the rounds. A target for several cases counts the worst one. CPU is user and system
+time of the process.
 
 {machine}.
 
@@ -304,5 +310,6 @@ def report(results: Results, *, notes: str = "") -> str:
                 120,
             )
             tables = TABLES[part](results)
-            texts.append(f"## {TITLES[part]}\n\n{words}\n\n{tables}{notes_of(notes, part)}{profiles(results, part)}")
+            head = f"## {TITLES[part]}\n\n{measured_when(results, part)}\n\n{words}"
+            texts.append(f"{head}\n\n{tables}{notes_of(notes, part)}{profiles(results, part)}")
     return "\n".join(texts)

@@ -31,7 +31,11 @@ class Profile:
 
 @dataclass
 class Results:
-    """A run. `facts` are about the machine, the versions and the run itself; `failures` are words by part."""
+    """A run, or several of different parts. `failures` are words by part.
+
+    `facts` are about the machine, the versions and the last run. `facts["parts"]` says of each part when, at which
+    commit and in how many rounds it was measured.
+    """
 
     facts: dict[str, Any] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
@@ -53,6 +57,16 @@ class Results:
     def parts(self) -> list[str]:
         """The parts that ran, in their order."""
         return list(dict.fromkeys([each.part for each in self.measurements] + list(self.failures)))
+
+    def followed_by(self, run: "Results") -> "Results":
+        """These results, in which the parts of a later run replace the same parts."""
+        new = set(run.parts())
+        return Results(
+            facts={**run.facts, "parts": {**self.facts["parts"], **run.facts["parts"]}},
+            measurements=[each for each in self.measurements if each.part not in new] + run.measurements,
+            profiles=[each for each in self.profiles if each.part not in new] + run.profiles,
+            failures={part: words for part, words in self.failures.items() if part not in new} | run.failures,
+        )
 
     def save(self, file: Path) -> None:
         """Write it as JSON, a measurement a line."""

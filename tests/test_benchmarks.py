@@ -4,6 +4,7 @@ import math
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,11 @@ from benchmarks.targets import COUNTS, TARGETS, Target, evaluate
 from pixyproxy.core.images import Picture
 from pixyproxy.service.generating.pictures import examine
 
-FACTS = {
+FACTS: dict[str, Any] = {
     "date": "2026-11-24 12:00 UTC",
+    "parts": {"content": {"date": "2026-11-24 12:00 UTC", "commit": "0123abc", "rounds": 3}},
     "quick": False,
     "full": True,
-    "rounds": 3,
-    "commit": "0123abc",
     "machine": {"CPU": "a CPU", "cores": "2"},
     "versions": {"Python": "3.11.2", "LiteLLM": "1.0"},
     "unknown settings": ["PIXYPROXY_CACHE_TTL"],
@@ -138,6 +138,22 @@ def test_results_come_back_from_their_file(tmp_path: Path) -> None:
     assert Results.load(tmp_path / "results.json") == results
     Results().save(tmp_path / "empty.json")
     assert Results.load(tmp_path / "empty.json") == Results()
+
+
+def test_a_later_run_replaces_its_own_parts_alone() -> None:
+    before = small()
+    before.measurements += measured("lists", names.FIRST_PAGE, names.OURS, "cpu_ms", 4.0)
+    later = {"date": "2026-12-01 04:00 UTC", "commit": "4567def", "rounds": 5}
+    run = Results(facts={**FACTS, "parts": {"lists": later}})
+    run.measurements += measured("lists", names.FIRST_PAGE, names.OURS, "cpu_ms", 1.0)
+    both = before.followed_by(run)
+    assert both.median("lists", names.FIRST_PAGE, names.OURS, "cpu_ms") == 1
+    assert both.profiles == before.profiles
+    assert not both.failures, "that of the lists is past"
+    assert both.facts["parts"] == {**FACTS["parts"], "lists": later}
+    text = report.report(both)
+    assert "Measured on 2026-11-24 12:00 UTC, commit 0123abc, 3 rounds." in text
+    assert "Measured on 2026-12-01 04:00 UTC, commit 4567def, 5 rounds." in text
 
 
 def test_the_report_has_every_target_the_failures_the_notes_and_the_profiles() -> None:
