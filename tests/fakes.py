@@ -1154,6 +1154,10 @@ class FakeGenerator:
         self.before: Callable[[], Any] | None = None
         self.after_turn: Callable[[], Any] | None = None
 
+    async def models(self, *, deadline: float) -> list[str] | None:
+        """No list."""
+        return None
+
     async def draw(
         self,
         request: GenerationRequest,

@@ -499,7 +499,7 @@ def test_the_installed_script_runs_every_other_command(started: Callable[..., Pi
 def test_version_and_help_name_every_command(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", run_cli(tmp_path, "--version").stdout)
     said = run_cli(tmp_path, "--help").stdout
-    for command in ("serve", "migrate", "keys", "reconcile", "check", "demo-upstream"):
+    for command in ("serve", "migrate", "keys", "reconcile", "check", "doctor", "demo-upstream"):
         assert command in said
     assert list(tmp_path.iterdir()) == []
 

@@ -100,6 +100,7 @@ def test_every_command_stands_in_the_docs() -> None:
         "usage",
         "reconcile",
         "check",
+        "doctor",
         "reindex",
         "demo-upstream",
     ]

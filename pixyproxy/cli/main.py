@@ -8,14 +8,27 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pixyproxy.bootstrap.app import version
-from pixyproxy.cli import budgets, check, demo_upstream, keys, login, migrate, prices, reconcile, reindex, serve, usage
+from pixyproxy.cli import (
+    budgets,
+    check,
+    demo_upstream,
+    doctor,
+    keys,
+    login,
+    migrate,
+    prices,
+    reconcile,
+    reindex,
+    serve,
+    usage,
+)
 from pixyproxy.cli.arguments import EXIT_CONFIGURATION, EXIT_FAILURE
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError, PixyProxyException
 from pixyproxy.settings import PREFIX, Settings, read_settings
 from pixyproxy.web.log.format import log_config
 
 OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
-COMMANDS = (serve, migrate, keys, login, prices, budgets, usage, reconcile, check, reindex, demo_upstream)
+COMMANDS = (serve, migrate, keys, login, prices, budgets, usage, reconcile, check, doctor, reindex, demo_upstream)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

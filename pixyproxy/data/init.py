@@ -146,7 +146,8 @@ def _notice_disconnect(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def _alembic(scripts: Path) -> alembic.config.Config:
+def alembic_config(scripts: Path = MIGRATIONS) -> alembic.config.Config:
+    """The configuration of the migrations in this folder."""
     config = alembic.config.Config()
     config.set_main_option("script_location", str(scripts))
     return config
@@ -158,7 +159,7 @@ def require_current_schema(url: str) -> None:
         engine = open_engine(url, use="writing")
         try:
             with engine.connect() as connection:
-                usable = schema_version.is_usable(connection, _alembic(MIGRATIONS))
+                usable = schema_version.is_usable(connection, alembic_config())
         finally:
             engine.dispose()
     if not usable:
@@ -187,7 +188,7 @@ def migrate(url: str, *, scripts: Path = MIGRATIONS, limits: DatabaseLimits = DA
             raise
     try:
         with driver_errors(), connection, _migration_lock(connection, wait=limits.migration_wait):
-            config = _alembic(scripts)
+            config = alembic_config(scripts)
             config.attributes["connection"] = connection
             if not schema_version.is_usable(connection, config):
                 schema_version.adopt_first_release(connection)

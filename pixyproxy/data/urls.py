@@ -20,6 +20,12 @@ WRONG_URL: dict[int | str, str] = {
 }
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for another database. `ConfigurationError` for a URL that cannot be used."""
+    parsed = parse_url(url)
+    return Path(parsed.database) if parsed.drivername == "sqlite" and parsed.database else None
+
+
 def sqlite_url(file: Path) -> str:
     """The URL of an SQLite file, with any characters in its path."""
     return URL.create("sqlite", database=str(file)).render_as_string()

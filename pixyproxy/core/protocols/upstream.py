@@ -42,3 +42,10 @@ class ImageGenerator(Protocol):
         Raises `UpstreamRefusedError`, `UpstreamUnavailableError` (both: nothing was billed),
         `UpstreamError` or one of its kinds, `UpstreamDeadlineError`.
         """
+
+    async def models(self, *, deadline: float) -> list[str] | None:
+        """The names of the upstream's models, which buys nothing; None if it has no such list.
+
+        Raises what `draw` raises if the upstream cannot be reached or refuses the key, and `UpstreamUnavailableError`
+        if it does not answer within `deadline` seconds.
+        """

@@ -24,6 +24,7 @@ from pixyproxy.core.protocols import PartialSink
 from pixyproxy.upstream.openai.answer import Answer, AnswerScanner
 from pixyproxy.upstream.openai.errors import connection_error, status_error, stream_error
 from pixyproxy.upstream.openai.events import EventScanner
+from pixyproxy.upstream.openai.models import model_names
 from pixyproxy.upstream.openai.parameters import parameters_of, uploads_of
 
 Turn = Callable[[], Awaitable[None]]
@@ -37,6 +38,10 @@ class OpenAIImageGenerator:
     def __init__(self, client: openai.AsyncOpenAI, *, deadline: float) -> None:
         self._client = client
         self._deadline = deadline
+
+    async def models(self, *, deadline: float) -> list[str] | None:
+        """The names of the upstream's models; see `ImageGenerator.models`."""
+        return await model_names(self._client, deadline=deadline)
 
     async def draw(
         self,
