@@ -207,6 +207,8 @@ def test_delete_on_a_tile_asks_and_keeps_what_is_kept(wolves: PageService, brows
     person.page.keyboard.press("Delete")
     expect(person.dialog.locator(".prompt")).to_have_text("wolf 50")
     expect(person.dialog.get_by_role("button", name="Delete for good")).to_be_focused()
+    person.page.keyboard.press("Escape")
+    expect(person.dialog.get_by_role("button", name="Delete for good")).to_have_count(0)
     person.close_picture()
     expect(person.tile("wolf 50")).to_be_focused()
     assert len(wolves.get("/image?limit=100")) == 52

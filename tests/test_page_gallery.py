@@ -175,7 +175,12 @@ def test_deleting_can_be_thought_better_of(page_service: PageService, browsers: 
     person.dialog.get_by_role("button", name="Delete…").click()
     expect(person.dialog).to_contain_text("Its URL will stop working")
     person.dialog.get_by_role("button", name="Keep it").click()
+    person.dialog.get_by_role("button", name="Delete…").click()
     person.page.keyboard.press("Escape")
+    expect(person.dialog.get_by_role("button", name="Delete for good")).to_have_count(0)
+    expect(person.dialog).to_be_visible()
+    person.page.keyboard.press("Escape")
+    expect(person.dialog).to_be_hidden()
     expect(person.tile("a fox")).to_be_visible()
     assert len(page_service.get("/image")) == 1
 

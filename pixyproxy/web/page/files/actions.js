@@ -20,6 +20,8 @@ const NOT_KEPT = "It was edited from an upload or with a mask, which is not kept
 export class Actions {
     first = el("div", { class: "actions" });
     more = el("div", { class: "more" });
+    /** Whether it is being asked whether to delete the picture. */
+    #asking = false;
 
     /**
      * @param {Image} image
@@ -55,7 +57,19 @@ export class Actions {
         }[key];
     }
 
+    /**
+     * Keep the picture, if it is being asked whether to delete it; whether it was.
+     * Esc does it too, and closes nothing.
+     */
+    keep() {
+        if (!this.#asking) return false;
+        this.#showMore();
+        this.more.querySelector("button")?.focus();
+        return true;
+    }
+
     #showMore() {
+        this.#asking = false;
         this.more.replaceChildren(
             button("Make it again", () => this.#makeAgain(), { class: "quiet", hidden: whyNotMake() !== "" }),
             button("Delete…", () => this.#askDelete(), { class: "quiet danger", hidden: !mayDelete(this.image) }),
@@ -105,10 +119,8 @@ export class Actions {
 
     #askDelete() {
         const remove = button("Delete for good", () => this.#delete(), { class: "danger" });
-        const keep = button("Keep it", () => {
-            this.#showMore();
-            this.more.querySelector("button")?.focus();
-        });
+        const keep = button("Keep it", () => this.keep());
+        this.#asking = true;
         this.more.replaceChildren(el("p", {}, "Delete it? Its URL will stop working, for everybody."), remove, keep);
         remove.focus();
     }

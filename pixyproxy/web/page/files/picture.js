@@ -48,6 +48,7 @@ export class Picture {
             el("div", { class: "panel" }, close, this.#prompt, this.#about),
         );
         this.#dialog.addEventListener("close", () => this.#onClose());
+        this.#dialog.addEventListener("cancel", (event) => this.#actions?.keep() && event.preventDefault());
         document.body.append(this.#dialog);
     }
 
