@@ -4,7 +4,6 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -69,7 +68,6 @@ from pixyproxy.web.log.request_log import add_facts
 from pixyproxy.web.problems import responses_for
 
 router = private_router(LargeBodyRoute)
-IMAGES = TypeAdapter(list[ImageDetails])
 CREATE = {
     202: {
         "model": GenerationDetails,
@@ -210,8 +208,8 @@ async def list_images(
     none, and still a next one.
     """
     page = await images.list(query, caller=caller)
-    details = await listed(page.images, callers=callers, base_url=base_url)
-    return page_response(details, IMAGES, url=f"{base_url}/image", query=query, next_cursor=page.next_cursor)
+    entries = await listed(page.images, callers=callers, base_url=base_url)
+    return page_response(entries, url=f"{base_url}/image", query=query, next_cursor=page.next_cursor)
 
 
 @router.delete(
