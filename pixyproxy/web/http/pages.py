@@ -1,8 +1,10 @@
 """Answers with a page of a list."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +12,17 @@ from starlette.responses import Response
 from pixyproxy.service.queries import PageQuery
 from pixyproxy.web.http.links import next_link
 from pixyproxy.web.http.validated_json import OF_CALLERS, json_with_tag
+
+Q = TypeVar("Q", bound=PageQuery)
+
+
+def query_of(request: Request, adapter: TypeAdapter[Q]) -> Q:
+    """The query of a request as FastAPI reads it; `RequestValidationError` with FastAPI's places of what is wrong."""
+    try:
+        return adapter.validate_python(dict(request.query_params))
+    except ValidationError as error:
+        wrong = [{**each, "loc": ("query", *each["loc"])} for each in error.errors(include_url=False)]
+        raise RequestValidationError(wrong) from None
 
 
 def page_response(
