@@ -113,7 +113,7 @@ async def test_a_list_of_images_is_what_fastapi_makes_of_the_details() -> None:
 
 
 async def test_a_list_of_generations_is_what_fastapi_makes_of_the_details() -> None:
-    known = {"base_url": BASE_URL, "viewer": CONFIGURED_CALLER, "names": NAMES}
+    known: dict[str, Any] = {"base_url": BASE_URL, "viewer": CONFIGURED_CALLER, "names": NAMES}
     made = prepared([values_of_generation(each, **known) for each in GENERATIONS])
     details = [GenerationDetails.of(each, **known) for each in GENERATIONS]
     assert made == TypeAdapter(list[GenerationDetails]).dump_json(details)

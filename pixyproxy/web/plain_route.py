@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 from pixyproxy.web.log.request_log import add_route
 from pixyproxy.web.problems import handle_exception
 
-
 Plain = Callable[[Request], Awaitable[Response]]
 
 

@@ -70,10 +70,7 @@ async def list_generations(
     The next page is the `next` of the Link header (RFC 8288)."""
     page = await images.generations(query, caller=caller)
     names = await callers.names_of(page.generations)
-    entries = [
-        values_of(generation, base_url=base_url, viewer=caller, names=names)
-        for generation in page.generations
-    ]
+    entries = [values_of(generation, base_url=base_url, viewer=caller, names=names) for generation in page.generations]
     url = f"{base_url}/generation"
     return page_response(entries, url=url, query=query, next_cursor=page.next_cursor, polled=request)
 
