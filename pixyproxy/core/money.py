@@ -1,6 +1,7 @@
 """Money: whole nano-dollars, and their form in texts."""
 
 import re
+from functools import lru_cache
 from typing import Any, Literal
 
 from pixyproxy.core.model import Model
@@ -20,6 +21,7 @@ AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 MILLION = 1_000_000
 
 
+@lru_cache(maxsize=1024)
 def amount_of(nano: Nano) -> str:
     """Dollars as a plain decimal: no exponent, no zeros at the end. `"0.0531"`, `"0"`, `"-1.5"`."""
     dollars, rest = divmod(abs(nano), DOLLAR)

@@ -67,7 +67,7 @@ def sources_to_column(sources: Sequence[Input]) -> str | None:
 def row_to_image(row: Row) -> Image:
     """The image of a row. `ValueError` for a row that this version cannot read."""
     return Image(
-        guid=UUID(row["guid"]),
+        guid=row["guid"],
         filename=row["filename"],
         prompt=row["prompt"],
         content_type=row["content_type"],

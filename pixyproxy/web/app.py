@@ -64,6 +64,7 @@ OWN_DIALECT = Dialect(
         page.router,
     ),
     render=render_problem,
+    add_plain_routes=private.add_routes,
     takes_cookie=True,
 )
 OPENAI_DIALECT = Dialect(
@@ -113,6 +114,8 @@ def create_api(
     for dialect in dialects:
         for router in dialect.routers:
             api.include_router(router, prefix=dialect.prefix)
+        if dialect.add_plain_routes is not None:
+            dialect.add_plain_routes(api.router)
     for kind in (PixyProxyException, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, handle_exception)
     complete_document(api, public_url=services.public_url)

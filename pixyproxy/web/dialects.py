@@ -24,6 +24,8 @@ class Dialect:
     render: Render
     key_header: str | None = None
     """A header that may carry the API key instead of `Authorization`."""
+    add_plain_routes: Callable[[APIRouter], None] | None = None
+    """Adds its plain routes to the application's own router."""
     takes_cookie: bool = False
     """Whether the cookie of a session of the page is accepted, as an API key is."""
 

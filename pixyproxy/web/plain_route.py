@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 from pixyproxy.web.log.request_log import add_route
 from pixyproxy.web.problems import handle_exception
 
+Plain = Callable[[Request], Awaitable[Response]]
+
 
 class PlainRoute(APIRoute):
     """A route whose endpoint gets the request and nothing else: `endpoint(request) -> Response`.
@@ -20,19 +22,32 @@ class PlainRoute(APIRoute):
     dependency of all routes. `openapi_extra` describes what the endpoint reads from the request.
     """
 
-    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> None:
+    run: Plain | None = None
+    """What runs in place of the endpoint, whose signature then describes what is read; see `run_by`."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        run = self.run or endpoint
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive, send)
             try:
                 add_route(scope)
-                response = await endpoint(request)
+                response = await run(request)
             except Exception as error:  # noqa: BLE001 -- the one handler renders it
                 response = await handle_exception(request, error)
             await response(scope, receive, send)
 
         self.app = serve
+
+
+def run_by(plain: Plain) -> type[PlainRoute]:
+    """The class of plain routes that `plain` runs, and that an endpoint with FastAPI's parameters documents."""
+
+    class DocumentedRoute(PlainRoute):
+        run = staticmethod(plain)
+
+    return DocumentedRoute
 
 
 class PlainRoutes:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixyproxy.core.exceptions.costs import nothing_spent
-from pixyproxy.core.keys import Scope
+from pixyproxy.core.keys import Caller, Scope
 from pixyproxy.service.rights import require
 from pixyproxy.web.auth.authentication import authenticate, authenticated_caller
 from pixyproxy.web.http.body_limit import EDIT_BODY, EDIT_JSON, SMALL_BODY, BodyLimit, is_json, with_body_limit
@@ -22,6 +22,15 @@ SCOPE = "x-scope"
 def needs(scope: Scope) -> dict[str, Any]:
     """The `openapi_extra` of a route that needs a scope."""
     return {SCOPE: scope.value}
+
+
+async def allowed_caller(request: Request, scope: Scope | None) -> Caller:
+    """The caller. `AuthenticationError`; `NotAllowedError` for one without the scope, if one is needed."""
+    with nothing_spent():
+        caller = await authenticate(request)
+    if scope is not None:
+        require(caller, scope)
+    return caller
 
 
 class PrivateRoute(APIRoute):
@@ -40,10 +49,7 @@ class PrivateRoute(APIRoute):
         scope = (self.openapi_extra or {}).get(SCOPE)
 
         async def handle_authenticated(request: Request) -> Response:
-            with nothing_spent():
-                caller = await authenticate(request)
-            if scope is not None:
-                require(caller, Scope(scope))
+            await allowed_caller(request, None if scope is None else Scope(scope))
             inner = with_body_limit(request, self.body_limit(request))
             response = await handle(inner)
             if await inner.is_disconnected():

@@ -11,6 +11,7 @@ from pixyproxy.core.keys import Caller
 from pixyproxy.service.callers import Names
 from pixyproxy.web.costs import CostDetails
 from pixyproxy.web.images.details import ImageDetails
+from pixyproxy.web.images.details import values_of as values_of_image
 
 
 class RecordedProblem(BaseModel):
@@ -57,22 +58,25 @@ class GenerationDetails(BaseModel):
     @classmethod
     def of(cls, generation: Generation, *, base_url: str, viewer: Caller, names: Names) -> Self:
         """The details of a generation for a caller; `names`: of the callers."""
-        origin = Origin.of(generation)
-        return cls(
-            guid=generation.guid,
-            state=generation.state,
-            request=generation.request.values,
-            images=[
-                ImageDetails.of(image, base_url=base_url, origin=origin, names=names) for image in generation.images
-            ],
-            usage=generation.usage,
-            cost=CostDetails.of(generation.cost),
-            answer=generation.answer,
-            upstream_request_id=generation.upstream_request_id,
-            error=None if generation.error is None else RecordedProblem.model_construct(**generation.error),
-            caller=names.get(generation.api_key_id),
-            idempotency_key=generation.idempotency_key if generation.api_key_id == viewer.api_key_id else None,
-            duration=generation.duration,
-            created_at=generation.created_at,
-            updated_at=generation.updated_at,
-        )
+        return cls(**values_of(generation, base_url=base_url, viewer=viewer, names=names))
+
+
+def values_of(generation: Generation, *, base_url: str, viewer: Caller, names: Names) -> dict[str, Any]:
+    """The values of a generation's `GenerationDetails`, in its order: see that of images."""
+    origin = Origin.of(generation)
+    return {
+        "guid": generation.guid,
+        "state": generation.state,
+        "request": generation.request.values,
+        "images": [values_of_image(each, base_url=base_url, origin=origin, names=names) for each in generation.images],
+        "usage": generation.usage,
+        "cost": None if generation.cost is None else generation.cost.values(),
+        "answer": generation.answer,
+        "upstream_request_id": generation.upstream_request_id,
+        "error": None if generation.error is None else RecordedProblem.model_construct(**generation.error),
+        "caller": names.get(generation.api_key_id),
+        "idempotency_key": generation.idempotency_key if generation.api_key_id == viewer.api_key_id else None,
+        "duration": generation.duration,
+        "created_at": generation.created_at,
+        "updated_at": generation.updated_at,
+    }

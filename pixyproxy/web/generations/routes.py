@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,7 +21,7 @@ from pixyproxy.service.queries import GenerationQuery
 from pixyproxy.web.auth.authentication import Authenticated
 from pixyproxy.web.auth.private_route import needs, private_router
 from pixyproxy.web.dependencies import BaseUrl, Known, Private, services_of
-from pixyproxy.web.generations.details import GenerationDetails
+from pixyproxy.web.generations.details import GenerationDetails, values_of
 from pixyproxy.web.generations.events import events_of
 from pixyproxy.web.http.event_stream import MEDIA_TYPE as EVENT_STREAM
 from pixyproxy.web.http.event_stream import accepts_events, event_response
@@ -33,7 +32,6 @@ from pixyproxy.web.http.validated_json import OF_CALLERS, json_with_tag
 from pixyproxy.web.problems import responses_for
 
 router = private_router()
-GENERATIONS = TypeAdapter(list[GenerationDetails])
 
 
 @router.get(
@@ -72,12 +70,9 @@ async def list_generations(
     The next page is the `next` of the Link header (RFC 8288)."""
     page = await images.generations(query, caller=caller)
     names = await callers.names_of(page.generations)
-    details = [
-        GenerationDetails.of(generation, base_url=base_url, viewer=caller, names=names)
-        for generation in page.generations
-    ]
+    entries = [values_of(generation, base_url=base_url, viewer=caller, names=names) for generation in page.generations]
     url = f"{base_url}/generation"
-    return page_response(details, GENERATIONS, url=url, query=query, next_cursor=page.next_cursor, polled=request)
+    return page_response(entries, url=url, query=query, next_cursor=page.next_cursor, polled=request)
 
 
 EVENTS = """`state` with the details, at once and after each change; `partial` with `index`, `content_type` and

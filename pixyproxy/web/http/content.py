@@ -22,6 +22,9 @@ SETTLING = 1.0
 RATE_PERIOD, LEAST_BYTES = 600.0, 64 * 1024
 """Seconds, and the bytes that a client must read in them, or it is disconnected."""
 
+RawHeaders = list[tuple[bytes, bytes]]
+"""Headers in the form of ASGI."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -64,6 +67,16 @@ def validators_of(image: Image) -> Validators:
 @lru_cache(maxsize=1024)
 def _validators(sha256: str, created_at: datetime) -> Validators:
     return Validators(etag=f'"{sha256}"', modified_at=created_at.astimezone(UTC))
+
+
+def unchanged(image: Image, *, proxy_ttl: float) -> "HeadResponse":
+    """The 304 to a client that has the image's bytes. Most requests for them end so: its headers are remembered."""
+    return HeadResponse(304, list(_unchanged_headers(image.sha256, image.created_at, proxy_ttl)))
+
+
+@lru_cache(maxsize=1024)
+def _unchanged_headers(sha256: str, created_at: datetime, proxy_ttl: float) -> RawHeaders:
+    return raw_headers_of(caching_headers(_validators(sha256, created_at), proxy_ttl=proxy_ttl))
 
 
 def content_headers(image: Image, validators: Validators, *, attachment: bool, proxy_ttl: float) -> dict[str, str]:
@@ -118,14 +131,19 @@ def part_headers(part: range, *, size_bytes: int) -> dict[str, str]:
 class HeadResponse(Response):
     """An answer without a body: a 304, or the headers that GET would send."""
 
-    def __init__(self, status: int, headers: dict[str, str]) -> None:
+    def __init__(self, status: int, headers: dict[str, str] | RawHeaders) -> None:
         self.status_code = status
-        self.raw_headers = raw_headers_of(headers)
+        self.raw_headers = raw_headers_of(headers) if isinstance(headers, dict) else headers
         self.body = b""
         self.background = None
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- nothing is read
+        """Send the two messages."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": b""})
 
-def raw_headers_of(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+
+def raw_headers_of(headers: dict[str, str]) -> RawHeaders:
     """Headers in the form of ASGI."""
     return [(raw_name(name), value.encode("latin-1")) for name, value in headers.items()]
 

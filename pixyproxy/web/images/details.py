@@ -90,35 +90,51 @@ class ImageDetails(ImageFacts):
     @classmethod
     def of(cls, image: Image, *, base_url: str, origin: Origin, names: Names) -> Self:
         """The details of an image of this origin; `names`: of the callers."""
-        return cls(
-            **facts_of(image, base_url=base_url),
-            generation=origin.generation,
-            caller=names.get(origin.api_key_id),
-            parameters=dict(origin.parameters),
-            cost=CostDetails.of(origin.cost),
-        )
+        return cls(**values_of(image, base_url=base_url, origin=origin, names=names))
 
 
-async def listed(images: Collection[Image], *, callers: Callers, base_url: str) -> list[ImageDetails]:
-    """The details of the images of a list. One that was deleted and removed meanwhile is left out."""
+def values_of(image: Image, *, base_url: str, origin: Origin, names: Names) -> dict[str, Any]:
+    """The values of an image's `ImageDetails`, in its order: what a list writes as JSON without making the model."""
+    return {
+        **facts_of(image, base_url=base_url),
+        "generation": origin.generation,
+        "caller": names.get(origin.api_key_id),
+        "parameters": origin.parameters,
+        "cost": None if origin.cost is None else origin.cost.values(),
+    }
+
+
+async def listed(images: Collection[Image], *, callers: Callers, base_url: str) -> list[dict[str, Any]]:
+    """The values of the images of a list. One that was deleted and removed meanwhile is left out."""
     origins = await callers.origins_of(images)
     names = await callers.names_of(origins.values())
     return [
-        ImageDetails.of(image, base_url=base_url, origin=origins[image.guid], names=names)
+        values_of(image, base_url=base_url, origin=origin, names=names)
         for image in images
-        if image.guid in origins
+        if (origin := origins.get(image.guid)) is not None
     ]
 
 
 def facts_of(image: Image, *, base_url: str) -> dict[str, Any]:
-    """The values of the details of an image."""
-    address = f"{base_url}/image/{image.guid}"
+    """The values of `ImageFacts`, in its order."""
+    guid = str(image.guid)
+    address = f"{base_url}/image/{guid}"
     return {
-        **vars(image),
+        "guid": guid,
+        "prompt": image.prompt,
+        "filename": image.filename,
         "url": f"{address}/content",
         "thumbnail_url": f"{address}{THUMBNAIL}",
         "thumbhash": None if image.thumbhash is None else b64encode(image.thumbhash).decode(),
+        "content_type": image.content_type,
+        "size_bytes": image.size_bytes,
+        "width": image.width,
+        "height": image.height,
+        "sha256": image.sha256,
+        "model": image.model,
         "sources": [SourceDetails.of(source, base_url=base_url).model_dump() for source in image.sources],
+        "created_at": image.created_at,
+        "updated_at": image.updated_at,
     }
 
 

@@ -1,6 +1,7 @@
 """The public routes: for anyone with the guid."""
 
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -26,9 +27,9 @@ from pixyproxy.web.http.conditions import conditions_of, not_modified, part_want
 from pixyproxy.web.http.content import (
     ContentResponse,
     HeadResponse,
-    caching_headers,
     content_headers,
     part_headers,
+    unchanged,
     validators_of,
 )
 from pixyproxy.web.http.content_paths import EXTENSIONS
@@ -69,7 +70,7 @@ async def get_content(request: Request) -> Response:
     image = await image_of(request, services)
     validators, conditions = validators_of(image), conditions_of(request.scope["headers"])
     if not_modified(conditions, validators):
-        return HeadResponse(304, caching_headers(validators, proxy_ttl=services.proxy_ttl))
+        return unchanged(image, proxy_ttl=services.proxy_ttl)
     headers = content_headers(image, validators, attachment=attachment, proxy_ttl=services.proxy_ttl)
     part = part_wanted(conditions, validators, size_bytes=image.size_bytes)
     content = await services.public.open_content(image, part=part)
@@ -86,7 +87,7 @@ async def head_content(request: Request) -> Response:
     image = await image_of(request, services)
     validators = validators_of(image)
     if not_modified(conditions_of(request.scope["headers"]), validators):
-        return HeadResponse(304, caching_headers(validators, proxy_ttl=services.proxy_ttl))
+        return unchanged(image, proxy_ttl=services.proxy_ttl)
     return HeadResponse(200, content_headers(image, validators, attachment=attachment, proxy_ttl=services.proxy_ttl))
 
 
@@ -104,9 +105,15 @@ async def image_of(request: Request, services: Services) -> Image:
 def guid_of(request: Request) -> UUID:
     """The guid in the URL; a URL that cannot name an image names none."""
     try:
-        return _GUID.validate_python(request.scope["path_params"]["guid"])
+        return known_guid(request.scope["path_params"]["guid"])
     except ValidationError:
         raise ImageNotFoundError from None
+
+
+@lru_cache(maxsize=1024)
+def known_guid(text: str) -> UUID:
+    """The guid of a text, which is remembered; `ValidationError` if it is none."""
+    return _GUID.validate_python(text)
 
 
 def wants_download(request: Request) -> bool:

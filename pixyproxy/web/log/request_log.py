@@ -27,6 +27,8 @@ from pixyproxy.web.log.request_ids import request_ids
 
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNPRINTABLE = re.compile(r"[^!-~]")
+MAX_PRINTED = 300
+"""Characters of what a client sent that are logged."""
 MAX_ADDRESS = 45
 """Characters of the longest IP address: IPv6 that ends with IPv4."""
 SCOPE_KEY = "pixyproxy.request"
@@ -36,6 +38,11 @@ JSON_ONLY = ("route", "guid", "generation")
 """Facts that the text line leaves out."""
 
 logger = logging.getLogger(__name__)
+EVERY_LINE = vars(logging.LogRecord(logger.name, logging.INFO, __file__, 0, "", None, None)) | {
+    "thread": None,
+    "process": None,
+}
+"""What the records of all lines of requests have in common."""
 
 
 @dataclass(slots=True)
@@ -84,7 +91,9 @@ def add_facts(**facts: str) -> None:
 
 def printable(text: str) -> str:
     """ASCII without control characters: nothing that a client sends can begin a line or colour a terminal."""
-    return UNPRINTABLE.sub("?", text)[:300]
+    if len(text) <= MAX_PRINTED and text.isascii() and text.isprintable() and " " not in text:
+        return text
+    return UNPRINTABLE.sub("?", text)[:MAX_PRINTED]
 
 
 def address_of(host: str) -> str:
@@ -138,9 +147,12 @@ def write_line(message: str, facts: Callable[[], dict[str, Any]]) -> None:
     `facts`: what a JSON line says besides the message.
     """
     if logger.isEnabledFor(logging.INFO):
-        line = sys._getframe(1).f_lineno
-        record = logging.LogRecord(logger.name, logging.INFO, __file__, line, message, None, None)
-        record.__dict__["facts"] = facts
+        now = time.time()
+        values = EVERY_LINE.copy()
+        values["msg"], values["lineno"], values["facts"] = message, sys._getframe(1).f_lineno, facts
+        values["created"], values["msecs"] = now, int(now % 1 * 1000)
+        record = logging.LogRecord.__new__(logging.LogRecord)  # `__init__` would take our path apart for each line
+        record.__dict__ = values
         logger.handle(record)
 
 
@@ -163,7 +175,7 @@ class RequestLog:
         record = RequestRecord(
             request_id=request_id,
             method=printable(scope["method"]),
-            path=printable(scope.get("raw_path", scope["path"].encode()).decode("latin-1")),
+            path=printable((scope.get("raw_path") or scope["path"].encode()).decode("latin-1")),
             client_request_id=client_request_id(scope),
             answer_headers=[(b"x-request-id", request_id.encode())],
         )
