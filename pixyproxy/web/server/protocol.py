@@ -20,6 +20,7 @@ from pixyproxy.web.log.request_log import CLIENT_LEFT
 from pixyproxy.web.server.heads import BODY_HEADERS, parser_problem, without_upgrade
 from pixyproxy.web.server.reading import BoundedReading
 from pixyproxy.web.server.refusals import RENDER, ConnectionsOverLimit, logged_refusal
+from pixyproxy.web.server.turns import CHEAP, Turns
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
 MAX_PIPELINED = limits.MAX_PIPELINED
@@ -34,6 +35,8 @@ class HttpProtocol(BoundedReading):
     """uvicorn's protocol, which also bounds heads, pipelines and connections, and answers with problems."""
 
     head_patience: ClassVar[float] = HEAD_PATIENCE
+    turns: ClassVar[Turns] = Turns()
+    """Shared by all connections of the process."""
     on_lost: Callable[[], object] | None = None
     """Called when the connection has ended."""
     _running: RequestResponseCycle | None = None
@@ -153,7 +156,9 @@ class HttpProtocol(BoundedReading):
         if cycle.more_body and self._announces_a_body(cycle):
             cycle.transport = LingeringTransport(self, cycle)  # type: ignore[assignment]
             app = ReadOrClose(app, self, cycle)
-        task = self.loop.create_task(cycle.run_asgi(app))
+        run = cycle.run_asgi(app)
+        cheap = cycle.scope["method"] in CHEAP
+        task = self.loop.create_task(run if cheap else self.turns.begin(run))
         self.tasks.add(task)
         task.add_done_callback(self._end_of_task)
 
