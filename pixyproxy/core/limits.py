@@ -115,6 +115,8 @@ MAX_HEADERS = 200
 MAX_ALL_HEADS = 16 * 1024 * 1024
 """Heads of all connections of a process that are incomplete or wait for their answer."""
 MAX_PIPELINED = 8
+MAX_WAITING_TURN = 1024
+"""Requests other than GET that have arrived and wait for their turn to begin."""
 MAX_BODY = 1024 * 1024
 MAX_LOG_IN = 16 * 1024
 """Of the body that logs in: a code, or a key."""

@@ -1,6 +1,6 @@
 """The services that the routes call, as dependencies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated
 
@@ -24,6 +24,7 @@ from pixyproxy.service.readiness import Readiness
 from pixyproxy.service.sessions import SessionService
 from pixyproxy.service.thumbnails.service import Thumbnails
 from pixyproxy.service.uploads import Uploads
+from pixyproxy.web.http.starts import Starts
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Services:
     cors_origins: tuple[str, ...] = ("*",)
     client_patience: float = limits.CLIENT_WAIT
     proxy_ttl: float = 30
+    starts: Starts = field(default_factory=Starts)
 
 
 def services_of(request: Request) -> Services:

@@ -14,6 +14,7 @@ from pixyproxy.core.exceptions import PixyProxyException
 from pixyproxy.core.images import Image
 from pixyproxy.core.protocols import StoredObject
 from pixyproxy.web.http.conditions import Validators
+from pixyproxy.web.http.starts import NONE, Place
 
 CONNECTION = "pixyproxy.connection"
 """The scope's key of the client's connection; the server puts it there."""
@@ -159,15 +160,19 @@ class ContentResponse(Response):
 
     If the object breaks off, the connection is closed: its length was announced. It is also closed if the client reads
     nothing for `patience` seconds, because the response holds a connection to the storage. No task is created for a
-    response; a disconnect is noticed before the next chunk is read.
+    response; a disconnect is noticed before the next chunk is read. The `place` is left when the client is slow, or at
+    the end.
     """
 
-    def __init__(self, content: StoredObject, *, status: int, headers: dict[str, str], patience: float) -> None:
+    def __init__(
+        self, content: StoredObject, *, status: int, headers: dict[str, str], patience: float, place: Place = NONE
+    ) -> None:
         self.status_code = status
         self.raw_headers = raw_headers_of(headers)
         self.background = None
         self._content = content
         self._patience = patience
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- see the connection
         """Send everything."""
@@ -186,6 +191,7 @@ class ContentResponse(Response):
                 connection.abort()  # `end` would wait until the client has read what was sent
                 await connection.gone()
         finally:
+            self._place.leave()
             await self._content.aclose()
 
     async def _pass_on(self, sending: "Sending") -> bool:
@@ -194,6 +200,8 @@ class ContentResponse(Response):
             await sending.send({"type": "http.response.body", "body": chunk, "more_body": True})
             if sending.client_left:
                 return False
+            if sending.client_slow:
+                self._place.leave()
         # Not in one message with the last chunk: this one waits until the client has taken it.
         await sending.send({"type": "http.response.body", "body": b"", "more_body": False})
         return True
@@ -213,6 +221,11 @@ class Sending:
     def client_left(self) -> bool:
         """Whether the client is known to have disconnected."""
         return self._connection is not None and self._connection.left
+
+    @property
+    def client_slow(self) -> bool:
+        """Whether the next message waits for the client."""
+        return self._connection is not None and self._connection.slow
 
     async def send(self, message: Message) -> None:
         """Send a message once the client has read the earlier ones, however slowly."""

@@ -73,11 +73,16 @@ async def get_content(request: Request) -> Response:
         return unchanged(image, proxy_ttl=services.proxy_ttl)
     headers = content_headers(image, validators, attachment=attachment, proxy_ttl=services.proxy_ttl)
     part = part_wanted(conditions, validators, size_bytes=image.size_bytes)
-    content = await services.public.open_content(image, part=part)
-    if part is None:
-        return ContentResponse(content, status=200, headers=headers, patience=services.client_patience)
-    headers |= part_headers(part, size_bytes=image.size_bytes)
-    return ContentResponse(content, status=206, headers=headers, patience=services.client_patience)
+    status = 200
+    if part is not None:
+        status, headers = 206, headers | part_headers(part, size_bytes=image.size_bytes)
+    place = await services.starts.enter(image.size_bytes if part is None else len(part))
+    try:
+        content = await services.public.open_content(image, part=part)
+    except BaseException:
+        place.leave()
+        raise
+    return ContentResponse(content, status=status, headers=headers, patience=services.client_patience, place=place)
 
 
 async def head_content(request: Request) -> Response:

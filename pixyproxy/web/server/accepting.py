@@ -15,8 +15,8 @@ from typing import Any
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
-BATCH = 16
-"""Connections that a process accepts in one turn of its event loop."""
+BATCH = 64
+"""Connections that a process accepts in one turn of its event loop: a GET must not wait long behind a burst."""
 YIELD = 0.02
 """Seconds for which a process leaves new connections to another that has fewer."""
 SHORTAGE = 1.0
@@ -106,6 +106,9 @@ class Loads:
 class Listener:
     """Accepts connections for one process. `connections` counts those that it has.
 
+    With `limit` connections it leaves others in the queue while requests wait to begin, which `busy` tells: when these
+    are answered, there may be a place. Else it accepts them, and the protocol refuses them.
+
     A process with more connections than another leaves new ones to the other for `YIELD` seconds. If the other accepts
     none, because it is busy or frozen, this process accepts one. After the next pause it accepts two, then four, and so
     on.
@@ -117,6 +120,8 @@ class Listener:
         *,
         protocol: Callable[[], asyncio.Protocol],
         connections: Callable[[], int],
+        limit: int,
+        busy: Callable[[], bool],
         loads: Loads,
         process: int,
     ) -> None:
@@ -124,6 +129,8 @@ class Listener:
         self._sockets = list(sockets)
         self._protocol = protocol
         self._connections = connections
+        self._limit = limit
+        self._busy = busy
         self._loads = loads
         self._process = process
         self._draining = False
@@ -140,7 +147,7 @@ class Listener:
 
     def publish(self) -> int:
         """Report to the other processes how many connections this one has. Returns what was reported."""
-        load = ACCEPTS_NONE if self._draining else len(self._connecting) + self._connections()
+        load = ACCEPTS_NONE if self._draining else self._count()
         self._loads.set(self._process, load)
         return load
 
@@ -170,8 +177,14 @@ class Listener:
             if others and load > min(others):
                 self._pause(listening, YIELD, others)
                 return
-            if not self._accept(listening):
+            if self._leaves_waiting() or not self._accept(listening):
                 return
+
+    def _count(self) -> int:
+        return len(self._connecting) + self._connections()
+
+    def _leaves_waiting(self) -> bool:
+        return self._count() >= self._limit and (bool(self._connecting) or self._busy())
 
     def _pause(self, listening: socket.socket, seconds: float, others: list[int]) -> None:
         self._loop.remove_reader(listening)
@@ -185,7 +198,7 @@ class Listener:
             self._batch = 1
             return
         for _ in range(self._batch):
-            if not self._accept(listening):
+            if self._leaves_waiting() or not self._accept(listening):
                 self._batch = 1
                 return
         self._batch = min(2 * self._batch, BATCH)

@@ -20,6 +20,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from pixyproxy.web.server.accepting import Listener, Loads
 from pixyproxy.web.server.protocol import HttpProtocol
+from pixyproxy.web.server.turns import Turns
 
 STEPS = "draining"
 """Where the application's lifespan state holds its `DrainingSteps`."""
@@ -60,6 +61,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_delay = drain_delay
         self._loads = loads
         self._process = process
+        self._turns = Turns()
         self._listener: Listener | None = None
         """None until it listens."""
         self._draining: asyncio.Task[None] | None = None
@@ -71,6 +73,8 @@ class DrainingServer(uvicorn.Server):
             self._sockets,
             protocol=self._protocol,
             connections=lambda: len(self.server_state.connections),
+            limit=self.config.limit_concurrency or sys.maxsize,
+            busy=lambda: self._turns.awaited,
             loads=self._loads,
             process=self._process,
         )
@@ -122,6 +126,7 @@ class DrainingServer(uvicorn.Server):
     def _protocol(self) -> asyncio.Protocol:
         protocol: Any = self.config.http_protocol_class
         made: HttpProtocol = protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        made.turns = self._turns
         if self._listener is not None:
             made.on_lost = self._listener.publish
         return made

@@ -9,6 +9,7 @@ next minor version; tests/test_connections.py fails when one of these changes.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import httptools
@@ -20,6 +21,7 @@ from pixyproxy.web.log.request_log import CLIENT_LEFT
 from pixyproxy.web.server.heads import BODY_HEADERS, parser_problem, without_upgrade
 from pixyproxy.web.server.reading import BoundedReading
 from pixyproxy.web.server.refusals import RENDER, ConnectionsOverLimit, logged_refusal
+from pixyproxy.web.server.turns import AT_ONCE, Turns
 from pixyproxy.web.server.unread_bodies import LingeringTransport, ReadOrClose
 
 MAX_PIPELINED = limits.MAX_PIPELINED
@@ -36,6 +38,8 @@ class HttpProtocol(BoundedReading):
     head_patience: ClassVar[float] = HEAD_PATIENCE
     on_lost: Callable[[], object] | None = None
     """Called when the connection has ended."""
+    turns: Turns | None = None
+    """Of the server; None: every request begins at once."""
     _running: RequestResponseCycle | None = None
     """The cycle that is being answered; uvicorn's `cycle` is the newest one."""
     _broken: RequestResponseCycle | None = None
@@ -153,7 +157,10 @@ class HttpProtocol(BoundedReading):
         if cycle.more_body and self._announces_a_body(cycle):
             cycle.transport = LingeringTransport(self, cycle)  # type: ignore[assignment]
             app = ReadOrClose(app, self, cycle)
-        task = self.loop.create_task(cycle.run_asgi(app))
+        if self.turns is None or cycle.scope["method"] in AT_ONCE:
+            task = self.loop.create_task(cycle.run_asgi(app))
+        else:
+            task = self.loop.create_task(self.turns.begin(partial(cycle.run_asgi, app)))
         self.tasks.add(task)
         task.add_done_callback(self._end_of_task)
 
