@@ -225,8 +225,8 @@ async def test_what_is_not_read_stays_with_the_server_and_a_reader_that_leaves_c
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + bytes(size)
     async with bucket(answer) as (server, reading):
         opened = await reading.open("a", part=None)
-        answer = opened._answer
-        assert answer is not None
+        exchange = opened._answer
+        assert exchange is not None
         reader = aiter(opened)
         await anext(reader)
         sent = -1
@@ -234,7 +234,7 @@ async def test_what_is_not_read_stays_with_the_server_and_a_reader_that_leaves_c
             sent = server.sent
             await asyncio.sleep(0.2)
         assert 0 < sent < size - 1024 * 1024
-        held = answer._unread
+        held = exchange._unread
         assert held < 2 * BUFFER + 512 * 1024
         await opened.aclose()
         await asyncio.wait_for(server.gone.wait(), 10)

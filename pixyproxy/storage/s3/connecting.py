@@ -52,8 +52,8 @@ class Connector:
             target, header = f"http://{url.host}{target}", header + self._login
         return f"GET {target} HTTP/1.1\r\nHost: {url.host}\r\n{header}\r\n".encode()
 
-    async def connect(self, exchange: "Exchange", url: Url) -> None:
-        """Connect it to where the URL leads; `OSError` if that fails, or takes longer than `limits.connect` seconds."""
+    async def connect(self, exchange: "Exchange", url: Url) -> "Exchange":
+        """Connect it to where the URL leads, within `limits.connect` seconds; `OSError` if that fails."""
         first = self._proxy or url
         try:
             async with asyncio.timeout(self._limits.connect):
@@ -68,6 +68,7 @@ class Connector:
             if exchange.transport is not None:
                 exchange.transport.abort()
             raise
+        return exchange
 
     async def _resolve(self, url: Url) -> Any:
         async with self._resolving:  # those who come at once ask once

@@ -1,11 +1,12 @@
 """Sends GETs on connections that are kept. httptools parses heads; a body of known length passes by as it comes."""
 
 import asyncio
+import sys
 from collections import defaultdict, deque
 from contextlib import suppress
 from typing import Any
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from pixyproxy.core.limits import S3, S3Limits
 from pixyproxy.storage.s3.address import Url
@@ -31,7 +32,7 @@ class Exchange(asyncio.Protocol):
     """None: the bytes of the body are only counted."""
     _left = 0
     """Bytes that may come: of the head, then of the body."""
-    _ended, _keep, _paused = True, False, False
+    _unread, _ended, _keep, _paused = 0, True, False, False
     _error: OSError | None = None
     _arrival: asyncio.Future[None] | None = None
 
@@ -40,7 +41,6 @@ class Exchange(asyncio.Protocol):
         self._idle, self._patience = idle, patience
         self.headers: dict[bytes, bytes] = {}
         self._pieces: deque[bytes] = deque()
-        self._unread = 0
 
     async def ask(self, request: bytes) -> "Exchange":
         """Send a request. Returns itself when the head of the answer has come; else the connection is closed."""
@@ -100,8 +100,7 @@ class Exchange(asyncio.Protocol):
         self._wake()
 
     def _look(self) -> None:
-        silence = self._loop.time() - self._heard
-        if not self._paused and silence >= (KEEP_ALIVE if self._ended else self._patience):
+        if not self._paused and self._loop.time() - self._heard >= (KEEP_ALIVE if self._ended else self._patience):
             self._fail(TimeoutError("The server is silent."))
         self._timer = self._loop.call_later(self._patience / 4, self._look)
 
@@ -127,7 +126,7 @@ class Exchange(asyncio.Protocol):
             if self._parser is not None:
                 self._left -= 0 if self.status else len(data)
                 self._parser.feed_data(data)
-                if self._left < 0 and not self.status:
+                if self._left < 0:
                     raise ConnectionError("The head is too large.")
                 if self.length is not None:
                     self._parser = None
@@ -135,8 +134,13 @@ class Exchange(asyncio.Protocol):
                 self.on_body(data)
             else:
                 raise ConnectionError("More came than was announced.")
-        except (HttpParserError, ConnectionError) as error:
+        except (HttpParserError, HttpParserUpgrade, ConnectionError) as error:
             self._fail(ConnectionError(str(error)))
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        if self._ended:
+            raise ConnectionError("More came than was announced.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
@@ -150,16 +154,16 @@ class Exchange(asyncio.Protocol):
             return
         self.status, self._keep = status, self._parser.should_keep_alive()
         if b"content-length" in self.headers and b"transfer-encoding" not in self.headers:
-            self.length = self._left = int(self.headers[b"content-length"])
+            self.length = int(self.headers[b"content-length"])
+        self._left = sys.maxsize if self.length is None else self.length
         self._wake()
 
     def on_body(self, body: bytes) -> None:
         """Called with bytes of the body, by the parser too."""
         self._pieces.append(body)
         self._unread += len(body)
-        if self.length is not None:
-            self._left -= len(body)
-            self._ended = not self._left
+        self._left -= len(body)
+        self._ended = not self._left
         self._pause_if_full()
         self._wake()
 
@@ -185,8 +189,7 @@ class HttpReader:
         if idle:
             with suppress(ConnectionError):  # the server may have closed it meanwhile: then another one is used, once
                 return await idle.pop().ask(request)
-        exchange = Exchange(idle=idle, patience=self._patience)
-        await self._connector.connect(exchange, url)
+        exchange = await self._connector.connect(Exchange(idle=idle, patience=self._patience), url)
         return await exchange.ask(request)
 
     async def aclose(self) -> None:
