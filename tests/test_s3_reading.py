@@ -11,7 +11,9 @@ import pytest
 from pixyproxy.core.exceptions import ObjectNotFoundError, PixyProxyException, StorageError, StorageUnavailableError
 from pixyproxy.core.limits import S3Limits
 from pixyproxy.storage.s3.client import open_s3_storage, proxy_to
-from pixyproxy.storage.s3.connections import BUFFER, Connections, Route
+from pixyproxy.storage.s3.connecting import Route
+from pixyproxy.storage.s3.connections import Connections
+from pixyproxy.storage.s3.http_reader import BUFFER
 from pixyproxy.storage.s3.reading import MAX_ERROR, S3Reading
 from tests.servers import free_ports
 
@@ -223,6 +225,8 @@ async def test_what_is_not_read_stays_with_the_server_and_a_reader_that_leaves_c
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + bytes(size)
     async with bucket(answer) as (server, reading):
         opened = await reading.open("a", part=None)
+        exchange = opened._answer
+        assert exchange is not None
         reader = aiter(opened)
         await anext(reader)
         sent = -1
@@ -230,7 +234,7 @@ async def test_what_is_not_read_stays_with_the_server_and_a_reader_that_leaves_c
             sent = server.sent
             await asyncio.sleep(0.2)
         assert 0 < sent < size - 1024 * 1024
-        held = opened._response.content._size
+        held = exchange._unread
         assert held < 2 * BUFFER + 512 * 1024
         await opened.aclose()
         await asyncio.wait_for(server.gone.wait(), 10)

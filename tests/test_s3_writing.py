@@ -16,7 +16,8 @@ from botocore.credentials import ReadOnlyCredentials
 from pixyproxy.core.exceptions import StorageUnavailableError
 from pixyproxy.core.limits import S3Limits
 from pixyproxy.storage.s3.client import open_s3_storage
-from pixyproxy.storage.s3.connections import Connections, Route
+from pixyproxy.storage.s3.connecting import Route
+from pixyproxy.storage.s3.connections import Connections
 from pixyproxy.storage.s3.storage import S3ImageStorage
 from pixyproxy.storage.s3.writing import CREDENTIALS_AGE, PIECE, S3Writing
 from tests import planted

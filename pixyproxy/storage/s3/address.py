@@ -1,4 +1,4 @@
-"""The address of a bucket."""
+"""The address of a bucket, and those that requests are sent to."""
 
 import re
 from dataclasses import dataclass
@@ -24,3 +24,15 @@ def parse_url(url: str) -> BucketAddress:
         raise ConfigurationError("a bucket's name has 3 to 63 characters of a-z, 0-9, '.' and '-'")
     prefix = parts.path.strip("/")
     return BucketAddress(bucket=parts.netloc, prefix=f"{prefix}/" if prefix else "")
+
+
+class Url:
+    """A URL, split for requests. It is sent as it is: quoting it again would break its signature."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.secure = parts.scheme == "https"
+        self.login, _, netloc = parts.netloc.rpartition("@")
+        self.host = netloc.lower().removesuffix(":443" if self.secure else ":80")  # as botocore signs it
+        self.address = (parts.hostname or "", parts.port or (443 if self.secure else 80))
+        self.target = parts.path + (f"?{parts.query}" if parts.query else "")

@@ -14,7 +14,8 @@ from botocore.utils import get_environ_proxies
 from pixyproxy.core.exceptions import ConfigurationError
 from pixyproxy.core.limits import S3, S3Limits
 from pixyproxy.storage.s3.address import parse_url
-from pixyproxy.storage.s3.connections import Connections, Route
+from pixyproxy.storage.s3.connecting import Route
+from pixyproxy.storage.s3.connections import Connections
 from pixyproxy.storage.s3.storage import Patience, S3ImageStorage
 
 if TYPE_CHECKING:

@@ -1,37 +1,27 @@
 """The connections of the event loop to the server: for readers, and for pictures that are put."""
 
-import ssl
-from dataclasses import dataclass
-
 import aiohttp
 
 from pixyproxy.core.limits import S3, S3Limits
+from pixyproxy.storage.s3.connecting import Route
+from pixyproxy.storage.s3.http_reader import HttpReader
 
-BUFFER = 128 * 1024
-"""Bytes that aiohttp holds for a reader before it reads no further; measured, twice as much costs more."""
 TRANSFER = (aiohttp.ClientError, TimeoutError, OSError)
 """No answer, or an incomplete one."""
 
 
-@dataclass(frozen=True)
-class Route:
-    """How the server is reached: the proxy, and the TLS context (None: the system's authorities)."""
-
-    proxy: str | None = None
-    tls: ssl.SSLContext | None = None
-
-
 class Connections:
-    """aiohttp's pool over a route. Readers share it with writers: a connection is used by whoever comes next."""
+    """Those over a route: `reader` has its own, pictures are put on aiohttp's."""
 
     def __init__(self, route: Route, *, limits: S3Limits = S3) -> None:
         self._route = route
         self._limits = limits
+        self.reader = HttpReader(route, limits=limits)
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def proxy(self) -> str | None:
-        """The proxy of each request."""
+        """The proxy of each request of `session`."""
         return self._route.proxy
 
     @property
@@ -48,7 +38,6 @@ class Connections:
                 # Without a limit: a slow client keeps its connection, and others must not wait for it.
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._route.tls or True),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.read),
-                read_bufsize=BUFFER,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),  # no compression is wanted
@@ -56,6 +45,7 @@ class Connections:
         return self._session
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection that nobody reads."""
+        await self.reader.aclose()
         if self._session is not None:
             await self._session.close()
