@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from playwright.sync_api import APIResponse, Locator, Request, Route, expect
 
+from pixyproxy.data.cached_keys import KEY_TTL
 from tests.browsing import Browsers, held_back, let_go
 from tests.page_stage import CALLER, KEY, PageService, Person, serve_page, someone
 from tests.test_page_access import WINDOWS, focused, tab_to
@@ -514,6 +515,8 @@ def test_who_logs_in_again_is_offered_what_the_key_may_do_now(page_service: Page
     page_service.run("keys", "set", "boss", "--scope", "read")
     key = page_service.run("keys", "rotate", "boss").split()[0]
     page_service.change("DELETE FROM sessions")
+    person.page.wait_for_timeout(2 * KEY_TTL * 1000)  # until the service reads the session again
+    person.page.get_by_role("button", name="Mine").click()
     expect(person.page.get_by_role("dialog", name="PixyProxy")).to_be_visible()
     log_in_by_key(person, key)
     expect(person.page.locator("#make .hint")).to_contain_text("it lacks the scope “draw”")
