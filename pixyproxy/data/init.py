@@ -135,7 +135,7 @@ def _ping_if_idle(dialect: Dialect, connection: DBAPIConnection, record: Connect
 
 
 def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry, *, use: Use, limits: DatabaseLimits) -> None:
-    statements = ["SET time_zone = '+00:00'"]
+    statements = ["SET time_zone = '+00:00'", "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"]
     if use in ("reading", "searching") and "mariadb" in connection.get_server_info().lower():
         statements.append(f"SET SESSION max_statement_time = {limits.statement}")
     elif use in ("reading", "searching"):
