@@ -70,6 +70,9 @@ def test_a_database_that_must_be_migrated_is_not_made_by_looking(tmp_path: Path)
     settings = {"PIXYPROXY_DEMO": "1", **here(tmp_path)}
     assert lines_of(tmp_path, settings, status=1)["database"].startswith("FAIL SQLite; ")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "images").mkdir()  # those of a backup, perhaps
+    assert lines_of(tmp_path, settings, status=1)["storage"].startswith("ok ")
+    assert not (tmp_path / "pixyproxy.db").exists()
     assert run_cli(tmp_path, "migrate", environment=settings).returncode == 0
     line = lines_of(tmp_path, settings, status=0)["database"]
     assert re.fullmatch(r"ok SQLite [\d.]+, its clock is ours, its schema is current", line)

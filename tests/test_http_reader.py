@@ -1,7 +1,9 @@
 """The HTTP of readers, over raw sockets, TLS and proxies, on both event loops."""
 
 import asyncio
+import gc
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ import pytest
 
 from pixyproxy.core.limits import S3Limits
 from pixyproxy.storage.s3.address import Url
-from pixyproxy.storage.s3.connecting import Route
+from pixyproxy.storage.s3.connecting import Connector, Route
 from pixyproxy.storage.s3.http_reader import BUFFER, KEPT, MAX_HEAD, Exchange, HttpReader
 from tests.certificates import write_certificates
 
@@ -319,6 +321,70 @@ async def test_a_reader_that_pauses_gets_everything_and_holds_little(encrypted: 
         assert await body(answer) == bytes(size)
         assert len(await body(await reader.get(server.url("https" if encrypted else "http")))) == size
         assert server.connections == 1
+
+
+class Transport(asyncio.Transport):
+    """Takes everything, and remembers whether reading is paused."""
+
+    paused = closed = False
+
+    def write(self, data: object) -> None:
+        """Nothing is sent."""
+
+    def pause_reading(self) -> None:
+        """Remember it."""
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        """Remember it."""
+        self.paused = False
+
+    def abort(self) -> None:
+        """Remember it."""
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        """Whether it was closed."""
+        return self.closed
+
+
+async def test_a_kept_connection_is_read_again_however_much_came_at_once() -> None:
+    idle: list[Exchange] = []
+    exchange, transport = Exchange(idle=idle, patience=SHORT), Transport()
+    exchange.connection_made(transport)
+    asking = asyncio.create_task(exchange.ask(b"GET / HTTP/1.1\r\n\r\n"))
+    await asyncio.sleep(0)
+    body = b"x" * (BUFFER + 1)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    exchange.data_received(b"%b%x\r\n%b\r\n0\r\n\r\n" % (head, len(body), body))
+    await asking
+    assert transport.paused
+    exchange.close()
+    assert (idle, transport.paused, transport.closed) == ([exchange], False, False)
+    transport.abort()
+
+
+async def test_nothing_stays_of_a_handshake_that_is_given_up(tmp_path: Path) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await peer.left()
+
+    tls = ssl.create_default_context()
+    async with serving(silent) as proxy:
+        route = Route(proxy=f"http://127.0.0.1:{proxy.port}", tls=tls)
+        connector = Connector(route, limits=S3Limits(read=SHORT, connect=1))
+        exchange = Exchange(idle=[], patience=SHORT)
+        left = weakref.ref(exchange)
+        with pytest.raises(OSError):
+            await connector.connect(exchange, Url("https://storage.test/b/a.png"))
+        del exchange
+
+        def gone() -> bool:
+            gc.collect()
+            return left() is None
+
+        await until(gone)
 
 
 async def test_idle_connections_are_bounded_and_those_in_use_are_not() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -165,14 +164,18 @@ def test_what_is_not_found_is_not_kept(front: Front) -> None:
     assert front.replica.asked == {"GET": 2}
 
 
-def test_of_many_who_want_a_new_picture_one_asks_a_replica(front: Front) -> None:
+@pytest.mark.parametrize("ttl", [0, 3600])
+def test_those_who_want_a_picture_at_the_same_time_do_not_wait_for_each_other(front: Front) -> None:
     front.replica.released.clear()
     with ThreadPoolExecutor(12) as pool:
         asking = [pool.submit(front.ask) for _ in range(12)]
-        time.sleep(0.5)  # the others wait at nginx by then; if not, they find the picture later
+
+        def all_asked() -> None:
+            assert front.replica.asked == {"GET": 12}
+
+        wait_until(all_asked, seconds=30, what="all of them at the replica")
         front.replica.released.set()
         assert {each.result().status_code for each in asking} == {200}
-    assert front.replica.asked == {"GET": 1}
 
 
 @pytest.mark.parametrize("ttl", [1])

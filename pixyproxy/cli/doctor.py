@@ -133,6 +133,8 @@ async def storage(settings: Settings) -> Line:
                 "storage", f"{place}: a part of an object was read as {len(read)} other bytes", todo, fails=True
             )
         found = f"{place}: an object was put, read by range, and removed"
+        if not _has_database(settings):
+            return Line("storage", found)
         try:
             mismatch = await find_mismatch(stores)
         except PixyProxyException:  # the line of the database says so
@@ -140,6 +142,12 @@ async def storage(settings: Settings) -> Line:
         if mismatch:
             return Line("storage", f"{place}: {mismatch}", "see docs/operations.md, Backup and recovery", fails=True)
         return Line("storage", found)
+
+
+def _has_database(settings: Settings) -> bool:
+    with setting_in_errors(f"{PREFIX}DATABASE_URL"):
+        file = sqlite_file(database_url(settings))
+    return file is None or file.exists()
 
 
 async def _read(stored: ImageStorage, key: str) -> bytes:

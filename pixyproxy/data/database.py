@@ -124,7 +124,7 @@ class Transaction:
         It saves the round trip of `now` where nothing here needs the time.
         """
         if self._connection.dialect.name == "sqlite":
-            return f"strftime('%Y-%m-%d %H:%M:%f', 'now', :{seconds} || ' seconds')"
+            return f"strftime('%Y-%m-%d %H:%M:%f', 'now', :{seconds} || ' seconds') || '000'"
         return f"UTC_TIMESTAMP(6) + INTERVAL :{seconds} SECOND"
 
     def same(self, column: str) -> str:
@@ -248,6 +248,13 @@ class SqlDatabase:
 
 
 def _read(engine: Engine, work: Callable[[Transaction], T]) -> T:
+    """Run it once more on another connection if the first one was lost: it was in use less than a second before."""
+    try:
+        with engine.connect() as connection:
+            return work(Transaction(connection))
+    except exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
     with engine.connect() as connection:
         return work(Transaction(connection))
 

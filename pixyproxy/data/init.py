@@ -10,10 +10,11 @@ from typing import Any, Literal, cast
 
 import alembic.command
 import alembic.config
+from pymysql.constants import SERVER_STATUS
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from pixyproxy.core.exceptions import ConfigurationError, DatabaseUnavailableError
 from pixyproxy.core.limits import DATABASE, DatabaseLimits
@@ -63,7 +64,6 @@ def open_engine(url: str, *, use: Use, connections: int = 1, limits: DatabaseLim
         "pool_size": connections,
         "max_overflow": 0,
         "pool_timeout": 5,
-        "pool_reset_on_return": None,  # `Connection` ends every transaction itself
         "hide_parameters": True,
     }
     if parsed.drivername == "sqlite":
@@ -82,10 +82,12 @@ def open_engine(url: str, *, use: Use, connections: int = 1, limits: DatabaseLim
         # A read of one statement is a transaction of its own, and those of several have no snapshot either way.
         isolation_level="AUTOCOMMIT" if use in ("reading", "searching") else "READ COMMITTED",
         skip_autocommit_rollback=True,
+        pool_reset_on_return=None,  # `_end_transaction`
         connect_args={name: seconds for name, seconds in timeouts.items() if name not in parsed.query},
     )
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", partial(_prepare_mysql, use=use, limits=limits))
+    event.listen(engine, "reset", _end_transaction)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", partial(_ping_if_idle, engine.dialect))
     event.listen(engine, "handle_error", _notice_disconnect)
@@ -112,6 +114,12 @@ def _limit_sqlite(connection: Connection, *, seconds: float) -> None:
     driver_connection.set_progress_handler(lambda: time.monotonic() > until, SQLITE_STEPS)
 
 
+def _end_transaction(connection: DBAPIConnection, _: ConnectionPoolEntry, state: PoolResetState) -> None:
+    """Roll back what is open. The server says with each answer whether something is: a COMMIT needs no ROLLBACK."""
+    if not state.terminate_only and connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+        connection.rollback()
+
+
 def _note_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     record.info[LAST_USE] = time.monotonic()
 
@@ -127,7 +135,7 @@ def _ping_if_idle(dialect: Dialect, connection: DBAPIConnection, record: Connect
 
 
 def _prepare_mysql(connection: DBAPIConnection, _: ConnectionPoolEntry, *, use: Use, limits: DatabaseLimits) -> None:
-    statements = ["SET time_zone = '+00:00'"]
+    statements = ["SET time_zone = '+00:00'", "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"]
     if use in ("reading", "searching") and "mariadb" in connection.get_server_info().lower():
         statements.append(f"SET SESSION max_statement_time = {limits.statement}")
     elif use in ("reading", "searching"):

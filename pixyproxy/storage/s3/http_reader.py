@@ -72,6 +72,7 @@ class Exchange(asyncio.Protocol):
         """Keep the connection for another request if the whole answer has come, else close it. Called once."""
         self._pieces.clear()
         self._unread = 0
+        self._pause_if_full()
         if self._ended and self._keep and len(self._idle) < KEPT and not self.transport.is_closing():
             self._idle.append(self)
         else:
@@ -94,20 +95,19 @@ class Exchange(asyncio.Protocol):
             (self.transport.pause_reading if full else self.transport.resume_reading)()
 
     def _fail(self, error: OSError) -> None:
-        self._error = self._error or error
-        self._parser, self._left = None, 0
+        self._error, self._parser, self._left = self._error or error, None, 0
         self.transport.abort()
         self._wake()
 
     def _look(self) -> None:
         if not self._paused and self._loop.time() - self._heard >= (KEEP_ALIVE if self._ended else self._patience):
             self._fail(TimeoutError("The server is silent."))
-        self._timer = self._loop.call_later(self._patience / 4, self._look)
+        if not self.transport.is_closing():  # asyncio tells nothing of a TLS handshake that is given up
+            self._timer = self._loop.call_later(self._patience / 4, self._look)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called when it is open."""
-        self.transport = transport
-        self._heard = self._loop.time()
+        self.transport, self._heard = transport, self._loop.time()
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -131,7 +131,7 @@ class S3Reading:
 
 
 def object_from_answer(answer: Exchange, *, part: range | None) -> OpenS3Object:
-    """The object of a successful answer. `StorageError` if it ignores the Range or gives no size."""
+    """The object of a successful answer. `StorageError` if it ignores the Range or has no Content-Length."""
     length = answer.length
     if part is None and answer.status == 200 and length is not None:
         return OpenS3Object(answer, length=length, size_bytes=length)

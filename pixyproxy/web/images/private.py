@@ -208,7 +208,7 @@ async def list_images(
 async def serve_list(request: Request) -> Response:
     """`list_images` without FastAPI's dependencies, which cost as much CPU as the page's JSON (measured)."""
     caller = await allowed_caller(request, Scope.READ)
-    request = with_body_limit(request, SMALL_BODY)
+    with_body_limit(request, SMALL_BODY)  # refuses a large body that is announced
     services = services_of(request)
     query = query_of(request, QUERY)
     return await list_images(query, caller, services.private, services.callers, base_url(request))
