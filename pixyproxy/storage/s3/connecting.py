@@ -64,6 +64,8 @@ class Connector:
                 await asyncio.get_running_loop().create_connection(lambda: exchange, sock=opened, **tls)
                 if self._proxy is not None and url.secure:
                     await self._tunnel(exchange, url)
+            if exchange.transport is None or exchange.transport.is_closing():  # asyncio does not raise in a handshake
+                raise ConnectionResetError("The connection was closed.")
         except BaseException:
             if exchange.transport is not None:
                 exchange.transport.abort()
