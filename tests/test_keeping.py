@@ -16,7 +16,7 @@ from pixyproxy.core.exceptions import (
     StorageUnavailableError,
     TooManyGenerationsError,
 )
-from pixyproxy.core.generations import Generation, GenerationRequest, GenerationState
+from pixyproxy.core.generations import Drawing, Generation, GenerationRequest, GenerationState
 from pixyproxy.core.images import Picture
 from pixyproxy.core.keys import CONFIGURED_CALLER, EVERYTHING, Caller
 from pixyproxy.core.protocols import ParkedFile
@@ -140,6 +140,25 @@ async def test_after_the_patience_a_picture_is_parked_in_the_database_and_freed(
     assert stage.runner.get(generation.guid) is None, "this process has nothing of it any more"
     stage.storage.put_failure = None
     await stage.replica().reconciler().settle()
+    await assert_kept(stage, generation)
+    assert stage.generations.parked == {}
+
+
+async def test_what_was_parked_by_a_park_whose_answer_is_lost_goes_with_the_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(patience=0)
+    storage_fails(stage)
+    add = stage.parked.add
+
+    async def add_and_lose_the_answer(generation: Generation, drawing: Drawing) -> None:
+        await add(generation, drawing)
+        stage.storage.put_failure = None
+        raise DatabaseUnavailableError("unavailable")
+
+    monkeypatch.setattr(stage.parked, "add", add_and_lose_the_answer)
+    generation = await begun(stage)
+    await asyncio.sleep(60)
     await assert_kept(stage, generation)
     assert stage.generations.parked == {}
 
